@@ -1,8 +1,6 @@
 // Package config is the one YAML file: its types, defaults, strict loading, validation and secrets from files.
 package config
 
-import "time"
-
 // Config is the whole file.
 type Config struct {
 	Public  Public   `yaml:"public"`
@@ -14,61 +12,68 @@ type Config struct {
 	Message Message  `yaml:"message"`
 	Policy  Policy   `yaml:"policy"`
 	Log     Log      `yaml:"log"`
-	// Workers is how many documents are worked on at once by this process.
+	// Workers is how many documents are worked on at once by this process, default 16.
 	Workers int `yaml:"workers"`
+
+	// Warnings are what Load found unwise, but not wrong. They never hold a secret.
+	Warnings []string `yaml:"-"`
 }
 
 // Public is the listener that FHIR servers post to.
 type Public struct {
-	Listen      string        `yaml:"listen"`       // host:port
-	TLS         TLS           `yaml:"tls"`          // absent: plain HTTP, for a proxy in front or for trials
-	MaxBody     ByteSize      `yaml:"max_body"`     // largest body, default 64 MiB
-	MaxDepth    int           `yaml:"max_depth"`    // deepest nesting of a body, default 64
-	MaxEntries  int           `yaml:"max_entries"`  // most entries of a Bundle, default 10,000
-	ReadTimeout time.Duration `yaml:"read_timeout"` // for a whole request, default 60 s
+	Listen      string   `yaml:"listen"`       // host:port, default :8080
+	TLS         TLS      `yaml:"tls"`          // absent: plain HTTP, for a proxy in front or for trials
+	MaxBody     ByteSize `yaml:"max_body"`     // largest body, also after decompression, default 64MiB
+	MaxDepth    int      `yaml:"max_depth"`    // deepest nesting of a body, default 64
+	MaxEntries  int      `yaml:"max_entries"`  // most entries of a Bundle, default 10,000
+	ReadTimeout Duration `yaml:"read_timeout"` // for reading a whole request, default 60s
 }
 
-// TLS is a listener's certificate.
+// TLS is a listener's certificate. The files are read again when they change.
 type TLS struct {
-	CertFile string `yaml:"cert_file"` // PEM
+	CertFile string `yaml:"cert_file"` // PEM, the chain with our certificate first
 	KeyFile  string `yaml:"key_file"`  // PEM
 }
 
-// Admin is the listener for people and monitoring: loopback by default.
+// Admin is the listener for people and monitoring.
 type Admin struct {
-	Listen string `yaml:"listen"`
+	Listen string `yaml:"listen"` // host:port, default 127.0.0.1:9090: who reaches it may stop all sending
 }
 
-// Redis says where the ledger lives.
+// Redis says where the ledger lives: a URL, or addresses.
 type Redis struct {
-	// URL is redis://, rediss:// or `embedded` (in memory only: trials and tests).
-	URL string `yaml:"url"`
-	// Addresses are the nodes of a Cluster, or of Sentinel where Master is set.
+	// URL is redis://, rediss:// or `embedded` (in memory only: trials and tests). It is a secret because it may hold a
+	// password.
+	URL Secret `yaml:"url"`
+	// Addresses (host:port) are the nodes of a Cluster, or of Sentinel where Master is set.
 	Addresses    []string `yaml:"addresses"`
-	Master       string   `yaml:"master"` // Sentinel's name of the master
-	Username     string   `yaml:"username"`
-	Password     Secret   `yaml:"password"`
+	Master       string   `yaml:"master"`   // Sentinel's name of the master
+	Username     string   `yaml:"username"` // with Addresses: a URL holds its own
+	Password     Secret   `yaml:"password"` // with URL or Addresses
 	PasswordFile string   `yaml:"password_file"`
 }
 
 // Ledger is what we remember and how it is protected.
 type Ledger struct {
-	SealKey        Secret        `yaml:"seal_key"`        // base64 of 32 bytes
-	SealKeyFile    string        `yaml:"seal_key_file"`   //
-	OlderSealKeys  []SealKey     `yaml:"older_seal_keys"` // still opened, no longer used for sealing; the first key ever must stay unless naming_key_file is set
-	NamingKeyFile  string        `yaml:"naming_key_file"` // base64 of 32 bytes; absent: HKDF of the first seal key
-	SealKeyID      uint8         `yaml:"seal_key_id"`     // id of seal_key, default 1; raise it when you rotate
-	Retention      time.Duration `yaml:"retention"`       // finished records, default 90 days (and up to a month more)
-	Lease          time.Duration `yaml:"lease"`           // of a claimed record, at most 15 s
-	WaitReplicas   int           `yaml:"wait_replicas"`   // replicas that must have `sending` before the POST; 0 = none
-	GiveUpAfter    time.Duration `yaml:"give_up_after"`   // of transient trouble, default 72 h, then held
-	JournalEntries int           `yaml:"journal_entries"` // per partition
+	SealKey       Secret    `yaml:"seal_key"`        // base64 of 32 bytes: it seals what records hold of a person
+	SealKeyFile   string    `yaml:"seal_key_file"`   //
+	SealKeyID     uint8     `yaml:"seal_key_id"`     // id of seal_key, default 1; raise it when you rotate
+	OlderSealKeys []SealKey `yaml:"older_seal_keys"` // still opened, no longer used for sealing
+	// NamingKey (base64 of 32 bytes) names the records. It never changes: another one would tell everybody again. Absent:
+	// derived from the seal key with the lowest id, which must then stay in the file for ever.
+	NamingKey      Secret   `yaml:"naming_key"`
+	NamingKeyFile  string   `yaml:"naming_key_file"`
+	Retention      Duration `yaml:"retention"`       // of finished records, default 90d (and up to a month more)
+	Lease          Duration `yaml:"lease"`           // of a claimed record, default and at most 15s
+	WaitReplicas   int      `yaml:"wait_replicas"`   // replicas of Redis that must have `sending` before the POST; 0 = none
+	GiveUpAfter    Duration `yaml:"give_up_after"`   // of transient trouble, default 72h, then a person must look
+	JournalEntries int      `yaml:"journal_entries"` // kept for each of the 16 partitions, default 4096
 }
 
 // SealKey is a key for opening what was sealed before a rotation.
 type SealKey struct {
 	ID      uint8  `yaml:"id"`
-	Key     Secret `yaml:"key"`
+	Key     Secret `yaml:"key"` // base64 of 32 bytes
 	KeyFile string `yaml:"key_file"`
 }
 
@@ -88,52 +93,55 @@ type Source struct {
 
 // Receive is how the source authenticates to us.
 type Receive struct {
-	BearerTokens     []Secret `yaml:"bearer_tokens"` // any of them is valid: two during a rotation
-	BearerTokenFiles []string `yaml:"bearer_token_files"`
+	BearerTokens     []Secret `yaml:"bearer_tokens"`      // any of them is valid: two during a rotation
+	BearerTokenFiles []string `yaml:"bearer_token_files"` // as many more; Complete adds what they hold to BearerTokens
 }
 
 // Read is how we read from the source.
 type Read struct {
-	BearerToken     Secret        `yaml:"bearer_token"`
-	BearerTokenFile string        `yaml:"bearer_token_file"`
-	Username        string        `yaml:"username"` // basic authentication
-	Password        Secret        `yaml:"password"`
-	PasswordFile    string        `yaml:"password_file"`
-	CAFile          string        `yaml:"ca_file"`   // PEM; absent: the system's
-	CertFile        string        `yaml:"cert_file"` // client certificate, PEM
-	KeyFile         string        `yaml:"key_file"`
-	Timeout         time.Duration `yaml:"timeout"`     // of one call, default 10 s
-	MaxBody         ByteSize      `yaml:"max_body"`    // largest answer, default 64 MiB
-	Connections     int           `yaml:"connections"` // at once, default 64
+	BearerToken     Secret   `yaml:"bearer_token"`
+	BearerTokenFile string   `yaml:"bearer_token_file"` // read again when it changes
+	Username        string   `yaml:"username"`          // basic authentication
+	Password        Secret   `yaml:"password"`
+	PasswordFile    string   `yaml:"password_file"`
+	CAFile          string   `yaml:"ca_file"`     // PEM; absent: the system's. Read at start.
+	CertFile        string   `yaml:"cert_file"`   // client certificate, PEM; read again when it changes
+	KeyFile         string   `yaml:"key_file"`    // of cert_file
+	Timeout         Duration `yaml:"timeout"`     // of one call, default 10s
+	MaxBody         ByteSize `yaml:"max_body"`    // largest answer, default 64MiB
+	Connections     int      `yaml:"connections"` // at once, default 64
 }
 
 // IO is the IO API.
 type IO struct {
-	BaseURL          string          `yaml:"base_url"` // with /api/v1
-	Key              Secret          `yaml:"key"`
-	KeyFile          string          `yaml:"key_file"`
-	SecondaryKey     Secret          `yaml:"secondary_key"`
-	SecondaryKeyFile string          `yaml:"secondary_key_file"`
-	Rate             float64         `yaml:"rate"`      // calls per second, all replicas together, default 20
-	Track            bool            `yaml:"track"`     // follow delivery, default true
-	Polls            []time.Duration `yaml:"polls"`     // gaps before each status call, default 10s 1m 10m 1h 24h
-	Timeout          time.Duration   `yaml:"timeout"`   // of one call, default 10 s
-	Uncertain        string          `yaml:"uncertain"` // a POST of which we do not know whether IO took it: resend (default) or hold
+	BaseURL          string     `yaml:"base_url"` // with /api/v1, default https://api.io.pagopa.it/api/v1
+	Key              Secret     `yaml:"key"`      // a service's primary key
+	KeyFile          string     `yaml:"key_file"`
+	SecondaryKey     Secret     `yaml:"secondary_key"` // tried when the other one is refused, for rotation
+	SecondaryKeyFile string     `yaml:"secondary_key_file"`
+	Rate             float64    `yaml:"rate"`        // calls per second, all replicas together, default 20
+	Track            bool       `yaml:"track"`       // follow delivery, default true
+	Polls            []Duration `yaml:"polls"`       // gaps before each status call, default 10s 1m 10m 1h 24h
+	Timeout          Duration   `yaml:"timeout"`     // of one call, default 10s
+	Connections      int        `yaml:"connections"` // at once, default 64
+	// Uncertain is what becomes of a POST of which we do not know whether IO took it: resend (default) or hold.
+	Uncertain string `yaml:"uncertain"`
 }
 
 // Message is what the citizen reads.
 type Message struct {
-	ButtonURL string `yaml:"button_url"` // https address of the portal; {ref} is replaced by nothing personal
-	SSO       bool   `yaml:"sso"`        // the portal is registered with IO: iosso:// instead of iohandledlink://
+	// ButtonURL is the https address of the portal, the same for everybody: nothing in it may be personal or clinical.
+	ButtonURL string `yaml:"button_url"`
+	SSO       bool   `yaml:"sso"` // the portal is registered with IO: iosso:// instead of iohandledlink://
 }
 
 // Policy is the times and ages of the default rules.
 type Policy struct {
-	Settle          time.Duration `yaml:"settle"`           // default 1 min
-	MaxAge          time.Duration `yaml:"max_age"`          // of first announcements, default 30 days
-	ReplacementWait time.Duration `yaml:"replacement_wait"` // default 15 min
-	Minors          string        `yaml:"minors"`           // suppress (default), notify, or 14 to 17: the youngest age told
-	BelieveMissing  time.Duration `yaml:"believe_missing"`  // how long a 404 is asked again before it is believed, default 10 min
+	Settle          Duration `yaml:"settle"`           // merges bursts of versions into one message, default 1m; 0 = at once
+	MaxAge          Duration `yaml:"max_age"`          // of documents announced for the first time, default 30d
+	ReplacementWait Duration `yaml:"replacement_wait"` // for the successor of a document that is gone, default 15m
+	Minors          string   `yaml:"minors"`           // suppress (default), notify, or 14 to 17: the youngest age told
+	BelieveMissing  Duration `yaml:"believe_missing"`  // how long a 404 is asked again before it is believed, default 10m
 }
 
 // Log is what is written on stderr.

@@ -1,26 +1,106 @@
 package config
 
-import "log/slog"
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
 
-// Secret is a value that no print, log or marshalling shows.
-type Secret string
+	"go.yaml.in/yaml/v4"
+)
 
-// String hides the secret.
-func (s Secret) String() string {
-	if s == "" {
-		return ""
+// Duration is a length of time, written as Go writes it (90s, 15m, 72h) or in whole days (90d).
+type Duration time.Duration
+
+const day = 24 * time.Hour
+
+var errDuration = errors.New("not a duration: want e.g. 90s, 15m, 72h or 90d")
+
+// ParseDuration reads what a Duration is written as. Its error never repeats the text.
+func ParseDuration(text string) (Duration, error) {
+	if number, isDays := strings.CutSuffix(text, "d"); isDays {
+		days, err := strconv.ParseUint(number, 10, 16)
+		if err != nil {
+			return 0, errDuration
+		}
+		return Duration(time.Duration(days) * day), nil //nolint:gosec // 16 bits of days fit
 	}
-	return "<secret>"
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		return 0, errDuration
+	}
+	return Duration(d), nil
 }
 
-// GoString hides the secret from %#v.
-func (s Secret) GoString() string { return s.String() }
+// UnmarshalYAML reads a Duration.
+func (d *Duration) UnmarshalYAML(node *yaml.Node) (err error) {
+	*d, err = ParseDuration(node.Value)
+	return err
+}
 
-// LogValue hides the secret from slog.
-func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
+// String writes whole days as days, everything else as Go does, without the zeros at its end.
+func (d Duration) String() string {
+	length := time.Duration(d)
+	if length >= day && length%day == 0 {
+		return strconv.FormatInt(int64(length/day), 10) + "d"
+	}
+	text := length.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
+}
 
-// MarshalText hides the secret from JSON, YAML and text.
-func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+// MarshalText writes what ParseDuration reads.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
 // ByteSize is a number of bytes, written as 512KiB, 64MiB, 1GiB or a plain number.
 type ByteSize int64
+
+// The units of a ByteSize, largest first.
+var byteUnits = []struct {
+	name  string
+	bytes int64
+}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}}
+
+var errByteSize = errors.New("not a size: want e.g. 512KiB, 64MiB, 1GiB or a plain number of bytes")
+
+// ParseByteSize reads what a ByteSize is written as. Its error never repeats the text.
+func ParseByteSize(text string) (ByteSize, error) {
+	number, unit := text, int64(1)
+	for _, u := range byteUnits {
+		if before, found := strings.CutSuffix(text, u.name); found {
+			number, unit = strings.TrimSpace(before), u.bytes
+			break
+		}
+	}
+	n, err := strconv.ParseInt(number, 10, 64)
+	if err != nil || n < 0 || n > math.MaxInt64/unit {
+		return 0, errByteSize
+	}
+	return ByteSize(n * unit), nil
+}
+
+// UnmarshalYAML reads a ByteSize.
+func (b *ByteSize) UnmarshalYAML(node *yaml.Node) (err error) {
+	*b, err = ParseByteSize(node.Value)
+	return err
+}
+
+// String writes the size in the largest unit that it is a multiple of.
+func (b ByteSize) String() string {
+	for _, u := range byteUnits {
+		if b != 0 && int64(b)%u.bytes == 0 {
+			return fmt.Sprintf("%d%s", int64(b)/u.bytes, u.name)
+		}
+	}
+	return strconv.FormatInt(int64(b), 10)
+}
+
+// MarshalText writes what ParseByteSize reads.
+func (b ByteSize) MarshalText() ([]byte, error) { return []byte(b.String()), nil }

@@ -1,0 +1,70 @@
+package config
+
+import (
+	"fmt"
+	"time"
+)
+
+// EmbeddedRedis is the value of redis.url for a Redis inside this process, in memory only.
+const EmbeddedRedis = "embedded"
+
+// Default is the file before anything is read over it. It lacks what only an operator knows: Redis, keys, sources, button.
+func Default() *Config {
+	return &Config{
+		Public: Public{
+			Listen: ":8080", MaxBody: 64 << 20, MaxDepth: 64, MaxEntries: 10_000, ReadTimeout: Duration(time.Minute),
+		},
+		Admin: Admin{Listen: "127.0.0.1:9090"},
+		Ledger: Ledger{
+			SealKeyID: 1, Retention: Duration(90 * day), Lease: Duration(15 * time.Second),
+			GiveUpAfter: Duration(72 * time.Hour), JournalEntries: 4096,
+		},
+		IO: IO{
+			BaseURL: "https://api.io.pagopa.it/api/v1", Rate: 20, Track: true, Polls: defaultPolls(),
+			Timeout: Duration(10 * time.Second), Connections: 64, Uncertain: "resend",
+		},
+		Policy: Policy{
+			Settle: Duration(time.Minute), MaxAge: Duration(30 * day), ReplacementWait: Duration(15 * time.Minute),
+			Minors: "suppress", BelieveMissing: Duration(10 * time.Minute),
+		},
+		Log:     Log{Level: "info"},
+		Workers: 16,
+	}
+}
+
+// defaultPolls asks for the first status when most messages are through, so that one call is the rule.
+func defaultPolls() []Duration {
+	return []Duration{
+		Duration(10 * time.Second), Duration(time.Minute), Duration(10 * time.Minute), Duration(time.Hour), Duration(day),
+	}
+}
+
+// fillIn gives a source its defaults. They are not in Default, because a list has no element before it is read; 0 and
+// absent are the same here.
+func (s *Source) fillIn() {
+	if s.Shape == "" {
+		s.Shape = "report"
+	}
+	if s.Obscured == "" {
+		s.Obscured = "notify"
+	}
+	if s.Read.Timeout == 0 {
+		s.Read.Timeout = Duration(10 * time.Second)
+	}
+	if s.Read.MaxBody == 0 {
+		s.Read.MaxBody = 64 << 20
+	}
+	if s.Read.Connections == 0 {
+		s.Read.Connections = 64
+	}
+}
+
+// Embedded says whether the ledger lives in the memory of this process.
+func (r Redis) Embedded() bool { return r.URL == EmbeddedRedis }
+
+// Tokens are all bearer tokens by which the source may authenticate to us, once Complete has read their files.
+func (r Receive) Tokens() []Secret { return r.BearerTokens }
+
+func (c *Config) warn(format string, args ...any) {
+	c.Warnings = append(c.Warnings, fmt.Sprintf(format, args...))
+}

@@ -1,0 +1,102 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// mistakes is all that is wrong with a file, one line each: the key (or the line) and what is wanted.
+type mistakes []string
+
+// Error has one mistake per line.
+func (m mistakes) Error() string { return strings.Join(m, "\n") }
+
+func (m *mistakes) add(key, format string, args ...any) {
+	*m = append(*m, key+": "+fmt.Sprintf(format, args...))
+}
+
+// Load reads the file over Default, strictly: an unknown or repeated key is refused with its line. It reports all
+// mistakes at once. Paths in the file are relative to its folder. What is not wrong but unwise is in Warnings.
+func Load(path string) (*Config, error) {
+	text, err := os.ReadFile(path) //nolint:gosec // the operator names it
+	if err != nil {
+		return nil, fmt.Errorf("read configuration: %w", err)
+	}
+	c := Default()
+	if err := yaml.Load(text, c, yaml.WithKnownFields()); err != nil {
+		return nil, fmt.Errorf("%s:\n%w", path, inLines(err))
+	}
+	c.relativeTo(filepath.Dir(path))
+	if err := c.Complete(); err != nil {
+		return nil, fmt.Errorf("%s:\n%w", path, err)
+	}
+	return c, nil
+}
+
+// Complete makes a file that was read, or a Config that was written in code, ready for use: it fills in what each source
+// leaves open, reads the secrets from files and environment, and checks everything. It is called once.
+func (c *Config) Complete() error {
+	for i := range c.Sources {
+		c.Sources[i].fillIn()
+	}
+	m := append(c.resolveSecrets(), c.validate()...)
+	if len(m) > 0 {
+		return m
+	}
+	return nil
+}
+
+func lastPart(key string) string { return key[strings.LastIndexByte(key, '.')+1:] }
+
+// relativeTo makes the paths in the file relative to the folder of the file, so that the working directory does not matter.
+func (c *Config) relativeTo(folder string) {
+	paths := []*string{&c.Public.TLS.CertFile, &c.Public.TLS.KeyFile}
+	for _, field := range c.secrets() {
+		paths = append(paths, field.file)
+	}
+	for i := range c.Sources {
+		source := &c.Sources[i]
+		paths = append(paths, &source.Read.CAFile, &source.Read.CertFile, &source.Read.KeyFile)
+		for j := range source.Receive.BearerTokenFiles {
+			paths = append(paths, &source.Receive.BearerTokenFiles[j])
+		}
+	}
+	for _, path := range paths {
+		if *path != "" && !filepath.IsAbs(*path) {
+			*path = filepath.Join(folder, *path)
+		}
+	}
+}
+
+// inLines says what YAML found wrong, one line each, without the values that it would repeat: one may be a secret at
+// the wrong place.
+func inLines(err error) error {
+	if several, ok := errors.AsType[*yaml.LoadErrors](err); ok {
+		var m mistakes
+		for _, one := range several.Errors {
+			m = append(m, inLine(one))
+		}
+		return m
+	}
+	if one, ok := errors.AsType[*yaml.LoadError](err); ok {
+		return mistakes{inLine(one)}
+	}
+	return errors.New("not YAML") // whatever it says may hold a value
+}
+
+var rejectedValue = regexp.MustCompile("(?s)cannot construct !!(\\w+)(?: `.*`)? into (.*)")
+
+func inLine(err *yaml.LoadError) string {
+	text := rejectedValue.ReplaceAllString(err.Message, "cannot read a $1 as $2")
+	text = strings.TrimPrefix(text, "yaml: ")
+	if err.Mark.Line == 0 {
+		return text
+	}
+	return fmt.Sprintf("line %d: %s", err.Mark.Line, text)
+}

@@ -1,0 +1,158 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"regexp"
+)
+
+// Secret is a value that no print, log or marshalling shows. In the file it is written in clear or as ${NAME}, the name
+// of an environment variable; every secret `x` may be given as `x_file` instead, the path of a file that holds it.
+type Secret string
+
+// String hides the secret.
+func (s Secret) String() string {
+	if s == "" {
+		return ""
+	}
+	return "<secret>"
+}
+
+// Format hides the secret from every verb of fmt: without it, one that does not fit a string would show the value.
+func (s Secret) Format(w fmt.State, _ rune) { _, _ = io.WriteString(w, s.String()) }
+
+// LogValue hides the secret from slog.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
+// MarshalText hides the secret from JSON, YAML and text.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// secretField is one secret of the file with the two ways of giving it.
+type secretField struct {
+	key   string // as in the file, e.g. io.key; its other way is key + "_file"
+	value *Secret
+	file  *string
+	must  bool // there is no working without it
+}
+
+// secrets lists every secret that has one value. The bearer tokens of a source, of which there may be several, are not
+// among them.
+func (c *Config) secrets() []secretField {
+	fields := []secretField{
+		{"redis.password", &c.Redis.Password, &c.Redis.PasswordFile, false},
+		{"ledger.seal_key", &c.Ledger.SealKey, &c.Ledger.SealKeyFile, true},
+		{"ledger.naming_key", &c.Ledger.NamingKey, &c.Ledger.NamingKeyFile, false},
+		{"io.key", &c.IO.Key, &c.IO.KeyFile, true},
+		{"io.secondary_key", &c.IO.SecondaryKey, &c.IO.SecondaryKeyFile, false},
+	}
+	for i := range c.Ledger.OlderSealKeys {
+		older, key := &c.Ledger.OlderSealKeys[i], fmt.Sprintf("ledger.older_seal_keys[%d].key", i)
+		fields = append(fields, secretField{key, &older.Key, &older.KeyFile, true})
+	}
+	for i := range c.Sources {
+		read, key := &c.Sources[i].Read, fmt.Sprintf("sources[%d].read.", i)
+		fields = append(
+			fields,
+			secretField{key + "bearer_token", &read.BearerToken, &read.BearerTokenFile, false},
+			secretField{key + "password", &read.Password, &read.PasswordFile, false},
+		)
+	}
+	return fields
+}
+
+// resolveSecrets puts into every secret what its file or its environment variable holds.
+func (c *Config) resolveSecrets() mistakes {
+	var m mistakes
+	m.expand("redis.url", &c.Redis.URL)
+	for _, field := range c.secrets() {
+		before := len(m)
+		c.resolve(field, &m)
+		if field.must && *field.value == "" && len(m) == before {
+			m.add(field.key, "missing, want it here or as %s_file", lastPart(field.key))
+		}
+	}
+	for i := range c.Sources {
+		c.resolveTokens(fmt.Sprintf("sources[%d].receive.", i), &c.Sources[i].Receive, &m)
+	}
+	return m
+}
+
+// resolve puts into one secret what its file or its environment variable holds.
+func (c *Config) resolve(field secretField, m *mistakes) {
+	switch {
+	case *field.file == "":
+		m.expand(field.key, field.value)
+	case *field.value != "":
+		m.add(field.key, "given twice, here and as %s_file", lastPart(field.key))
+	default:
+		*field.value = c.readSecret(field.key+"_file", *field.file, m)
+	}
+}
+
+// resolveTokens adds the tokens in files to those in the file itself: all of them are valid.
+func (c *Config) resolveTokens(key string, r *Receive, m *mistakes) {
+	for i := range r.BearerTokens {
+		m.expand(fmt.Sprintf("%sbearer_tokens[%d]", key, i), &r.BearerTokens[i])
+	}
+	for i, path := range r.BearerTokenFiles {
+		if token := c.readSecret(fmt.Sprintf("%sbearer_token_files[%d]", key, i), path, m); token != "" {
+			r.BearerTokens = append(r.BearerTokens, token)
+		}
+	}
+}
+
+var environmentName = regexp.MustCompile(`^\$\{([A-Za-z_][A-Za-z0-9_]*)\}$`)
+
+// expand replaces ${NAME} by the environment variable of that name.
+func (m *mistakes) expand(key string, value *Secret) {
+	found := environmentName.FindStringSubmatch(string(*value))
+	if found == nil {
+		return
+	}
+	text := os.Getenv(found[1])
+	if text == "" {
+		m.add(key, "the environment variable %s is not set", found[1])
+	}
+	*value = Secret(text)
+}
+
+// readSecret reads a secret from its file. It warns where other users of the machine can read it too.
+func (c *Config) readSecret(key, path string, m *mistakes) Secret {
+	secret, err := readToken(path)
+	if err != nil {
+		m.add(key, "%s", withoutPath(err))
+		return ""
+	}
+	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o004 != 0 {
+		c.warn("%s: mode %#o lets every user of this machine read it, want 0600", key, info.Mode().Perm())
+	}
+	return secret
+}
+
+var errEmptyFile = errors.New("the file is empty")
+
+// readToken reads what a file holds, without the blanks and the line end around it.
+func readToken(path string) (Secret, error) {
+	text, err := os.ReadFile(path) //nolint:gosec // the path comes from the operator's own file
+	if err != nil {
+		return "", err
+	}
+	text = bytes.TrimSpace(text)
+	if len(text) == 0 {
+		return "", errEmptyFile
+	}
+	return Secret(text), nil
+}
+
+// withoutPath is what happened to a file, without its name: the key already says which one.
+func withoutPath(err error) error {
+	if at, ok := errors.AsType[*fs.PathError](err); ok {
+		return at.Err
+	}
+	return err
+}

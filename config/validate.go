@@ -1,0 +1,296 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// validate finds everything that is wrong with the values. What is unwise goes to Warnings.
+func (c *Config) validate() mistakes {
+	var m mistakes
+	c.Public.validate(&m)
+	m.address("admin.listen", c.Admin.Listen)
+	if c.Admin.Listen == c.Public.Listen && !strings.HasSuffix(c.Admin.Listen, ":0") {
+		m.add("admin.listen", "the same as public.listen, want another port")
+	}
+	c.Redis.validate(&m)
+	c.Ledger.validate(&m)
+	c.validateSources(&m)
+	c.IO.validate(&m)
+	c.Message.validate(&m)
+	c.Policy.validate(&m)
+	m.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
+	m.atLeast("workers", c.Workers, 1)
+	c.findUnwise()
+	return m
+}
+
+func (p Public) validate(m *mistakes) {
+	m.address("public.listen", p.Listen)
+	m.pair("public.tls", p.TLS.CertFile, p.TLS.KeyFile)
+	m.size("public.max_body", p.MaxBody)
+	m.atLeast("public.max_depth", p.MaxDepth, 8)
+	m.atLeast("public.max_entries", p.MaxEntries, 1)
+	m.between("public.read_timeout", p.ReadTimeout, time.Second, time.Hour)
+}
+
+func (r Redis) validate(m *mistakes) {
+	switch {
+	case r.URL == "" && len(r.Addresses) == 0:
+		m.add("redis", "neither url nor addresses, want one of them")
+	case r.URL != "" && len(r.Addresses) > 0:
+		m.add("redis", "both url and addresses, want one of them")
+	case r.URL != "" && !r.Embedded():
+		m.redisURL("redis.url", string(r.URL))
+	}
+	for i, address := range r.Addresses {
+		m.address(fmt.Sprintf("redis.addresses[%d]", i), address)
+	}
+	if r.Master != "" && len(r.Addresses) == 0 {
+		m.add("redis.master", "without addresses, want those of Sentinel")
+	}
+}
+
+func (m *mistakes) redisURL(key, text string) {
+	u, err := url.Parse(text)
+	if err != nil || (u.Scheme != "redis" && u.Scheme != "rediss") || u.Hostname() == "" {
+		m.add(key, "want %s, redis://host:port/db or rediss://host:port/db", EmbeddedRedis)
+	}
+}
+
+func (l Ledger) validate(m *mistakes) {
+	m.key("ledger.seal_key", l.SealKey)
+	m.key("ledger.naming_key", l.NamingKey)
+	ids := []uint8{l.SealKeyID}
+	for i, older := range l.OlderSealKeys {
+		key := fmt.Sprintf("ledger.older_seal_keys[%d]", i)
+		m.key(key+".key", older.Key)
+		if slices.Contains(ids, older.ID) {
+			m.add(key+".id", "%d, want an id that no other seal key has", older.ID)
+		}
+		ids = append(ids, older.ID)
+	}
+	m.between("ledger.retention", l.Retention, day, 3650*day)
+	m.between("ledger.lease", l.Lease, time.Second, 15*time.Second)
+	m.atLeast("ledger.wait_replicas", l.WaitReplicas, 0)
+	m.between("ledger.give_up_after", l.GiveUpAfter, time.Minute, 365*day)
+	m.atLeast("ledger.journal_entries", l.JournalEntries, 0)
+}
+
+func (c *Config) validateSources(m *mistakes) {
+	if len(c.Sources) == 0 {
+		m.add("sources", "none, want at least one")
+	}
+	names := map[string]bool{}
+	for i, source := range c.Sources {
+		key := fmt.Sprintf("sources[%d].", i)
+		source.validate(key, m)
+		if names[source.Name] {
+			m.add(key+"name", "%s, want a name that no other source has", source.Name)
+		}
+		names[source.Name] = true
+	}
+}
+
+// sourceName is safe in a path, in a metric's label and in a Redis key.
+var sourceName = regexp.MustCompile(`^[a-z0-9-]{1,32}$`)
+
+func (s Source) validate(key string, m *mistakes) {
+	if !sourceName.MatchString(s.Name) || s.Name == "metadata" { // GET /fhir/metadata is FHIR's own
+		m.add(key+"name", "want 1 to 32 of a-z, 0-9 and -, and not metadata")
+	}
+	m.webURL(key+"base_url", s.BaseURL)
+	for i, alias := range s.Aliases {
+		m.webURL(fmt.Sprintf("%saliases[%d]", key, i), alias)
+	}
+	m.oneOf(key+"shape", s.Shape, "report", "hl7-it", "fse2")
+	m.unlabelled(key+"unlabelled", s.Unlabelled)
+	m.oneOf(key+"obscured", s.Obscured, "notify", "suppress")
+	for i, system := range s.Systems {
+		if strings.TrimSpace(system) == "" {
+			m.add(fmt.Sprintf("%sfiscal_code_systems[%d]", key, i), "empty, want the URI of an identifier system")
+		}
+	}
+	s.Receive.validate(key+"receive", m)
+	s.Read.validate(key+"read", m)
+}
+
+// unlabelled has no default, and its message says why (reference fse.md, 4.2): silence about a label is no permission.
+func (m *mistakes) unlabelled(key, text string) {
+	if text != "notify" && text != "hold" {
+		m.add(key, "want notify or hold; there is no default, because only the institution knows whether a document "+
+			"without a confidentiality label may be announced here (notify), or a person must look at it first (hold)")
+	}
+}
+
+func (r Receive) validate(key string, m *mistakes) {
+	if len(r.BearerTokens)+len(r.BearerTokenFiles) == 0 {
+		m.add(key, "no token, want at least one in bearer_tokens or bearer_token_files: without one anybody could post")
+	}
+	for i, token := range r.BearerTokens {
+		if !validToken(token) {
+			m.add(fmt.Sprintf("%s.bearer_tokens[%d]", key, i), "want visible ASCII characters without blanks")
+		}
+	}
+}
+
+// validToken says whether a header can carry the token whole.
+func validToken(token Secret) bool {
+	return token != "" && !strings.ContainsFunc(string(token), func(c rune) bool { return c <= ' ' || c > '~' })
+}
+
+func (r Read) validate(key string, m *mistakes) {
+	if r.BearerToken != "" && !validToken(r.BearerToken) {
+		m.add(key+".bearer_token", "want visible ASCII characters without blanks")
+	}
+	if r.BearerToken != "" && r.Username != "" {
+		m.add(key, "both bearer_token and username, want one of them")
+	}
+	if (r.Username == "") != (r.Password == "") {
+		m.add(key, "username and password go together")
+	}
+	m.pair(key, r.CertFile, r.KeyFile)
+	m.readable(key+".ca_file", r.CAFile)
+	m.between(key+".timeout", r.Timeout, 100*time.Millisecond, 10*time.Minute)
+	m.size(key+".max_body", r.MaxBody)
+	m.atLeast(key+".connections", r.Connections, 1)
+}
+
+func (io IO) validate(m *mistakes) {
+	m.webURL("io.base_url", io.BaseURL)
+	if u, err := url.Parse(io.BaseURL); err == nil && u.Scheme == "http" && !isLoopback(u.Hostname()) {
+		m.add("io.base_url", "want https: fiscal codes and the key would travel in clear")
+	}
+	if io.Rate <= 0 {
+		m.add("io.rate", "%g, want more than 0 calls per second", io.Rate)
+	}
+	if io.Track && len(io.Polls) == 0 {
+		m.add("io.polls", "none, want at least one gap (or track: false)")
+	}
+	for i, gap := range io.Polls {
+		m.between(fmt.Sprintf("io.polls[%d]", i), gap, time.Millisecond, 30*day)
+	}
+	m.between("io.timeout", io.Timeout, 100*time.Millisecond, 10*time.Minute)
+	m.atLeast("io.connections", io.Connections, 1)
+	m.oneOf("io.uncertain", io.Uncertain, "resend", "hold")
+}
+
+func (msg Message) validate(m *mistakes) {
+	u, err := url.Parse(msg.ButtonURL)
+	if err != nil || u.Scheme != "https" || u.Hostname() == "" || u.User != nil || !validToken(Secret(msg.ButtonURL)) {
+		m.add("message.button_url", "want the https:// address of the portal, the same for everybody")
+	}
+}
+
+func (p Policy) validate(m *mistakes) {
+	m.between("policy.settle", p.Settle, 0, day)
+	m.between("policy.max_age", p.MaxAge, time.Hour, 3650*day)
+	m.between("policy.replacement_wait", p.ReplacementWait, 0, 30*day)
+	m.oneOf("policy.minors", p.Minors, "suppress", "notify", "14", "15", "16", "17")
+	m.between("policy.believe_missing", p.BelieveMissing, 0, 30*day)
+}
+
+// findUnwise warns of what works and is probably not meant.
+func (c *Config) findUnwise() {
+	if c.Redis.Embedded() {
+		c.warn("redis.url: embedded Redis is in memory only, all that citizens were told is forgotten when the process ends")
+	}
+	if !strings.HasSuffix(strings.TrimSuffix(c.IO.BaseURL, "/"), "/api/v1") {
+		c.warn("io.base_url: does not end in /api/v1, as IO's does")
+	}
+	if host, _, err := net.SplitHostPort(c.Admin.Listen); err == nil && !isLoopback(host) {
+		c.warn("admin.listen: not loopback, who reaches it may stop all sending")
+	}
+	for i, source := range c.Sources {
+		if u, err := url.Parse(source.BaseURL); err == nil && u.Scheme == "http" && !isLoopback(u.Hostname()) {
+			c.warn("sources[%d].base_url: not https, health data travels in clear", i)
+		}
+	}
+}
+
+func isLoopback(host string) bool {
+	address, err := netip.ParseAddr(host)
+	return host == "localhost" || (err == nil && address.IsLoopback())
+}
+
+func (m *mistakes) atLeast(key string, got, want int) {
+	if got < want {
+		m.add(key, "%d, want at least %d", got, want)
+	}
+}
+
+func (m *mistakes) size(key string, got ByteSize) {
+	if got < 1<<10 {
+		m.add(key, "%s, want at least 1KiB", got)
+	}
+}
+
+func (m *mistakes) between(key string, got Duration, least, most time.Duration) {
+	if d := time.Duration(got); d < least || d > most {
+		m.add(key, "%s, want %s to %s", got, Duration(least), Duration(most))
+	}
+}
+
+func (m *mistakes) oneOf(key, got string, want ...string) {
+	if !slices.Contains(want, got) {
+		m.add(key, "want %s", strings.Join(want, ", "))
+	}
+}
+
+func (m *mistakes) key(key string, text Secret) {
+	if text == "" {
+		return // whether it must be there was checked when it was read
+	}
+	if _, err := rawKey(text); err != nil {
+		m.add(key, "%s", err)
+	}
+}
+
+func (m *mistakes) address(key, text string) {
+	_, port, err := net.SplitHostPort(text)
+	if err != nil || port == "" {
+		m.add(key, "want host:port")
+	}
+}
+
+// webURL does not repeat the URL: it may hold a password.
+func (m *mistakes) webURL(key, text string) {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil, u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "":
+		m.add(key, "want an https:// or http:// URL")
+	case u.User != nil:
+		m.add(key, "holds credentials, want them under their own keys")
+	case u.RawQuery != "" || u.Fragment != "":
+		m.add(key, "holds a query or a fragment, want only the base")
+	}
+}
+
+// pair checks a certificate and its key: both or neither, and both there.
+func (m *mistakes) pair(key, certFile, keyFile string) {
+	if (certFile == "") != (keyFile == "") {
+		m.add(key, "cert_file and key_file go together")
+		return
+	}
+	m.readable(key+".cert_file", certFile)
+	m.readable(key+".key_file", keyFile)
+}
+
+func (m *mistakes) readable(key, path string) {
+	if path == "" {
+		return
+	}
+	file, err := os.Open(path) //nolint:gosec // the path comes from the operator's own file
+	if err != nil {
+		m.add(key, "%s", withoutPath(err))
+		return
+	}
+	_ = file.Close()
+}
