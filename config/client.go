@@ -77,7 +77,7 @@ func (r Read) credentials() (func() string, error) {
 
 func (r Read) bearerFromFile() (func() string, error) {
 	header, err := newReread(func() (string, error) {
-		token, err := readToken(r.BearerTokenFile)
+		token, err := readSecretFile(r.BearerTokenFile)
 		return "Bearer " + string(token), err
 	}, r.BearerTokenFile)
 	if err != nil {

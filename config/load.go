@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -90,11 +91,19 @@ func inLines(err error) error {
 	return errors.New("not YAML") // whatever it says may hold a value
 }
 
-var rejectedValue = regexp.MustCompile("(?s)cannot construct !!(\\w+)(?: `.*`)? into (.*)")
+// rejected is how the YAML library says that a value does not fit, with the value.
+var rejected = regexp.MustCompile("(?s)^cannot construct !!(\\w+)(?: `.*`)? into (.+)$")
+
+// yamlWords are YAML's types in words.
+var yamlWords = map[string]string{
+	"str": "a text", "seq": "a list", "map": "a mapping", "int": "a number", "float": "a number", "bool": "true or false",
+}
 
 func inLine(err *yaml.LoadError) string {
-	text := rejectedValue.ReplaceAllString(err.Message, "cannot read a $1 as $2")
-	text = strings.TrimPrefix(text, "yaml: ")
+	text := strings.TrimPrefix(err.Message, "yaml: ")
+	if found := rejected.FindStringSubmatch(text); found != nil {
+		text = fmt.Sprintf("want %s, not %s", found[2], cmp.Or(yamlWords[found[1]], "this"))
+	}
 	if err.Mark.Line == 0 {
 		return text
 	}

@@ -108,7 +108,7 @@ func (c *Config) resolveTokens(key string, r *Receive, m *mistakes) {
 
 var environmentName = regexp.MustCompile(`^\$\{([A-Za-z_][A-Za-z0-9_]*)\}$`)
 
-// expand replaces ${NAME} by the environment variable of that name.
+// expand replaces ${NAME} by the environment variable of that name. One that is not set leaves the value as it is.
 func (m *mistakes) expand(key string, value *Secret) {
 	found := environmentName.FindStringSubmatch(string(*value))
 	if found == nil {
@@ -117,13 +117,14 @@ func (m *mistakes) expand(key string, value *Secret) {
 	text := os.Getenv(found[1])
 	if text == "" {
 		m.add(key, "the environment variable %s is not set", found[1])
+		return
 	}
 	*value = Secret(text)
 }
 
 // readSecret reads a secret from its file. It warns where other users of the machine can read it too.
 func (c *Config) readSecret(key, path string, m *mistakes) Secret {
-	secret, err := readToken(path)
+	secret, err := readSecretFile(path)
 	if err != nil {
 		m.add(key, "%s", withoutPath(err))
 		return ""
@@ -136,8 +137,8 @@ func (c *Config) readSecret(key, path string, m *mistakes) Secret {
 
 var errEmptyFile = errors.New("the file is empty")
 
-// readToken reads what a file holds, without the blanks and the line end around it.
-func readToken(path string) (Secret, error) {
+// readSecretFile reads what a file holds, without the blanks and the line end around it.
+func readSecretFile(path string) (Secret, error) {
 	text, err := os.ReadFile(path) //nolint:gosec // the path comes from the operator's own file
 	if err != nil {
 		return "", err

@@ -240,13 +240,14 @@ func (m *mistakes) between(key string, got Duration, least, most time.Duration) 
 
 func (m *mistakes) oneOf(key, got string, want ...string) {
 	if !slices.Contains(want, got) {
-		m.add(key, "want %s", strings.Join(want, ", "))
+		last := len(want) - 1
+		m.add(key, "want %s or %s", strings.Join(want[:last], ", "), want[last])
 	}
 }
 
 func (m *mistakes) key(key string, text Secret) {
-	if text == "" {
-		return // whether it must be there was checked when it was read
+	if text == "" || environmentName.MatchString(string(text)) {
+		return // that it is missing was said when it was read
 	}
 	if _, err := rawKey(text); err != nil {
 		m.add(key, "%s", err)

@@ -1,0 +1,238 @@
+package config_test
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"staffetta/config"
+)
+
+const unlabelledMatters = "sources[0].unlabelled: want notify or hold; there is no default, because only the institution " +
+	"knows whether a document without a confidentiality label may be announced here (notify), or a person must look at " +
+	"it first (hold)"
+
+// TestMistakes loads one small file per mistake: each is refused with exactly this text.
+func TestMistakes(t *testing.T) {
+	for _, tt := range []struct {
+		name, file string
+		want       []string
+	}{
+		{"an unknown key is refused with its line", "unknown-key.yaml", []string{
+			`line 10: field wokers not found in type config.Config`,
+		}},
+		{"an unknown key inside a source too", "unknown-key-in-source.yaml", []string{
+			`line 6: field unlabeled not found in type config.Source`,
+		}},
+		{"a repeated key is refused with its line", "duplicate-key.yaml", []string{
+			`line 10: mapping key "io" already defined at line 8`,
+		}},
+		{"a value of another type is refused without repeating it", "value-of-wrong-type.yaml", []string{
+			`line 10: want int, not a text`,
+		}},
+		{"a secret at the wrong place is not repeated", "secret-at-wrong-place.yaml", []string{
+			`line 7: want []config.Secret, not a text`,
+		}},
+		{"all wrong lines at once", "several-lines.yaml", []string{
+			`line 1: field uri not found in type config.Redis`,
+			`line 10: want int, not a text`,
+			`line 11: not a duration: want e.g. 90s, 15m, 72h or 90d`,
+			`line 12: not a size: want e.g. 512KiB, 64MiB, 1GiB or a plain number of bytes`,
+		}},
+		{"what is not YAML has its line", "not-yaml.yaml", []string{
+			`line 11: did not find expected node content`,
+		}},
+		{"an empty file is no configuration", "empty.yaml", []string{
+			`no documents in stream`,
+		}},
+		{"only one document", "two-documents.yaml", []string{
+			`expected single document, found multiple`,
+		}},
+		{"at least one worker", "workers-none.yaml", []string{
+			`workers: 0, want at least 1`,
+		}},
+		{"a level that slog knows", "log-level.yaml", []string{
+			`log.level: want debug, info, warn or error`,
+		}},
+		{"a listener has a port", "public-address.yaml", []string{
+			`public.listen: want host:port`,
+		}},
+		{"limits that let something through", "public-limits.yaml", []string{
+			`public.max_body: 100, want at least 1KiB`,
+			`public.max_depth: 2, want at least 8`,
+			`public.max_entries: 0, want at least 1`,
+			`public.read_timeout: 10ms, want 1s to 1h`,
+		}},
+		{"a certificate needs its key", "public-tls-half.yaml", []string{
+			`public.tls: cert_file and key_file go together`,
+		}},
+		{"a certificate must be there at start", "public-tls-absent.yaml", []string{
+			`public.tls.cert_file: no such file or directory`,
+			`public.tls.key_file: no such file or directory`,
+		}},
+		{"people and servers have different ports", "same-listener.yaml", []string{
+			`admin.listen: the same as public.listen, want another port`,
+		}},
+		{"there is no ledger without Redis", "redis-nowhere.yaml", []string{
+			`redis: neither url nor addresses, want one of them`,
+		}},
+		{"one Redis, not two", "redis-twice.yaml", []string{
+			`redis: both url and addresses, want one of them`,
+		}},
+		{"a URL that Redis clients know, not repeated because of its password", "redis-url.yaml", []string{
+			`redis.url: want embedded, redis://host:port/db or rediss://host:port/db`,
+		}},
+		{"addresses have ports", "redis-addresses.yaml", []string{
+			`redis.addresses[0]: want host:port`,
+		}},
+		{"a master is asked for at Sentinel", "redis-master-alone.yaml", []string{
+			`redis.master: without addresses, want those of Sentinel`,
+		}},
+		{"nothing is written unsealed", "seal-key-absent.yaml", []string{
+			`ledger.seal_key: missing, want it here or as seal_key_file`,
+		}},
+		{"a seal key has 32 bytes", "seal-key-short.yaml", []string{
+			`ledger.seal_key: want base64 of 32 bytes`,
+		}},
+		{"a seal key is base64", "seal-key-no-base64.yaml", []string{
+			`ledger.seal_key: want base64 of 32 bytes`,
+		}},
+		{"a secret is given once", "seal-key-twice.yaml", []string{
+			`ledger.seal_key: given twice, here and as seal_key_file`,
+		}},
+		{"a secret file must be there", "seal-key-file-absent.yaml", []string{
+			`ledger.seal_key_file: no such file or directory`,
+		}},
+		{"a secret file holds something", "seal-key-file-empty.yaml", []string{
+			`ledger.seal_key_file: the file is empty`,
+		}},
+		{"an environment variable that is not set is named", "seal-key-unset.yaml", []string{
+			`ledger.seal_key: the environment variable STAFFETTA_TEST_NOT_SET is not set`,
+		}},
+		{"a naming key has 32 bytes", "naming-key-short.yaml", []string{
+			`ledger.naming_key: want base64 of 32 bytes`,
+		}},
+		{"older seal keys are whole and have ids of their own", "older-seal-keys.yaml", []string{
+			`ledger.older_seal_keys[1].key: missing, want it here or as key_file`,
+			`ledger.older_seal_keys[0].key: want base64 of 32 bytes`,
+			`ledger.older_seal_keys[0].id: 1, want an id that no other seal key has`,
+		}},
+		{"the ledger within its bounds", "ledger-limits.yaml", []string{
+			`ledger.retention: 1h, want 1d to 3650d`,
+			`ledger.lease: 16s, want 1s to 15s`,
+			`ledger.wait_replicas: -1, want at least 0`,
+			`ledger.give_up_after: 1s, want 1m to 365d`,
+			`ledger.journal_entries: -1, want at least 0`,
+		}},
+		{"at least one source", "no-source.yaml", []string{
+			`sources: none, want at least one`,
+		}},
+		{"a source name fits routes, labels and keys", "source-name.yaml", []string{
+			`sources[0].name: want 1 to 32 of a-z, 0-9 and -, and not metadata`,
+		}},
+		{"metadata is a word of FHIR", "source-name-reserved.yaml", []string{
+			`sources[0].name: want 1 to 32 of a-z, 0-9 and -, and not metadata`,
+		}},
+		{"each source has a name of its own", "source-name-twice.yaml", []string{
+			`sources[1].name: lab, want a name that no other source has`,
+		}},
+		{"a base URL is absolute", "source-base-url.yaml", []string{
+			`sources[0].base_url: want an https:// or http:// URL`,
+		}},
+		{"credentials are no part of a URL", "source-base-url-credentials.yaml", []string{
+			`sources[0].base_url: holds credentials, want them under their own keys`,
+		}},
+		{"a base URL is only a base", "source-base-url-query.yaml", []string{
+			`sources[0].base_url: holds a query or a fragment, want only the base`,
+		}},
+		{"an alias is a URL too", "source-alias.yaml", []string{
+			`sources[0].aliases[0]: want an https:// or http:// URL`,
+		}},
+		{"words of a source that nobody knows", "source-words.yaml", []string{
+			`sources[0].shape: want report, hl7-it or fse2`,
+			`sources[0].obscured: want notify or suppress`,
+			`sources[0].fiscal_code_systems[0]: empty, want the URI of an identifier system`,
+		}},
+		{"what no label means has no default", "source-unlabelled-absent.yaml", []string{
+			unlabelledMatters,
+		}},
+		{"what no label means is notify or hold", "source-unlabelled-other.yaml", []string{
+			unlabelledMatters,
+		}},
+		{"a source without a token does not start", "source-no-token.yaml", []string{
+			`sources[0].receive: no token, want at least one in bearer_tokens or bearer_token_files: without one anybody could post`,
+		}},
+		{"an empty token lets nobody in", "source-token-empty.yaml", []string{
+			`sources[0].receive.bearer_tokens[0]: want visible ASCII characters without blanks`,
+		}},
+		{"a token fits a header", "source-token-blank.yaml", []string{
+			`sources[0].receive.bearer_tokens[0]: want visible ASCII characters without blanks`,
+		}},
+		{"a token file must be there", "source-token-file-absent.yaml", []string{
+			`sources[0].receive.bearer_token_files[0]: no such file or directory`,
+		}},
+		{"a token from the environment must be set", "source-token-unset.yaml", []string{
+			`sources[0].receive.bearer_tokens[0]: the environment variable STAFFETTA_TEST_NOT_SET is not set`,
+		}},
+		{"one way to authenticate, and whole", "source-read-auth.yaml", []string{
+			`sources[0].read: both bearer_token and username, want one of them`,
+			`sources[0].read: username and password go together`,
+		}},
+		{"reading within its bounds", "source-read-limits.yaml", []string{
+			`sources[0].read: cert_file and key_file go together`,
+			`sources[0].read.ca_file: no such file or directory`,
+			`sources[0].read.timeout: 1ms, want 100ms to 10m`,
+			`sources[0].read.max_body: 1, want at least 1KiB`,
+			`sources[0].read.connections: -1, want at least 1`,
+		}},
+		{"fiscal codes do not travel in clear", "io-base-url-in-clear.yaml", []string{
+			`io.base_url: want https: fiscal codes and the key would travel in clear`,
+		}},
+		{"IO needs a key", "io-key-absent.yaml", []string{
+			`io.key: missing, want it here or as key_file`,
+		}},
+		{"IO within its bounds", "io-words.yaml", []string{
+			`io.rate: 0, want more than 0 calls per second`,
+			`io.polls: none, want at least one gap (or track: false)`,
+			`io.timeout: 0s, want 100ms to 10m`,
+			`io.connections: 0, want at least 1`,
+			`io.uncertain: want resend or hold`,
+		}},
+		{"a status is not asked for at once", "io-polls.yaml", []string{
+			`io.polls[1]: 0s, want 1ms to 30d`,
+		}},
+		{"a message has a button", "button-absent.yaml", []string{
+			`message.button_url: want the https:// address of the portal, the same for everybody`,
+		}},
+		{"a button leads to https", "button-not-https.yaml", []string{
+			`message.button_url: want the https:// address of the portal, the same for everybody`,
+		}},
+		{"policy within its bounds", "policy-limits.yaml", []string{
+			`policy.settle: -1s, want 0s to 1d`,
+			`policy.max_age: 1s, want 1h to 3650d`,
+			`policy.replacement_wait: -1s, want 0s to 30d`,
+			`policy.minors: want suppress, notify, 14, 15, 16 or 17`,
+			`policy.believe_missing: 365d, want 0s to 30d`,
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			path := filepath.Join("testdata", tt.file)
+			_, err := config.Load(path)
+			if err == nil {
+				t.Fatal("loaded, want an error")
+			}
+			got := strings.Split(err.Error(), "\n")
+			if diff := cmp.Diff(append([]string{path + ":"}, tt.want...), got); diff != "" {
+				t.Errorf("mistakes (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestFileThatIsNotThere(t *testing.T) {
+	if _, err := config.Load(filepath.Join(t.TempDir(), "none.yaml")); err == nil {
+		t.Error("loaded, want an error")
+	}
+}
