@@ -70,7 +70,8 @@ func TestExampleShowsDefaults(t *testing.T) {
 	}
 	of := func(c *config.Config) shown {
 		return shown{
-			c.Public, c.Admin, [4]config.Duration{c.Ledger.Retention, c.Ledger.Lease, c.Ledger.GiveUpAfter},
+			c.Public, c.Admin,
+			[4]config.Duration{c.Ledger.Retention, c.Ledger.Lease, c.Ledger.GiveUpAfter},
 			[]any{c.IO.BaseURL, c.IO.Rate, c.IO.Track, c.IO.Polls, c.IO.Timeout, c.IO.Connections, c.IO.Uncertain},
 			c.Policy, c.Log, c.Workers,
 		}
@@ -103,9 +104,9 @@ func keysOf(of reflect.Type) []string {
 		return nil
 	}
 	var keys []string
-	for i := range of.NumField() {
-		if name := of.Field(i).Tag.Get("yaml"); name != "-" {
-			keys = append(append(keys, name), keysOf(of.Field(i).Type)...)
+	for field := range of.Fields() {
+		if name := field.Tag.Get("yaml"); name != "-" {
+			keys = append(append(keys, name), keysOf(field.Type)...)
 		}
 	}
 	return keys

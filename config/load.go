@@ -79,9 +79,9 @@ func (c *Config) relativeTo(folder string) {
 // the wrong place.
 func inLines(err error) error {
 	if several, ok := errors.AsType[*yaml.LoadErrors](err); ok {
-		var m mistakes
-		for _, one := range several.Errors {
-			m = append(m, inLine(one))
+		m := make(mistakes, len(several.Errors))
+		for i, one := range several.Errors {
+			m[i] = inLine(one)
 		}
 		return m
 	}

@@ -43,13 +43,15 @@ type secretField struct {
 // secrets lists every secret that has one value. The bearer tokens of a source, of which there may be several, are not
 // among them.
 func (c *Config) secrets() []secretField {
-	fields := []secretField{
-		{"redis.password", &c.Redis.Password, &c.Redis.PasswordFile, false},
-		{"ledger.seal_key", &c.Ledger.SealKey, &c.Ledger.SealKeyFile, true},
-		{"ledger.naming_key", &c.Ledger.NamingKey, &c.Ledger.NamingKeyFile, false},
-		{"io.key", &c.IO.Key, &c.IO.KeyFile, true},
-		{"io.secondary_key", &c.IO.SecondaryKey, &c.IO.SecondaryKeyFile, false},
-	}
+	fields := make([]secretField, 0, 8+len(c.Ledger.OlderSealKeys)+2*len(c.Sources))
+	fields = append(
+		fields,
+		secretField{"redis.password", &c.Redis.Password, &c.Redis.PasswordFile, false},
+		secretField{"ledger.seal_key", &c.Ledger.SealKey, &c.Ledger.SealKeyFile, true},
+		secretField{"ledger.naming_key", &c.Ledger.NamingKey, &c.Ledger.NamingKeyFile, false},
+		secretField{"io.key", &c.IO.Key, &c.IO.KeyFile, true},
+		secretField{"io.secondary_key", &c.IO.SecondaryKey, &c.IO.SecondaryKeyFile, false},
+	)
 	for i := range c.Ledger.OlderSealKeys {
 		older, key := &c.Ledger.OlderSealKeys[i], fmt.Sprintf("ledger.older_seal_keys[%d].key", i)
 		fields = append(fields, secretField{key, &older.Key, &older.KeyFile, true})

@@ -68,14 +68,14 @@ func (m *mistakes) redisURL(key, text string) {
 func (l Ledger) validate(m *mistakes) {
 	m.key("ledger.seal_key", l.SealKey)
 	m.key("ledger.naming_key", l.NamingKey)
-	ids := []uint8{l.SealKeyID}
+	ids := map[uint8]bool{l.SealKeyID: true}
 	for i, older := range l.OlderSealKeys {
 		key := fmt.Sprintf("ledger.older_seal_keys[%d]", i)
 		m.key(key+".key", older.Key)
-		if slices.Contains(ids, older.ID) {
+		if ids[older.ID] {
 			m.add(key+".id", "%d, want an id that no other seal key has", older.ID)
 		}
-		ids = append(ids, older.ID)
+		ids[older.ID] = true
 	}
 	m.between("ledger.retention", l.Retention, day, 3650*day)
 	m.between("ledger.lease", l.Lease, time.Second, 15*time.Second)

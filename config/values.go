@@ -25,7 +25,7 @@ func ParseDuration(text string) (Duration, error) {
 		if err != nil {
 			return 0, errDuration
 		}
-		return Duration(time.Duration(days) * day), nil //nolint:gosec // 16 bits of days fit
+		return Duration(time.Duration(days) * day), nil
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil {
