@@ -1,0 +1,227 @@
+package endpoint_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"staffetta/adapter/endpoint"
+	"staffetta/adapter/ledger"
+	"staffetta/fhir"
+)
+
+// due claims everything that is due at a source, by key.
+func (h *house) due(t *testing.T, source string) map[ledger.Key]ledger.Record {
+	t.Helper()
+	records := map[ledger.Key]ledger.Record{}
+	for {
+		claimed, err := h.ledger.Claim(t.Context(), ledger.ClaimOptions{N: 100, Sources: []string{source}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(claimed.Records) == 0 {
+			return records
+		}
+		for _, record := range claimed.Records {
+			records[record.Key] = record
+		}
+	}
+}
+
+// atOnce lets documents be due without settling.
+func atOnce(o *endpoint.Options) { o.Settle = 0 }
+
+func TestHintsBecomeRecords(t *testing.T) {
+	for _, tt := range []struct {
+		name, source, body string
+		want               map[fhir.Locator]ledger.State
+	}{
+		{
+			"shape report: the report itself is looked at", "lab", report,
+			map[fhir.Locator]ledger.State{{Type: "DiagnosticReport", ID: "r1"}: ledger.Pending},
+		},
+		{
+			"shape report: nothing but reports", "lab",
+			events(focus("1", "Composition/c1"), focus("2", "DiagnosticReport/r1"), focus("3", "Observation/o1")),
+			map[fhir.Locator]ledger.State{{Type: "DiagnosticReport", ID: "r1"}: ledger.Pending},
+		},
+		{
+			"shape composition: the document of each is to be found", "region",
+			events(focus("1", "Composition/c1"), focus("2", "DiagnosticReport/r1"), focus("3", "DocumentReference/d1"), focus("4", "Patient/p1")),
+			map[fhir.Locator]ledger.State{
+				{Type: "Composition", ID: "c1"}:       ledger.Find,
+				{Type: "DiagnosticReport", ID: "r1"}:  ledger.Find,
+				{Type: "DocumentReference", ID: "d1"}: ledger.Find,
+			},
+		},
+		{
+			"one resource twice in one notification is one hint", "lab",
+			events(focus("1", "DiagnosticReport/r1"), focus("2", "https://ehr.example/fhir/DiagnosticReport/r1")),
+			map[fhir.Locator]ledger.State{{Type: "DiagnosticReport", ID: "r1"}: ledger.Pending},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h := open(t, atOnce)
+			token := map[string]string{"lab": labToken, "region": regionToken}[tt.source]
+			h.send(t, sent{"POST", "/fhir/" + tt.source, tt.body, map[string]string{"Authorization": "Bearer " + token}})
+			records := h.due(t, tt.source)
+			if len(records) != len(tt.want) {
+				t.Errorf("%d records are due, want %d", len(records), len(tt.want))
+			}
+			for _, record := range records {
+				if want := tt.want[record.Locator]; record.State != want || record.Source != tt.source {
+					t.Errorf("a record of a %s is %s at %s, want %q at %s", record.Locator.Type, record.State, record.Source, want, tt.source)
+				}
+			}
+			if h.admitted.Load() != 1 {
+				t.Errorf("the workers were woken %d times, want once", h.admitted.Load())
+			}
+		})
+	}
+}
+
+func TestThousandCopiesAreOneRecord(t *testing.T) {
+	h := open(t, atOnce)
+	var senders sync.WaitGroup
+	for range 50 {
+		senders.Go(func() {
+			for range 20 {
+				answer, err := h.trySend(t.Context(), sent{"PUT", "/fhir/lab/DiagnosticReport/r1", report, nil})
+				if err != nil || answer.status != http.StatusOK {
+					t.Errorf("status %d, error %v", answer.status, err)
+				}
+			}
+		})
+	}
+	senders.Wait()
+	if n := len(h.due(t, "lab")); n != 1 {
+		t.Errorf("%d records, want 1", n)
+	}
+	if n := h.count(t, "staffetta_hints_total", "source=lab", "admission=new"); n != 1 {
+		t.Errorf("%v of the hints were new, want 1", n)
+	}
+	if n := h.count(t, "staffetta_notifications_total", "source=lab", "kind=classic", "answer=200"); n != 1000 {
+		t.Errorf("%v notifications were counted, want 1000", n)
+	}
+}
+
+func TestManyEventsAreOneRoundTrip(t *testing.T) {
+	h := open(t, atOnce)
+	h.send(t, sent{"POST", "/fhir/lab", report, nil}) // connects, and loads what must be loaded
+	foci := make([]string, 64)
+	for i := range foci {
+		foci[i] = focus(fmt.Sprint(i), fmt.Sprintf("DiagnosticReport/many-%d", i))
+	}
+	before := h.redis.trips.Load()
+	h.send(t, sent{"POST", "/fhir/lab", events(foci...), nil})
+	if trips := h.redis.trips.Load() - before; trips != 1 {
+		t.Errorf("%d round trips for 64 events, want 1", trips)
+	}
+	if n := len(h.due(t, "lab")); n != 65 {
+		t.Errorf("%d records, want 65", n)
+	}
+}
+
+func TestRedisAway(t *testing.T) {
+	h := open(t, atOnce)
+	put := sent{"PUT", "/fhir/lab/DiagnosticReport/r1", report, nil}
+	h.redis.cut.Store(true)
+	for range 3 {
+		answer := h.send(t, put)
+		if answer.status != http.StatusServiceUnavailable || answer.outcome() != "transient" || answer.header.Get("Retry-After") == "" {
+			t.Errorf("while Redis is away: %d %q, Retry-After %q, want 503 transient with Retry-After",
+				answer.status, answer.outcome(), answer.header.Get("Retry-After"))
+		}
+	}
+	if answer := h.send(t, sent{"POST", "/fhir/lab", handshake, nil}); answer.status != http.StatusOK {
+		t.Errorf("what needs no ledger: %d, want 200", answer.status)
+	}
+	h.redis.cut.Store(false)
+	if answer := h.send(t, put); answer.status != http.StatusOK {
+		t.Errorf("when Redis is back: %d, want 200", answer.status)
+	}
+	if n := len(h.due(t, "lab")); n != 1 {
+		t.Errorf("%d records, want 1", n)
+	}
+	for _, line := range []string{"notifications are refused", "notifications are accepted again"} {
+		if n := strings.Count(h.logs.String(), line); n != 1 {
+			t.Errorf("%q is logged %d times, want once", line, n)
+		}
+	}
+}
+
+func TestCatchUpIsWantedAloud(t *testing.T) {
+	h := open(t)
+	h.send(t, sent{"POST", "/fhir/lab", nothing, nil})
+	h.send(t, sent{"POST", "/fhir/lab", "", nil})
+	if n := h.count(t, "staffetta_catchup_wanted_total", "source=lab"); n != 2 {
+		t.Errorf("%v catch-ups wanted, want 2", n)
+	}
+	if n := strings.Count(h.logs.String(), `"level":"WARN","msg":"notification names nothing that changed`); n != 2 {
+		t.Errorf("%d warnings, want 2", n)
+	}
+	if n := h.admitted.Load(); n != 0 {
+		t.Errorf("the workers were woken %d times, want never", n)
+	}
+}
+
+func TestPanicIsTransient(t *testing.T) {
+	h := open(t, func(o *endpoint.Options) { o.Ledger = nil })
+	answer := h.send(t, sent{"PUT", "/fhir/lab/DiagnosticReport/r1", report, nil})
+	if answer.status != http.StatusServiceUnavailable || answer.outcome() != "transient" {
+		t.Errorf("answer %d %q, want 503 transient", answer.status, answer.outcome())
+	}
+	if n := h.count(t, "staffetta_notification_panics_total"); n != 1 {
+		t.Errorf("%v panics were counted, want 1", n)
+	}
+	if logs := h.logs.String(); !strings.Contains(logs, `"level":"ERROR"`) || strings.Contains(logs, "nil pointer") {
+		t.Errorf("want an error without values:\n%s", logs)
+	}
+}
+
+func TestLogsNameNothingPrivate(t *testing.T) {
+	h := open(t, atOnce)
+	for _, one := range []sent{
+		{"PUT", "/fhir/lab/DiagnosticReport/r1", report, nil},
+		{"POST", "/fhir/lab", events(focus("1", "https://ehr.example/fhir/DiagnosticReport/RSSMRA80A01H501U")), nil},
+		{"POST", "/fhir/lab?fiscalcode=RSSMRA80A01H501U", report + "}", nil},
+		{"PUT", "/fhir/lab/DiagnosticReport/r9", report, nil},
+		{"POST", "/fhir/RSSMRA80A01H501U", report, nil},
+	} {
+		h.send(t, one)
+	}
+	logs := h.logs.String()
+	for _, private := range []string{"RSSMRA80A01H501U", "r1", "r9", "Emocromo", labToken, "ehr.example"} {
+		if strings.Contains(logs, private) {
+			t.Errorf("%q is in the logs:\n%s", private, logs)
+		}
+	}
+	if !strings.Contains(logs, `"record":"`+h.ledger.DocumentKey("lab", fhir.Locator{Type: "DiagnosticReport", ID: "r1"}).String()) {
+		t.Errorf("the record's key is not in the logs:\n%s", logs)
+	}
+}
+
+func TestNew(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		sources []endpoint.Source
+		wantErr string
+	}{
+		{"a source without a token does not start", []endpoint.Source{{Name: "lab"}}, "endpoint: source lab has no token"},
+		{"nor one with an empty token", []endpoint.Source{{Name: "lab", Tokens: []string{""}}}, "endpoint: source lab has an empty token"},
+		{
+			"nor two of one name",
+			[]endpoint.Source{{Name: "lab", Tokens: []string{"a"}}, {Name: "lab", Tokens: []string{"b"}}},
+			"endpoint: source lab twice",
+		},
+		{"nor an endpoint without a limit", []endpoint.Source{{Name: "lab", Tokens: []string{"a"}}}, "endpoint: no limit for bodies"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if _, err := endpoint.New(endpoint.Options{Sources: tt.sources}); err == nil || err.Error() != tt.wantErr {
+				t.Errorf("got %v, want %s", err, tt.wantErr)
+			}
+		})
+	}
+}

@@ -1,0 +1,95 @@
+// Package endpoint is where FHIR servers post to: a request comes in, its source is authenticated, its body becomes events,
+// the events become hints in the ledger, and only then an answer leaves, as FHIR.
+package endpoint
+
+import (
+	"errors"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"staffetta/adapter/ledger"
+	"staffetta/fhir"
+)
+
+// Source is one sender of notifications.
+type Source struct {
+	Name   string
+	Tokens []string // any of them is valid: two during a rotation
+	Shape  fhir.Shape
+}
+
+// Options are what an endpoint needs.
+type Options struct {
+	Sources []Source
+	Ledger  *ledger.Ledger
+	Settle  time.Duration // policy.settle, for hints on documents; finding them never waits
+	Limits  fhir.Limits
+	Metrics prometheus.Registerer
+	Log     *slog.Logger
+	// Admitted, where set, is called after hints were written that somebody must look at: it wakes the workers. It must
+	// not block.
+	Admitted func()
+}
+
+// Endpoint receives notifications.
+type Endpoint struct {
+	senders  senders
+	ledger   *ledger.Ledger
+	settle   time.Duration
+	limits   fhir.Limits
+	metrics  *metrics
+	log      *slog.Logger
+	admitted func()
+	away     outage
+	engine   *gin.Engine
+}
+
+// New makes an endpoint of at least one source, each with at least one token.
+func New(o Options) (*Endpoint, error) {
+	senders, err := newSenders(o.Sources)
+	if err != nil {
+		return nil, err
+	}
+	if o.Limits.MaxBytes <= 0 {
+		return nil, errors.New("endpoint: no limit for bodies")
+	}
+	e := &Endpoint{
+		senders: senders, ledger: o.Ledger, settle: o.Settle, limits: o.Limits,
+		metrics: newMetrics(o.Metrics), log: o.Log, admitted: o.Admitted,
+	}
+	if e.admitted == nil {
+		e.admitted = func() {}
+	}
+	e.engine = e.routes()
+	return e, nil
+}
+
+// Handler serves the routes of the public listener.
+func (e *Endpoint) Handler() http.Handler { return e.engine }
+
+// quietGin keeps gin from printing its routes. Its mode is global.
+var quietGin = sync.OnceFunc(func() { gin.SetMode(gin.ReleaseMode) })
+
+// routes are all that the public listener knows. Nothing is ever redirected: many senders turn a redirected POST into a
+// GET (reference fhir-subscriptions.md, 2.4).
+func (e *Endpoint) routes() *gin.Engine {
+	quietGin()
+	engine := gin.New()
+	engine.RedirectTrailingSlash = false
+	engine.RedirectFixedPath = false
+	engine.HandleMethodNotAllowed = true
+	engine.NoRoute(e.notFound)
+	engine.NoMethod(e.methodNotAllowed)
+	for _, path := range []string{"/fhir/:source", "/fhir/:source/:type", "/fhir/:source/:type/:id"} {
+		for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodDelete} {
+			engine.Handle(method, path, e.notification)
+			engine.Handle(method, path+"/", e.notification)
+		}
+	}
+	return engine
+}

@@ -1,0 +1,141 @@
+package endpoint
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"staffetta/adapter/ledger"
+	"staffetta/fhir"
+)
+
+// exchange is one request on its way through the endpoint, for its answer and for the metrics.
+type exchange struct {
+	began  time.Time
+	source string // unknown until authenticated
+	kind   fhir.Kind
+	body   body
+}
+
+// notification receives one notification: authenticate, decode, admit, answer.
+func (e *Endpoint) notification(c *gin.Context) {
+	x := exchange{began: time.Now(), source: unknown, kind: unknown}
+	defer e.recover(c, &x)
+	sender := e.senders.authenticate(c.Param("source"), c.Request.Header)
+	if sender == nil {
+		e.refuse(c, &x, unauthenticated())
+		return
+	}
+	x.source = sender.name
+	told, err := e.decode(c, sender, &x)
+	if err == nil {
+		x.kind = told.Kind
+		err = e.admit(c.Request.Context(), sender, told)
+	}
+	if err != nil {
+		e.refuse(c, &x, e.issueOf(c.Request.Context(), err))
+		return
+	}
+	e.accept(c, &x, told.Bundle)
+}
+
+// decode reads the request to its end.
+func (e *Endpoint) decode(c *gin.Context, sender *sender, x *exchange) (fhir.Notification, error) {
+	header := c.Request.Header
+	if issue := x.body.open(c.Writer, c.Request, e.limits.MaxBytes); issue != nil {
+		return fhir.Notification{}, issue
+	}
+	defer x.body.close()
+	told, err := fhir.DecodeNotification(fhir.NotificationRequest{
+		Method:         c.Request.Method,
+		PathType:       c.Param("type"),
+		PathID:         c.Param("id"),
+		ContentType:    header.Get("Content-Type"),
+		MedplumDeleted: header.Get("X-Medplum-Deleted-Resource"),
+		IfMatch:        header.Get("If-Match"),
+		Body:           &x.body,
+		Limits:         e.limits,
+		Documents:      sender.shape.OfCompositions(),
+	})
+	if issue := x.body.trouble(); err != nil && issue != nil {
+		return told, issue
+	}
+	return told, err
+}
+
+// admit writes the hints of one notification, all of them in one call. What it does not understand as a hint is counted:
+// it is no reason for the sender to send again.
+func (e *Endpoint) admit(ctx context.Context, sender *sender, told fhir.Notification) error {
+	if told.CatchUp {
+		e.wantCatchUp(ctx, sender, told.Kind)
+	}
+	hints := e.hints(sender, told.Events)
+	if len(hints) == 0 {
+		return nil
+	}
+	admissions, err := e.ledger.Admit(ctx, hints)
+	if err != nil {
+		return err
+	}
+	e.away.ended(ctx, e.log)
+	e.noteAdmissions(ctx, sender, hints, admissions)
+	return nil
+}
+
+// wantCatchUp says aloud that something was not handled: the notification does not name what changed, and asking the
+// source for it is not part of this version.
+func (e *Endpoint) wantCatchUp(ctx context.Context, sender *sender, kind fhir.Kind) {
+	e.metrics.catchUp.WithLabelValues(sender.name).Inc()
+	e.log.WarnContext(ctx, "notification names nothing that changed, and nothing was looked up",
+		slog.String("source", sender.name), slog.String("kind", string(kind)))
+}
+
+// noteAdmissions counts, and wakes the workers where there is something to look at.
+func (e *Endpoint) noteAdmissions(ctx context.Context, sender *sender, hints []ledger.Hint, admissions []ledger.Admission) {
+	toLookAt := false
+	verbose := e.log.Enabled(ctx, slog.LevelDebug)
+	for i, admission := range admissions {
+		e.metrics.hints.WithLabelValues(sender.name, string(admission)).Inc()
+		toLookAt = toLookAt || admission == ledger.New || admission == ledger.Newer
+		if verbose {
+			e.log.DebugContext(ctx, "hint admitted", slog.String("record", hints[i].Key.String()),
+				slog.String("source", sender.name), slog.String("admission", string(admission)))
+		}
+	}
+	if toLookAt {
+		e.admitted()
+	}
+}
+
+// issueOf is the answer to an error. Whatever is not the sender's fault is transient: the sender shall try again.
+func (e *Endpoint) issueOf(ctx context.Context, err error) *fhir.Issue {
+	if issue, ok := errors.AsType[*fhir.Issue](err); ok {
+		return issue
+	}
+	if ctx.Err() == nil { // else the sender has gone, and nobody reads the answer
+		e.away.began(ctx, e.log, err)
+	}
+	return unavailable()
+}
+
+// recover answers a panic as transient: the promise is never a 500, and the sender shall try again. What it said is not
+// logged, it may hold what somebody wrote.
+func (e *Endpoint) recover(c *gin.Context, x *exchange) {
+	trouble := recover()
+	if trouble == nil {
+		return
+	}
+	if trouble == http.ErrAbortHandler { //nolint:errorlint // recover gives no error to unwrap
+		panic(trouble)
+	}
+	e.metrics.panics.Inc()
+	e.log.ErrorContext(c.Request.Context(), "a notification crashed its handler", slog.String("source", x.source),
+		slog.String("kind", string(x.kind)))
+	if !c.Writer.Written() {
+		e.refuse(c, x, unavailable())
+	}
+}

@@ -1,0 +1,198 @@
+package endpoint_test
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+func TestRefusals(t *testing.T) {
+	h := open(t)
+	deep := strings.Repeat(`{"a":`, 40) + "1" + strings.Repeat("}", 40)
+	many := `{"resourceType":"Bundle","type":"transaction","entry":[` +
+		strings.TrimSuffix(strings.Repeat(report1Entry, 101), ",") + `]}`
+	for _, tt := range []struct {
+		name       string
+		sent       sent
+		wantStatus int
+		wantCode   string
+	}{
+		{"not JSON", sent{"POST", "/fhir/lab", "<html>", nil}, 400, "structure"},
+		{"half of JSON", sent{"POST", "/fhir/lab", report[:80], nil}, 400, "structure"},
+		{"not FHIR", sent{"POST", "/fhir/lab", `{"hello":"world"}`, nil}, 400, "invalid"},
+		{"nested too deep", sent{"POST", "/fhir/lab", `{"resourceType":"DiagnosticReport","id":"r1","extension":[` + deep + `]}`, nil}, 400, ""},
+		{"too many entries", sent{"POST", "/fhir/lab", many, nil}, 413, "too-long"},
+		{"too large", sent{"POST", "/fhir/lab", report + strings.Repeat(" ", 1<<20), nil}, 413, "too-long"},
+		{"an id that is none", sent{"PUT", "/fhir/lab/DiagnosticReport/a_b", "", nil}, 400, ""},
+		{"a type that is none", sent{"PUT", "/fhir/lab/diagnostic/r1", "", nil}, 400, ""},
+		{"path and body name different ids", sent{"PUT", "/fhir/lab/DiagnosticReport/r2", report, nil}, 400, ""},
+		{"path and body name different types", sent{"PUT", "/fhir/lab/Observation/r1", report, nil}, 400, ""},
+		{"a type that is not accepted", sent{"POST", "/fhir/lab", report, map[string]string{"Content-Type": "text/html"}}, 415, "not-supported"},
+		{"an encoding that is not known", sent{"POST", "/fhir/lab", report, map[string]string{"Content-Encoding": "br"}}, 415, "not-supported"},
+		{"gzip that is none", sent{"POST", "/fhir/lab", report, map[string]string{"Content-Encoding": "gzip"}}, 400, "structure"},
+		{"a path that leads nowhere", sent{"POST", "/fhir", report, nil}, 404, "not-found"},
+		{"a path that leads too far", sent{"POST", "/fhir/lab/DiagnosticReport/r1/_history", report, nil}, 404, "not-found"},
+		{"a method that is none of ours", sent{"GET", "/fhir/lab", "", nil}, 405, "not-supported"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			answer := h.send(t, tt.sent)
+			if answer.status != tt.wantStatus || answer.outcome() == "" || (tt.wantCode != "" && answer.outcome() != tt.wantCode) {
+				t.Errorf("answer %d with outcome %q, want %d with %q: %s", answer.status, answer.outcome(), tt.wantStatus, tt.wantCode, answer.body)
+			}
+			if got, want := answer.header.Get("Content-Type"), "application/fhir+json"; got != want {
+				t.Errorf("Content-Type %q, want %q", got, want)
+			}
+		})
+	}
+	if n := h.count(t, "staffetta_hints_total"); n != 0 {
+		t.Errorf("%v hints of refused notifications, want none", n)
+	}
+	for _, private := range []string{"r1", "r2", "Emocromo", labToken, "html"} {
+		if logs := h.logs.String(); strings.Contains(logs, private) {
+			t.Errorf("%q is in the logs:\n%s", private, logs)
+		}
+	}
+}
+
+const report1Entry = `{"resource":{"resourceType":"DiagnosticReport","id":"r1"}},`
+
+func TestMethodNotAllowedNamesTheOthers(t *testing.T) {
+	answer := open(t).send(t, sent{"PATCH", "/fhir/lab/DiagnosticReport/r1", "", nil})
+	for _, method := range []string{"POST", "PUT", "DELETE"} {
+		if !strings.Contains(answer.header.Get("Allow"), method) {
+			t.Errorf("Allow: %q, want %s in it", answer.header.Get("Allow"), method)
+		}
+	}
+}
+
+// unread is a body that must not be read.
+type unread struct{ t *testing.T }
+
+func (u unread) Read([]byte) (int, error) {
+	u.t.Error("the body was sent")
+	return 0, io.ErrUnexpectedEOF
+}
+
+func TestBodyIsNotAskedFor(t *testing.T) {
+	for _, tt := range []struct {
+		name       string
+		token      string
+		length     int64
+		wantStatus int
+	}{
+		{"before the sender is known", "another-token", 100, http.StatusUnauthorized},
+		{"when it says that it is too large", labToken, 2 << 20, http.StatusRequestEntityTooLarge},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h := open(t)
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, h.url+"/fhir/lab", unread{t})
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.ContentLength = tt.length
+			req.Header.Set("Authorization", "Bearer "+tt.token)
+			req.Header.Set("Expect", "100-continue") // the client sends its body only when asked to
+			h.client.Transport.(*http.Transport).ExpectContinueTimeout = 1 << 40
+			resp, err := h.client.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = resp.Body.Close()
+			if resp.StatusCode != tt.wantStatus || !resp.Close {
+				t.Errorf("status %d, connection closed: %t, want %d and closed", resp.StatusCode, resp.Close, tt.wantStatus)
+			}
+		})
+	}
+}
+
+func TestCompressedBodies(t *testing.T) {
+	h := open(t)
+	zipped := map[string]string{"Content-Encoding": "gzip"}
+	bomb := gzipped(t, strings.Repeat(" ", 64<<20))
+	empty := strings.Repeat(gzipped(t, ""), 100_000)
+	for _, tt := range []struct {
+		name       string
+		sent       sent
+		wantStatus int
+	}{
+		{"a report", sent{"PUT", "/fhir/lab/DiagnosticReport/r1", gzipped(t, report), zipped}, 200},
+		{"in two members", sent{"POST", "/fhir/lab", gzipped(t, report[:50]) + gzipped(t, report[50:]), zipped}, 200},
+		{"in capitals", sent{"POST", "/fhir/lab", gzipped(t, report), map[string]string{"Content-Encoding": "GZIP"}}, 200},
+		{"not compressed, and said so", sent{"POST", "/fhir/lab", report, map[string]string{"Content-Encoding": "identity"}}, 200},
+		{"no body at all", sent{"POST", "/fhir/lab", "", zipped}, 200},
+		{"a bomb", sent{"POST", "/fhir/lab", bomb, zipped}, 413},
+		{"members that are empty, without end", sent{"POST", "/fhir/lab", empty, zipped}, 413},
+		{"cut in the middle", sent{"POST", "/fhir/lab", gzipped(t, report)[:60], zipped}, 400},
+		{"damaged", sent{"POST", "/fhir/lab", gzipped(t, report)[:60] + "damaged" + gzipped(t, report)[67:], zipped}, 400},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if answer := h.send(t, tt.sent); answer.status != tt.wantStatus {
+				t.Errorf("status %d, want %d: %s", answer.status, tt.wantStatus, answer.body)
+			}
+		})
+	}
+}
+
+func TestAuthentication(t *testing.T) {
+	h := open(t)
+	for _, tt := range []struct {
+		name, path, authorization string
+		wantStatus                int
+	}{
+		{"its token", "/fhir/lab", "Bearer " + labToken, 200},
+		{"its next token, during a rotation", "/fhir/lab", "Bearer " + labNextToken, 200},
+		{"the scheme in any case", "/fhir/lab", "bearer " + labToken, 200},
+		{"no token", "/fhir/lab", "", 401},
+		{"an empty token", "/fhir/lab", "Bearer ", 401},
+		{"the scheme alone", "/fhir/lab", "Bearer", 401},
+		{"another scheme", "/fhir/lab", "Basic " + labToken, 401},
+		{"a wrong token", "/fhir/lab", "Bearer another", 401},
+		{"the beginning of its token", "/fhir/lab", "Bearer " + labToken[:8], 401},
+		{"another source's token", "/fhir/lab", "Bearer " + regionToken, 401},
+		{"a source that does not exist", "/fhir/other", "Bearer " + labToken, 401},
+		{"a source that does not exist, without a token", "/fhir/other", "", 401},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			answer := h.send(t, sent{"POST", tt.path, report, map[string]string{"Authorization": tt.authorization}})
+			if answer.status != tt.wantStatus {
+				t.Fatalf("status %d, want %d", answer.status, tt.wantStatus)
+			}
+			if tt.wantStatus == http.StatusUnauthorized {
+				checkLogin(t, answer)
+			}
+		})
+	}
+	if n := h.count(t, "staffetta_notifications_total", "source=other"); n != 0 {
+		t.Error("a name that a stranger made up is a label")
+	}
+}
+
+// checkLogin wants the same answer for every reason.
+func checkLogin(t *testing.T, answer got) {
+	t.Helper()
+	const want = `{"resourceType":"OperationOutcome","issue":[{"severity":"error","code":"login","diagnostics":"no valid bearer token for this source"}]}`
+	if answer.body != want {
+		t.Errorf("body %s, want %s", answer.body, want)
+	}
+	if got := answer.header.Get("WWW-Authenticate"); got != "Bearer" {
+		t.Errorf("WWW-Authenticate %q, want Bearer", got)
+	}
+}
+
+func TestSeveralAuthorizationsAreNone(t *testing.T) {
+	h := open(t)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, h.url+"/fhir/lab", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header["Authorization"] = []string{"Bearer another", "Bearer " + labToken}
+	resp, err := h.client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusUnauthorized {
+		t.Errorf("status %d, want 401", resp.StatusCode)
+	}
+}

@@ -1,0 +1,175 @@
+package endpoint_test
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"staffetta/adapter/endpoint"
+)
+
+// serving is a Server that runs.
+type serving struct {
+	addr string
+	stop context.CancelFunc
+	done chan error
+}
+
+func serve(t *testing.T, handler http.Handler, readTimeout, grace time.Duration) *serving {
+	t.Helper()
+	server, err := endpoint.Listen(t.Context(), endpoint.ServerOptions{
+		Listen: "127.0.0.1:0", Handler: handler, ReadTimeout: readTimeout, Grace: grace, Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	s := &serving{server.Addr().String(), stop, make(chan error, 1)}
+	go func() { s.done <- server.Run(ctx) }()
+	t.Cleanup(stop)
+	return s
+}
+
+// halfSent opens a connection, sends the head of a request and half of its body.
+func halfSent(t *testing.T, addr string) net.Conn {
+	t.Helper()
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	_, err = fmt.Fprintf(conn, "PUT /fhir/lab/DiagnosticReport/r1 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n"+
+		"Content-Type: application/fhir+json\r\nContent-Length: %d\r\n\r\n%s", labToken, len(report), report[:len(report)/2])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}
+
+// arriving tells when a request has reached the handler.
+func arriving(next http.Handler) (http.Handler, <-chan struct{}) {
+	arrived := make(chan struct{}, 16)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		arrived <- struct{}{}
+		next.ServeHTTP(w, r)
+	}), arrived
+}
+
+func TestShutdownWithHalfSentRequests(t *testing.T) {
+	h := open(t)
+	handler, arrived := arriving(h.handler)
+	s := serve(t, handler, time.Hour, 50*time.Millisecond)
+	for range 8 {
+		halfSent(t, s.addr)
+		<-arrived
+	}
+	s.stop()
+	if err := <-s.done; err != nil { // hangs for the hour of ReadTimeout if nobody cuts them
+		t.Errorf("stopped with %v, want nil", err)
+	}
+	if n := h.count(t, "staffetta_hints_total"); n != 0 {
+		t.Errorf("%v hints of half-sent requests, want none", n)
+	}
+	if logs := h.logs.String(); strings.Contains(logs, `"level":"ERROR"`) {
+		t.Errorf("who is cut makes an error:\n%s", logs)
+	}
+}
+
+func TestShutdownLetsOpenRequestsFinish(t *testing.T) {
+	h := open(t)
+	handler, arrived := arriving(h.handler)
+	s := serve(t, handler, time.Hour, time.Hour)
+	conn := halfSent(t, s.addr)
+	<-arrived
+	s.stop()
+	if _, err := io.WriteString(conn, report[len(report)/2:]); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		t.Errorf("status %d, want 200", resp.StatusCode)
+	}
+	if err := <-s.done; err != nil {
+		t.Errorf("stopped with %v, want nil", err)
+	}
+}
+
+func TestSlowBodyIsRefused(t *testing.T) {
+	h := open(t)
+	s := serve(t, h.handler, 100*time.Millisecond, time.Hour)
+	resp, err := http.ReadResponse(bufio.NewReader(halfSent(t, s.addr)), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusRequestTimeout || !resp.Close {
+		t.Errorf("status %d, closed: %t, want 408 and closed", resp.StatusCode, resp.Close)
+	}
+}
+
+func TestSenderThatGoesAwayIsNoError(t *testing.T) {
+	h := open(t)
+	ended := make(chan struct{})
+	s := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer close(ended)
+		h.handler.ServeHTTP(w, r)
+	}), time.Hour, time.Hour)
+	_ = halfSent(t, s.addr).Close()
+	<-ended
+	if logs := h.logs.String(); strings.Contains(logs, `"level":"ERROR"`) || strings.Contains(logs, `"level":"WARN"`) {
+		t.Errorf("want nothing above info:\n%s", logs)
+	}
+	if n := h.count(t, "staffetta_hints_total"); n != 0 {
+		t.Errorf("%v hints, want none", n)
+	}
+}
+
+func TestTLS(t *testing.T) {
+	h := open(t)
+	pair := httptest.NewTLSServer(http.NotFoundHandler()) // for its certificate and a client that trusts it
+	defer pair.Close()
+	server, err := endpoint.Listen(t.Context(), endpoint.ServerOptions{
+		Listen: "127.0.0.1:0", Handler: h.handler, ReadTimeout: time.Hour, Log: slog.New(slog.DiscardHandler),
+		TLS: &tls.Config{Certificates: pair.TLS.Certificates, MinVersion: tls.VersionTLS12},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- server.Run(ctx) }()
+	h.url, h.client = "https://"+server.Addr().String(), pair.Client()
+	if answer := h.send(t, sent{"POST", "/fhir/lab", handshake, nil}); answer.status != http.StatusOK {
+		t.Errorf("status %d, want 200", answer.status)
+	}
+	h.client.CloseIdleConnections()
+	stop()
+	if err := <-done; err != nil {
+		t.Errorf("stopped with %v, want nil", err)
+	}
+}
+
+func TestPortThatIsTaken(t *testing.T) {
+	s := serve(t, http.NotFoundHandler(), time.Second, 0)
+	_, err := endpoint.Listen(t.Context(), endpoint.ServerOptions{Listen: s.addr, Log: slog.New(slog.DiscardHandler)})
+	if err == nil {
+		t.Error("listens twice, want an error")
+	}
+	s.stop()
+	if err := <-s.done; err != nil {
+		t.Errorf("stopped with %v", err)
+	}
+}
