@@ -3,6 +3,7 @@ package endpoint_test
 import (
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -112,7 +113,7 @@ func TestManyEventsAreOneRoundTrip(t *testing.T) {
 	h.send(t, sent{"POST", "/fhir/lab", report, nil}) // connects, and loads what must be loaded
 	foci := make([]string, 64)
 	for i := range foci {
-		foci[i] = focus(fmt.Sprint(i), fmt.Sprintf("DiagnosticReport/many-%d", i))
+		foci[i] = focus(strconv.Itoa(i), fmt.Sprintf("DiagnosticReport/many-%d", i))
 	}
 	before := h.redis.trips.Load()
 	h.send(t, sent{"POST", "/fhir/lab", events(foci...), nil})

@@ -83,6 +83,7 @@ func flood(b *testing.B, client *http.Client, url string, body func(n int64) str
 }
 
 func post(b *testing.B, client *http.Client, url string, body []byte) {
+	b.Helper()
 	req, err := http.NewRequestWithContext(b.Context(), http.MethodPost, url, bytes.NewReader(body))
 	if err != nil {
 		b.Error(err)

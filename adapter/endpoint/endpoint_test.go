@@ -49,11 +49,11 @@ type house struct {
 
 type setting func(*endpoint.Options)
 
-func open(t testing.TB, settings ...setting) *house {
-	t.Helper()
+func open(tb testing.TB, settings ...setting) *house {
+	tb.Helper()
 	h := &house{metrics: prometheus.NewRegistry(), logs: &journal{}}
-	h.redis = connect(t)
-	h.ledger = openLedger(t, h.redis.client)
+	h.redis = connect(tb)
+	h.ledger = openLedger(tb, h.redis.client)
 	o := endpoint.Options{
 		Sources: []endpoint.Source{
 			{Name: "lab", Tokens: []string{labToken, labNextToken}, Shape: fhir.ShapeReport},
@@ -69,25 +69,25 @@ func open(t testing.TB, settings ...setting) *house {
 	}
 	e, err := endpoint.New(o)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	server := httptest.NewServer(e.Handler())
-	t.Cleanup(server.Close)
+	tb.Cleanup(server.Close)
 	h.handler, h.url, h.client = e.Handler(), server.URL, server.Client()
 	h.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return h
 }
 
-func openLedger(t testing.TB, client redis.UniversalClient) *ledger.Ledger {
-	t.Helper()
+func openLedger(tb testing.TB, client redis.UniversalClient) *ledger.Ledger {
+	tb.Helper()
 	seal := sha256.Sum256([]byte("seal"))
 	naming := sha256.Sum256([]byte("naming"))
-	l, err := ledger.Open(t.Context(), ledger.Options{
+	l, err := ledger.Open(tb.Context(), ledger.Options{
 		Redis: client, NamingKey: naming[:], SealKeys: []ledger.SealKey{{ID: 1, Key: seal[:]}},
 		Retention: 90 * 24 * time.Hour, Lease: 15 * time.Second, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return l
 }
@@ -99,11 +99,11 @@ type wire struct {
 	trips  atomic.Int64
 }
 
-func connect(t testing.TB) *wire {
-	t.Helper()
-	server, ok := redistest.Start(t).(*redis.Client)
+func connect(tb testing.TB) *wire {
+	tb.Helper()
+	server, ok := redistest.Start(tb).(*redis.Client)
 	if !ok {
-		t.Fatal("redistest gave no single Redis")
+		tb.Fatal("redistest gave no single Redis")
 	}
 	w := &wire{}
 	w.client = redis.NewClient(&redis.Options{
@@ -116,7 +116,7 @@ func connect(t testing.TB) *wire {
 			return &cuttable{conn, w}, err
 		},
 	})
-	t.Cleanup(func() { _ = w.client.Close() })
+	tb.Cleanup(func() { _ = w.client.Close() })
 	return w
 }
 
@@ -182,11 +182,11 @@ func (g got) outcome() string {
 	return outcome.Issue[0].Code
 }
 
-func (h *house) send(t testing.TB, s sent) got {
-	t.Helper()
-	answer, err := h.trySend(t.Context(), s)
+func (h *house) send(tb testing.TB, s sent) got {
+	tb.Helper()
+	answer, err := h.trySend(tb.Context(), s)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return answer
 }
@@ -221,11 +221,11 @@ func (h *house) trySend(ctx context.Context, s sent) (got, error) {
 }
 
 // count is the value of one counter, summed over all its labels that are not named.
-func (h *house) count(t testing.TB, name string, labels ...string) float64 {
-	t.Helper()
+func (h *house) count(tb testing.TB, name string, labels ...string) float64 {
+	tb.Helper()
 	families, err := h.metrics.Gather()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	sum := 0.0
 	for _, family := range families {
@@ -249,15 +249,15 @@ func (h *house) count(t testing.TB, name string, labels ...string) float64 {
 	return sum
 }
 
-func gzipped(t testing.TB, text string) string {
-	t.Helper()
+func gzipped(tb testing.TB, text string) string {
+	tb.Helper()
 	var out bytes.Buffer
 	zip := gzip.NewWriter(&out)
 	if _, err := io.WriteString(zip, text); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if err := zip.Close(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return out.String()
 }

@@ -1,7 +1,6 @@
 package endpoint
 
 import (
-	"strings"
 	"time"
 
 	"staffetta/adapter/ledger"
@@ -68,9 +67,16 @@ func concerns(shape fhir.Shape, resourceType string) bool {
 
 // isID says whether a text is a FHIR id (R4 datatypes: [A-Za-z0-9\-\.]{1,64}): only such a one is ever put into a URL.
 func isID(text string) bool {
-	return len(text) >= 1 && len(text) <= 64 && !strings.ContainsFunc(text, func(c rune) bool {
-		return !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '.')
-	})
+	for i := range len(text) {
+		if !isIDByte(text[i]) {
+			return false
+		}
+	}
+	return len(text) >= 1 && len(text) <= 64
+}
+
+func isIDByte(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '.'
 }
 
 // orderOf is the order that an event claims, in ms; 0, which means look, where it claims none, and for what was deleted:

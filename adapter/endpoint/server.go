@@ -81,7 +81,7 @@ func (s *Server) Run(ctx context.Context) error {
 	go func() { served <- s.serve() }()
 	select {
 	case err := <-served:
-		return fmt.Errorf("serve: %w", err)
+		return err
 	case <-ctx.Done():
 	}
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.grace)
@@ -89,9 +89,8 @@ func (s *Server) Run(ctx context.Context) error {
 	if err := s.http.Shutdown(stopping); err != nil {
 		_ = s.http.Close()
 	}
-	<-served
 	s.open.Lock()
-	return nil
+	return <-served
 }
 
 func (s *Server) serve() error {
@@ -100,7 +99,7 @@ func (s *Server) serve() error {
 		serve = func(l net.Listener) error { return s.http.ServeTLS(l, "", "") }
 	}
 	if err := serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
-		return err
+		return fmt.Errorf("serve: %w", err)
 	}
 	return nil
 }
