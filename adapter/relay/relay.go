@@ -1,0 +1,184 @@
+package relay
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"staffetta/adapter/ledger"
+	"staffetta/adapter/policy"
+	"staffetta/fhir"
+	"staffetta/notifier"
+)
+
+// Source is one FHIR server as the relay needs it.
+type Source struct {
+	*fhir.Source
+	Rules policy.SourceRules
+}
+
+// Options is what a relay is made of.
+type Options struct {
+	Ledger    *ledger.Ledger
+	Sources   map[string]Source
+	Rules     *policy.Rules
+	IO        *notifier.Client
+	Composer  *notifier.Composer
+	Timetable Timetable
+	Rate      float64       // IO calls per second, all replicas together
+	Workers   int           // documents worked on at once
+	Settle    time.Duration // policy.settle, for documents that a find record leads to
+	Lease     time.Duration // of a claim
+	Metrics   *Metrics
+	Log       *slog.Logger
+}
+
+// Relay takes claimed records one step further, many at a time.
+type Relay struct {
+	Options
+	names  []string // of the sources, in turn order
+	gates  *gates
+	budget *budget
+	wake   chan struct{}
+}
+
+// claimed is a record in a worker's hands, with the local time of its claim: Redis' clock goes on from there.
+type claimed struct {
+	ledger.Record
+	at time.Time
+}
+
+// now is Redis' clock.
+func (c claimed) now() time.Time { return c.Now.Add(time.Since(c.at)) }
+
+// New makes a relay; Run starts it.
+func New(o Options) *Relay {
+	r := &Relay{Options: o, wake: make(chan struct{}, 1)}
+	for name := range o.Sources {
+		r.names = append(r.names, name)
+	}
+	r.gates = newGates(o.Ledger.Pace(), r.names, o.Metrics, o.Log)
+	r.budget = newBudget(o.Ledger.Pace(), o.Rate)
+	return r
+}
+
+// Wake tells the relay that something was admitted, so that a report waits for no poll.
+func (r *Relay) Wake() {
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run works until ctx ends; what it has claimed by then is settled or given back before it returns.
+func (r *Relay) Run(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	queue := make(chan claimed, r.prefetch())
+	var slots, helpers sync.WaitGroup
+	helpers.Go(func() { r.gates.watch(ctx) })
+	for range r.Workers {
+		slots.Go(func() { r.workUntil(ctx, queue) })
+	}
+	r.dispatch(ctx, queue)
+	close(queue)
+	slots.Wait()
+	helpers.Wait()
+	return nil
+}
+
+// prefetch is how many records may be claimed beyond the busy slots: what they finish within a third of the lease, at the
+// rate that IO allows (a message takes two calls), and no more than four for each slot.
+func (r *Relay) prefetch() int {
+	within := int(r.Rate * r.Lease.Seconds() / 3 / callsPerMessage)
+	return max(1, min(within, 4*r.Workers))
+}
+
+// dispatch claims what is due and hands it to the slots.
+func (r *Relay) dispatch(ctx context.Context, queue chan<- claimed) {
+	for ctx.Err() == nil {
+		idle := r.claimInto(ctx, queue)
+		if idle <= 0 {
+			continue
+		}
+		select {
+		case <-ctx.Done():
+		case <-r.wake:
+		case <-r.gates.changed():
+		case <-time.After(idle):
+		}
+	}
+}
+
+// claimInto claims once and says how long there is nothing to do.
+func (r *Relay) claimInto(ctx context.Context, queue chan<- claimed) (idle time.Duration) {
+	const longest, afterTrouble = 500 * time.Millisecond, time.Second
+	free := cap(queue) - len(queue)
+	open := r.gates.open(r.names)
+	if len(open.sources) == 0 && !open.track {
+		return longest
+	}
+	got, err := r.Ledger.Claim(ctx, ledger.ClaimOptions{N: max(1, free), Sources: open.sources, Track: open.track})
+	at := time.Now()
+	if err != nil {
+		if ctx.Err() == nil {
+			r.Log.WarnContext(ctx, "claim failed", slog.Any("error", err))
+		}
+		return afterTrouble
+	}
+	for _, rec := range got.Records {
+		queue <- claimed{Record: rec, at: at}
+	}
+	if len(got.Records) > 0 {
+		return 0
+	}
+	return min(longest, max(got.NextDue, time.Millisecond))
+}
+
+// workUntil is one slot. After ctx ends it gives back what is still queued.
+func (r *Relay) workUntil(ctx context.Context, queue <-chan claimed) {
+	for c := range queue {
+		if ctx.Err() != nil {
+			r.settle(ctx, c, r.Timetable.givenBack(startOf(c.Record), c.now()))
+			continue
+		}
+		r.work(ctx, c)
+	}
+}
+
+// work takes one record one step further and settles it. A slot begins nothing else before.
+func (r *Relay) work(ctx context.Context, c claimed) {
+	started := time.Now()
+	defer func() {
+		if p := recover(); p != nil {
+			// The record stays claimed: its lease ends, and the third crash holds it as poison.
+			r.Log.ErrorContext(ctx, "step panicked", slog.String("record", c.Key.String()), slog.String("source", c.Source))
+			r.Metrics.panics.Inc()
+		}
+	}()
+	o := r.step(ctx, c)
+	r.settle(ctx, c, o)
+	r.Metrics.stepped(c.Source, o, time.Since(started))
+}
+
+// settle writes an outcome, also when ctx has ended: what was done must be remembered. Where Redis is away it is tried
+// again until the lease is over; then the record is due by itself.
+func (r *Relay) settle(ctx context.Context, c claimed, o outcome) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.Lease)
+	defer cancel()
+	for wait := 50 * time.Millisecond; ; wait *= 2 {
+		_, err := r.Ledger.Settle(ctx, []ledger.Settlement{o.settlement()})
+		if err == nil {
+			r.tell(ctx, c, o)
+			return
+		}
+		select {
+		case <-ctx.Done():
+			r.Log.ErrorContext(ctx, "outcome not written", slog.String("record", c.Key.String()),
+				slog.String("source", c.Source), slog.String("happened", string(o.happened)), slog.Any("error", err))
+			return
+		case <-time.After(wait):
+		}
+	}
+}

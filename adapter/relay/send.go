@@ -1,0 +1,104 @@
+package relay
+
+import (
+	"context"
+	"log/slog"
+
+	"staffetta/adapter/ledger"
+	"staffetta/fhir"
+	"staffetta/notifier"
+)
+
+// callsPerMessage is what a message costs before its delivery is followed: profile and message.
+const callsPerMessage = 2
+
+// send asks whether the citizen may be written to, writes `sending`, and posts the message.
+func (r *Relay) send(ctx context.Context, c claimed, doc fhir.Document, publication ledger.Publication) outcome {
+	resend := c.State == ledger.Sending
+	if resend && c.Recipient != doc.Person.Code {
+		return r.Timetable.silentAfterUnclear(c.Record, c.now()) // a resend goes to exactly that person, or to nobody
+	}
+	if !r.budget.take(ctx, callsPerMessage, forMessages, r.Lease/2) {
+		return r.Timetable.givenBack(c.Record, c.now())
+	}
+	if refused := r.askProfile(ctx, c, doc); refused != nil {
+		r.budget.giveBack(1)
+		return *refused
+	}
+	sending, msg, err := r.compose(c, doc, publication)
+	if err != nil {
+		return holdFor(c.Record, "message-not-composed")
+	}
+	if !r.writeSending(ctx, sending) {
+		return r.Timetable.givenBack(c.Record, c.now())
+	}
+	answer := r.IO.Send(context.WithoutCancel(ctx), msg) // a POST in flight ends normally, also at shutdown
+	r.heard(ctx, "message", answer)
+	r.Metrics.sent(c.Source, sending.Publication, answer)
+	return r.Timetable.afterSend(sending, answer, r.Ledger.PersonTag(sending.Recipient), c.now())
+}
+
+// askProfile asks right before each send whether the citizen may be written to; nil says yes.
+func (r *Relay) askProfile(ctx context.Context, c claimed, doc fhir.Document) *outcome {
+	answer := r.IO.Profile(ctx, doc.Person.Code)
+	r.heard(ctx, "profile", answer)
+	o := r.Timetable.afterProfile(c.Record, answer, c.now())
+	if o.happened == AboutToSend {
+		return nil
+	}
+	return &o
+}
+
+// compose is the record as it goes into `sending`, with its message.
+func (r *Relay) compose(c claimed, doc fhir.Document, publication ledger.Publication) (ledger.Record, notifier.Message, error) {
+	rec := c.Record
+	if rec.State != ledger.Sending {
+		rec.Told.Uncertain = false // what was unclear about an earlier publication says nothing of this one
+		rec.Publication, rec.Edition = publication, r.Ledger.EditionTag(doc.Edition)
+		rec.Recipient = doc.Person.Code
+	}
+	o := happen(because(rec, "", c.now()), AboutToSend, ledger.Next{Keep: true})
+	msg, err := r.Composer.Compose(string(o.record.Publication), o.record.Recipient)
+	return o.record, msg, err
+}
+
+// writeSending makes it known, durably, that a POST may follow. Where it cannot be written, or another claim took over,
+// or a person has paused all sending, nothing is posted.
+func (r *Relay) writeSending(ctx context.Context, rec ledger.Record) bool {
+	if r.gates.paused() {
+		return false
+	}
+	settled, err := r.Ledger.Settle(ctx, []ledger.Settlement{{
+		Record: rec, Next: ledger.Next{Keep: true}, Event: string(AboutToSend),
+	}})
+	if err != nil {
+		r.Log.WarnContext(ctx, "sending not written", slog.String("record", rec.Key.String()), slog.Any("error", err))
+		return false
+	}
+	return settled[0] != ledger.StaleToken
+}
+
+// unclearClaim is a record claimed in `sending`: the process that wrote it may have sent, and we do not know.
+func (r *Relay) unclearClaim(ctx context.Context, c claimed) (claimed, *outcome) {
+	if c.Reason != reasonUncertain {
+		r.Metrics.uncertain.Inc()
+		r.Log.WarnContext(ctx, "send uncertain", slog.String("record", c.Key.String()), slog.String("source", c.Source))
+	}
+	c.Record = because(c.Record, reasonUncertain, c.now())
+	c.Told.Uncertain = true
+	if r.Timetable.HoldUncertain {
+		held := holdFor(c.Record, reasonUncertain)
+		return c, &held
+	}
+	return c, nil
+}
+
+// track asks IO how the delivery stands.
+func (r *Relay) track(ctx context.Context, c claimed) outcome {
+	if !r.budget.take(ctx, 1, forPolls, r.Lease/2) {
+		return happen(c.Record, StillOnItsWay, ledger.Next{Track: c.now(), Wait: ledger.WaitDelivery})
+	}
+	answer := r.IO.Status(ctx, c.Recipient, c.Told.MessageID)
+	r.heard(ctx, "status", answer)
+	return r.Timetable.afterStatus(c.Record, answer, c.now())
+}

@@ -1,0 +1,241 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"staffetta/adapter/ledger"
+	"staffetta/adapter/policy"
+	"staffetta/fhir"
+	"staffetta/notifier"
+)
+
+// crashesUntilPoison is how many claims in a row may end without a settlement.
+const crashesUntilPoison = 3
+
+// startOf is the record as a step begins with it (see begin).
+func startOf(rec ledger.Record) ledger.Record {
+	if rec.State == ledger.Suppressed && rec.Reason == policy.HiddenFromCitizen && rec.HiddenAt.IsZero() {
+		rec.HiddenAt = rec.Since // a finished record remembers only since when it rests
+	}
+	rec.State = begin(rec.State, rec.Told.Publication != ledger.NoPublication)
+	return rec
+}
+
+// step takes one claimed record one step further, with at most one outside effect.
+func (r *Relay) step(ctx context.Context, c claimed) outcome {
+	c.Record = startOf(c.Record)
+	source, known := r.Sources[c.Source]
+	switch {
+	case c.Claims > crashesUntilPoison:
+		return happen(because(c.Record, "poison", c.now()), CrashedTooOften, ledger.Next{})
+	case c.Tracking && c.State == ledger.Sent:
+		return r.track(ctx, c)
+	case !known:
+		return holdFor(c.Record, "source-not-configured")
+	case c.State == ledger.Find:
+		return r.find(ctx, c, source)
+	}
+	return r.look(ctx, c, source)
+}
+
+// find asks the source for the documents behind a hint.
+func (r *Relay) find(ctx context.Context, c claimed, source Source) outcome {
+	if len(c.LedTo) > 0 {
+		return r.led(c, nil) // the resource belongs to a document that we know: that one is looked at
+	}
+	found, err := source.Find(ctx, c.Locator)
+	if err != nil {
+		return r.sourceTrouble(ctx, c, err)
+	}
+	r.gates.well(c.Source)
+	switch {
+	case found.Ambiguous:
+		return holdFor(c.Record, "ambiguous-document")
+	case len(found.Documents) > 0:
+		c.ReadOrder, c.ReadVersion = found.Order, r.Ledger.VersionTag(found.Version)
+		return r.led(c, found.Documents)
+	}
+	return r.foundNothing(c, found.Standing)
+}
+
+// led ends a find record: its documents are admitted, and later hints on their members lead there.
+func (r *Relay) led(c claimed, documents []fhir.Document) outcome {
+	rec := calm(because(c.Record, "", c.now()))
+	o := outcome{}
+	for _, key := range rec.LedTo {
+		// The hinted version belongs to a member, not to the document: its order says «look», its version nothing.
+		o.admit = append(o.admit, ledger.Hint{
+			Key: key, Source: c.Source, State: ledger.Pending, Order: c.HintedOrder, Settle: r.Settle,
+		})
+	}
+	for _, doc := range documents {
+		key := r.Ledger.DocumentKey(c.Source, doc.Locator)
+		rec.LedTo = append(rec.LedTo, key)
+		o.admit = append(o.admit, ledger.Hint{
+			Key: key, Source: c.Source, Locator: doc.Locator, State: ledger.Pending,
+			Order: doc.Order, Version: r.Ledger.VersionTag(doc.Version), Settle: r.Settle,
+		})
+		o.aliases = append(o.aliases, r.aliases(c, doc, key)...)
+	}
+	moved := happen(rec, Led, ledger.Next{})
+	moved.admit, moved.aliases = o.admit, o.aliases
+	return moved
+}
+
+// aliases remember for each other member of a document where its hints lead.
+func (r *Relay) aliases(c claimed, doc fhir.Document, document ledger.Key) []ledger.Alias {
+	var aliases []ledger.Alias
+	for _, member := range doc.Members {
+		if key := r.Ledger.FindKey(c.Source, member.Type, member.ID); key != c.Key {
+			aliases = append(aliases, ledger.Alias{Key: key, Document: document})
+		}
+	}
+	return aliases
+}
+
+// foundNothing waits for a document that may not be written yet, for as long as a 404 is not believed.
+func (r *Relay) foundNothing(c claimed, standing fhir.Standing) outcome {
+	now, rec := c.now(), calm(c.Record)
+	if standing == fhir.Gone {
+		return happen(because(rec, "gone", now), LedNowhere, ledger.Next{})
+	}
+	reason := "no-document"
+	if standing == fhir.Missing {
+		reason = "missing"
+	}
+	rec = because(rec, reason, now)
+	if now.Sub(rec.Since) < r.Timetable.BelieveMissing {
+		rec.Attempts = c.Attempts + 1
+		return happen(rec, NotYet, ledger.Next{Due: now.Add(pauseAfter(rec.Attempts)), Wait: ledger.WaitSource})
+	}
+	if standing == fhir.Missing {
+		return happen(rec, LedNowhere, ledger.Next{})
+	}
+	return happen(rec, DecidedHold, ledger.Next{})
+}
+
+// look asks how the document stands now, lets policy decide, and follows its word.
+func (r *Relay) look(ctx context.Context, c claimed, source Source) outcome {
+	doc, err := source.Read(ctx, c.Locator)
+	if err != nil {
+		return r.sourceTrouble(ctx, c, err)
+	}
+	r.gates.well(c.Source)
+	if behind := r.behindItsHint(c, doc); behind != nil {
+		return *behind
+	}
+	c.Record = asRead(c.Record, doc, r.Ledger.VersionTag(doc.Version))
+	decision := r.Rules.Decide(r.question(c, doc, source.Rules))
+	r.Metrics.decided(c.Source, decision)
+	o := r.Timetable.afterDecision(c.Record, decision, c.now())
+	if o.happened != AboutToSend {
+		return o
+	}
+	return r.send(ctx, c, doc, ledger.Publication(decision.Publication))
+}
+
+// behindItsHint is for a source that shows less than was hinted: it is asked again for a while before what it shows is
+// believed, since a replica that lags may still show what has been withdrawn.
+func (r *Relay) behindItsHint(c claimed, doc fhir.Document) *outcome {
+	const reason = "behind-hint"
+	if doc.Order == 0 || !less(doc.Order, max(c.HintedOrder, c.ReadOrder)) {
+		return nil
+	}
+	now := c.now()
+	rec := because(c.Record, reason, now)
+	if now.Sub(rec.Since) >= r.Timetable.BelieveMissing {
+		return nil
+	}
+	rec.Attempts = c.Attempts + 1
+	o := happen(rec, NotYet, r.Timetable.later(rec, now.Add(pauseAfter(rec.Attempts)), ledger.WaitSource, now))
+	return &o
+}
+
+// less compares orders; a source that keeps whole seconds is not behind a hint of the same second.
+func less(read, hinted int64) bool {
+	if read%1000 == 0 {
+		hinted -= hinted % 1000
+	}
+	return read < hinted
+}
+
+// asRead notes what was read: from now on hints are judged against it.
+func asRead(rec ledger.Record, doc fhir.Document, version ledger.Tag) ledger.Record {
+	if doc.Order != 0 {
+		rec.ReadOrder, rec.ReadVersion = doc.Order, version
+	}
+	rec.HintedOrder = 0
+	return rec
+}
+
+// question puts together all that policy decides upon.
+func (r *Relay) question(c claimed, doc fhir.Document, rules policy.SourceRules) policy.Question {
+	told := c.Told
+	return policy.Question{
+		Document: doc, Source: rules,
+		Told: policy.Told{
+			Any:         told.Publication != ledger.NoPublication,
+			SameEdition: told.Edition == r.Ledger.EditionTag(doc.Edition),
+			SamePerson:  told.Person == r.Ledger.PersonTag(doc.Person.Code),
+			Withdrawn:   told.Publication == ledger.WithdrawnPub,
+		},
+		HiddenAt: c.HiddenAt, WaitingSince: c.waitingSince(), Waits: c.Attempts, Now: c.now(),
+	}
+}
+
+// waitingSince is since when the record waits for its source; zero when it waits for nothing or has other trouble.
+func (c claimed) waitingSince() time.Time {
+	if c.Reason == "" || !c.Trouble.IsZero() {
+		return time.Time{}
+	}
+	return c.Since
+}
+
+// sourceTrouble notes what an error says of the whole source, and what it means for the record.
+func (r *Relay) sourceTrouble(ctx context.Context, c claimed, err error) outcome {
+	trouble := &fhir.Trouble{Kind: fhir.Unavailable}
+	if !errors.As(err, &trouble) && ctx.Err() != nil {
+		return r.Timetable.givenBack(c.Record, c.now()) // our own shutdown is nobody's trouble
+	}
+	r.gates.trouble(ctx, c.Source, trouble)
+	r.Log.WarnContext(ctx, "source in trouble", slog.String("record", c.Key.String()), slog.String("source", c.Source),
+		slog.Any("error", err))
+	return r.Timetable.afterTrouble(c.Record, trouble, c.now())
+}
+
+// heard counts an answer of IO and notes what it says of all of IO.
+func (r *Relay) heard(ctx context.Context, call string, answer notifier.Answer) {
+	r.Metrics.calls.WithLabelValues(call, string(answer.Kind)).Inc()
+	r.gates.answered(ctx, answer)
+}
+
+// tell writes the one log line for what happened to a document.
+func (r *Relay) tell(ctx context.Context, c claimed, o outcome) {
+	rec := o.record
+	level, message := slog.LevelInfo, "document looked at"
+	attrs := []slog.Attr{
+		slog.String("record", rec.Key.String()), slog.String("source", rec.Source),
+		slog.String("happened", string(o.happened)), slog.String("state", string(rec.State)),
+	}
+	switch {
+	case rec.State == ledger.Held:
+		level, message = slog.LevelError, "record held"
+		attrs = append(attrs, slog.String("held_reason", rec.Reason))
+	case o.happened == Created, o.happened == DeliveredByIO && !c.Tracking:
+		age := rec.Told.At.Sub(rec.HintAt)
+		r.Metrics.delay.Observe(age.Seconds())
+		message = "message sent"
+		attrs = append(attrs, slog.String("message_id", rec.Told.MessageID), slog.String("publication", string(rec.Told.Publication)),
+			slog.Duration("since_hint", age))
+	case o.happened == Unclear:
+		level, message = slog.LevelWarn, "send uncertain"
+	case o.happened == Led, o.happened == GivenBack, o.happened == StillOnItsWay, o.happened == NotYet:
+		level = slog.LevelDebug
+	case rec.Reason != "":
+		attrs = append(attrs, slog.String("reason", rec.Reason))
+	}
+	r.Log.LogAttrs(ctx, level, message, attrs...)
+}
