@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	"staffetta/adapter/ledger"
 	"staffetta/fhir"
@@ -32,10 +33,26 @@ func (r *Relay) send(ctx context.Context, c claimed, doc fhir.Document, publicat
 	if !r.writeSending(ctx, sending) {
 		return r.Timetable.givenBack(c.Record, c.now())
 	}
-	answer := r.IO.Send(context.WithoutCancel(ctx), msg) // a POST in flight ends normally, also at shutdown
+	posting, done := beyond(ctx, postAtShutdown)
+	defer done()
+	answer := r.IO.Send(posting, msg)
 	r.heard(ctx, "message", answer)
 	r.Metrics.sent(c.Source, sending.Publication, answer)
 	return r.Timetable.afterSend(sending, answer, r.Ledger.PersonTag(sending.Recipient), c.now())
+}
+
+// postAtShutdown is how long a POST in flight may go on when the process is asked to stop: within the 10 s of a graceful
+// shutdown. A POST that is cut is uncertain, and known to be.
+const postAtShutdown = 6 * time.Second
+
+// beyond is ctx, ending later than ctx by the grace.
+func beyond(ctx context.Context, grace time.Duration) (context.Context, context.CancelFunc) {
+	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		timer := time.AfterFunc(grace, cancel)
+		context.AfterFunc(longer, func() { timer.Stop() })
+	})
+	return longer, func() { stop(); cancel() }
 }
 
 // askProfile asks right before each send whether the citizen may be written to; nil says yes.

@@ -119,6 +119,12 @@ func (r *Relay) foundNothing(c claimed, standing fhir.Standing) outcome {
 
 // look asks how the document stands now, lets policy decide, and follows its word.
 func (r *Relay) look(ctx context.Context, c claimed, source Source) outcome {
+	if c.State == ledger.Sending {
+		held := (*outcome)(nil)
+		if c, held = r.unclearClaim(ctx, c); held != nil {
+			return *held
+		}
+	}
 	doc, err := source.Read(ctx, c.Locator)
 	if err != nil {
 		return r.sourceTrouble(ctx, c, err)

@@ -1,0 +1,265 @@
+package adapter
+
+import (
+	"context"
+	"crypto/hkdf"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
+
+	"staffetta/adapter/console"
+	"staffetta/adapter/endpoint"
+	"staffetta/adapter/ledger"
+	"staffetta/adapter/policy"
+	"staffetta/adapter/relay"
+	"staffetta/config"
+	"staffetta/fhir"
+	"staffetta/notifier"
+)
+
+// Program is the adapter, wired and listening. Run makes it work.
+type Program struct {
+	Ledger *ledger.Ledger
+
+	public, admin *endpoint.Server
+	relay         *relay.Relay
+	closeRedis    func()
+	log           *slog.Logger
+}
+
+// Open wires the program that the file describes and opens its listeners. It waits for Redis until ctx ends.
+func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Program, error) {
+	client, closeRedis, err := Connect(cfg.Redis)
+	if err != nil {
+		return nil, err
+	}
+	p := &Program{closeRedis: closeRedis, log: log}
+	if err := p.wire(ctx, cfg, client); err != nil {
+		p.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// Close gives back what Open took, for a program that is not run. Run closes by itself.
+func (p *Program) Close() {
+	p.closeRedis()
+}
+
+// PublicAddr is where notifications are taken in.
+func (p *Program) PublicAddr() net.Addr { return p.public.Addr() }
+
+// AdminAddr is where people and monitoring look.
+func (p *Program) AdminAddr() net.Addr { return p.admin.Addr() }
+
+// Run works until ctx ends. Open requests and claimed records are then finished or given back.
+func (p *Program) Run(ctx context.Context) error {
+	defer p.closeRedis()
+	// The ledger outlives the others: what they finish must still be written.
+	remembering, forget := context.WithCancel(context.WithoutCancel(ctx))
+	watched := make(chan error, 1)
+	go func() { watched <- p.Ledger.Run(remembering) }()
+
+	parts, ctx := errgroup.WithContext(ctx)
+	parts.Go(func() error { return p.public.Run(ctx) })
+	parts.Go(func() error { return p.admin.Run(ctx) })
+	parts.Go(func() error { return p.relay.Run(ctx) })
+	err := parts.Wait()
+	forget()
+	return errors.Join(err, <-watched)
+}
+
+// wire builds every room, in the order of a document's way.
+func (p *Program) wire(ctx context.Context, cfg *config.Config, client redis.UniversalClient) error {
+	log := p.log
+	if err := waitForRedis(ctx, client, func(err error) {
+		log.ErrorContext(ctx, "waiting for redis", slog.Any("error", err))
+	}); err != nil {
+		return err
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	var err error
+	if p.Ledger, err = OpenLedger(ctx, cfg, client, log); err != nil {
+		return err
+	}
+	if p.relay, err = newRelay(cfg, p.Ledger, registry, log); err != nil {
+		return err
+	}
+	if err := p.listenPublic(ctx, cfg, registry); err != nil {
+		return err
+	}
+	return p.listenAdmin(ctx, cfg, registry)
+}
+
+// OpenLedger opens the ledger of the file over its Redis.
+func OpenLedger(ctx context.Context, cfg *config.Config, client redis.UniversalClient, log *slog.Logger) (*ledger.Ledger, error) {
+	sealing, err := cfg.Ledger.SealKeys()
+	if err != nil {
+		return nil, err
+	}
+	naming, err := namingKey(cfg.Ledger, sealing)
+	if err != nil {
+		return nil, err
+	}
+	keys := make([]ledger.SealKey, len(sealing))
+	for i, key := range sealing {
+		keys[i] = ledger.SealKey{ID: key.ID, Key: key.Key}
+	}
+	return ledger.Open(ctx, ledger.Options{
+		Redis: client, NamingKey: naming, SealKeys: keys,
+		Lease: time.Duration(cfg.Ledger.Lease), Retention: time.Duration(cfg.Ledger.Retention),
+		WaitReplicas: cfg.Ledger.WaitReplicas, JournalEntries: cfg.Ledger.JournalEntries, Log: log,
+	})
+}
+
+// namingKey is the configured naming key, or HKDF of the first seal key (design, section 4, Identity).
+func namingKey(l config.Ledger, sealing []config.RawKey) ([]byte, error) {
+	naming, err := l.Naming()
+	if err != nil || naming != nil {
+		return naming, err
+	}
+	naming, err = hkdf.Key(sha256.New, config.FirstSealKey(sealing), nil, "staffetta naming key", sha256.Size)
+	if err != nil {
+		return nil, fmt.Errorf("derive naming key: %w", err)
+	}
+	return naming, nil
+}
+
+// newRelay builds the worker with its sources, its rules and IO.
+func newRelay(cfg *config.Config, led *ledger.Ledger, registry prometheus.Registerer, log *slog.Logger) (*relay.Relay, error) {
+	sources, err := newSources(cfg)
+	if err != nil {
+		return nil, err
+	}
+	rules, err := policy.NewRules(policy.Options{
+		MaxAge: time.Duration(cfg.Policy.MaxAge), ReplacementWait: time.Duration(cfg.Policy.ReplacementWait),
+		BelieveMissing: time.Duration(cfg.Policy.BelieveMissing), Minors: cfg.Policy.Minors,
+	})
+	if err != nil {
+		return nil, err
+	}
+	io, composer, err := newIO(cfg)
+	if err != nil {
+		return nil, err
+	}
+	polls := make([]time.Duration, len(cfg.IO.Polls))
+	for i, gap := range cfg.IO.Polls {
+		polls[i] = time.Duration(gap)
+	}
+	return relay.New(relay.Options{
+		Ledger: led, Sources: sources, Rules: rules, IO: io, Composer: composer,
+		Timetable: relay.Timetable{
+			GiveUpAfter: time.Duration(cfg.Ledger.GiveUpAfter), BelieveMissing: time.Duration(cfg.Policy.BelieveMissing),
+			Polls: polls, PollsEnd: pollsEnd, HoldUncertain: cfg.IO.Uncertain == "hold", Track: cfg.IO.Track,
+		},
+		Rate: cfg.IO.Rate, Workers: cfg.Workers, Settle: time.Duration(cfg.Policy.Settle), Lease: time.Duration(cfg.Ledger.Lease),
+		Metrics: relay.NewMetrics(registry), Log: log,
+	}), nil
+}
+
+// pollsEnd is how long IO is asked for a final status; it keeps a message for days at most (reference io.md, 2.4).
+const pollsEnd = 7 * 24 * time.Hour
+
+// newSources are the FHIR servers to read from.
+func newSources(cfg *config.Config) (map[string]relay.Source, error) {
+	sources := make(map[string]relay.Source, len(cfg.Sources))
+	for _, s := range cfg.Sources {
+		client, err := s.Client()
+		if err != nil {
+			return nil, err
+		}
+		source, err := fhir.NewSource(fhir.SourceOptions{
+			Name: s.Name, BaseURL: s.BaseURL, Aliases: s.Aliases, Shape: fhir.Shape(s.Shape), FiscalCodeSystems: s.Systems,
+			Client: client, MaxBody: int64(s.Read.MaxBody), MaxDepth: cfg.Public.MaxDepth,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("source %s: %w", s.Name, err)
+		}
+		sources[s.Name] = relay.Source{Source: source, Rules: policy.SourceRules{
+			UnlabelledHold: s.Unlabelled == "hold", ObscuredSuppress: s.Obscured == "suppress",
+		}}
+	}
+	return sources, nil
+}
+
+// newIO is the way to IO.
+func newIO(cfg *config.Config) (*notifier.Client, *notifier.Composer, error) {
+	client, err := cfg.IO.Client()
+	if err != nil {
+		return nil, nil, err
+	}
+	io, err := notifier.NewClient(notifier.ClientOptions{
+		BaseURL: cfg.IO.BaseURL, Key: string(cfg.IO.Key), SecondaryKey: string(cfg.IO.SecondaryKey), HTTP: client,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	composer, err := notifier.NewComposer(notifier.ComposerOptions{ButtonURL: cfg.Message.ButtonURL, SSO: cfg.Message.SSO})
+	return io, composer, err
+}
+
+// listenPublic opens the listener that FHIR servers post to.
+func (p *Program) listenPublic(ctx context.Context, cfg *config.Config, registry prometheus.Registerer) error {
+	senders := make([]endpoint.Source, len(cfg.Sources))
+	for i, s := range cfg.Sources {
+		senders[i] = endpoint.Source{Name: s.Name, Shape: fhir.Shape(s.Shape)}
+		for _, token := range s.Receive.Tokens() {
+			senders[i].Tokens = append(senders[i].Tokens, string(token))
+		}
+	}
+	e, err := endpoint.New(endpoint.Options{
+		Sources: senders, Ledger: p.Ledger, Settle: time.Duration(cfg.Policy.Settle),
+		Limits:  fhir.Limits{MaxBytes: int64(cfg.Public.MaxBody), MaxDepth: cfg.Public.MaxDepth, MaxEntries: cfg.Public.MaxEntries},
+		Metrics: registry, Log: p.log, Admitted: p.relay.Wake,
+	})
+	if err != nil {
+		return err
+	}
+	trust, err := cfg.Public.TLS.Server()
+	if err != nil {
+		return fmt.Errorf("public listener: %w", err)
+	}
+	p.public, err = endpoint.Listen(ctx, endpoint.ServerOptions{
+		Listen: cfg.Public.Listen, TLS: trust, Handler: e.Handler(), ReadTimeout: time.Duration(cfg.Public.ReadTimeout), Log: p.log,
+	})
+	if err != nil {
+		return fmt.Errorf("public listener: %w", err)
+	}
+	return nil
+}
+
+// listenAdmin opens the listener for people and monitoring.
+func (p *Program) listenAdmin(ctx context.Context, cfg *config.Config, registry *prometheus.Registry) error {
+	names := make([]string, len(cfg.Sources))
+	for i, s := range cfg.Sources {
+		names[i] = s.Name
+	}
+	var err error
+	p.admin, err = endpoint.Listen(ctx, endpoint.ServerOptions{
+		Listen:  cfg.Admin.Listen,
+		Handler: newConsole(p.Ledger, registry, names, p.log), ReadTimeout: adminTimeout, Grace: adminGrace, Log: p.log,
+	})
+	if err != nil {
+		return fmt.Errorf("admin listener: %w", err)
+	}
+	return nil
+}
+
+const (
+	adminTimeout = 10 * time.Second
+	adminGrace   = time.Second
+)
+
+func newConsole(led *ledger.Ledger, registry *prometheus.Registry, sources []string, log *slog.Logger) http.Handler {
+	return console.New(console.Options{Ledger: led, Registry: registry, Sources: sources, Log: log})
+}

@@ -1,0 +1,84 @@
+package adapter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+
+	"staffetta/config"
+)
+
+// The time limits of one Redis command. Scripts take well under a millisecond; a Redis that needs longer is in trouble,
+// and senders of notifications wait for it.
+const (
+	redisDial    = 3 * time.Second
+	redisTimeout = 5 * time.Second
+)
+
+// Connect opens the Redis of the file. No command is sent yet. What it opened ends with close.
+func Connect(r config.Redis) (client redis.UniversalClient, closeAll func(), err error) {
+	if r.Embedded() {
+		return connectEmbedded()
+	}
+	options, err := redisOptions(r)
+	if err != nil {
+		return nil, nil, err
+	}
+	client = redis.NewUniversalClient(options)
+	return client, func() { _ = client.Close() }, nil
+}
+
+// connectEmbedded starts a Redis inside this process: in memory only.
+func connectEmbedded() (redis.UniversalClient, func(), error) {
+	server := miniredis.NewMiniRedis()
+	if err := server.Start(); err != nil {
+		return nil, nil, fmt.Errorf("start embedded redis: %w", err)
+	}
+	client := redis.NewClient(&redis.Options{Addr: server.Addr(), Protocol: 2, DisableIdentity: true})
+	return client, func() { _ = client.Close(); server.Close() }, nil
+}
+
+// redisOptions are the client's settings for one server, Sentinel or Cluster.
+func redisOptions(r config.Redis) (*redis.UniversalOptions, error) {
+	o := &redis.UniversalOptions{
+		Addrs: r.Addresses, MasterName: r.Master, Username: r.Username, Password: string(r.Password),
+		IsClusterMode: r.URL == "" && r.Master == "",
+	}
+	if r.URL != "" {
+		one, err := redis.ParseURL(string(r.URL))
+		if err != nil {
+			return nil, errors.New("redis.url: want redis:// or rediss://") // its own error repeats the URL
+		}
+		o.Addrs, o.DB, o.TLSConfig, o.Username = []string{one.Addr}, one.DB, one.TLSConfig, one.Username
+		if o.Password == "" {
+			o.Password = one.Password
+		}
+	}
+	o.DialTimeout, o.ReadTimeout, o.WriteTimeout = redisDial, redisTimeout, redisTimeout
+	o.MaxRetries = -1 // scripts that settle are retried by those who know what that means
+	o.ContextTimeoutEnabled = true
+	o.DisableIdentity = true
+	return o, nil
+}
+
+// waitForRedis tries until Redis answers: after a power cut both machines come up together, in any order.
+func waitForRedis(ctx context.Context, client redis.UniversalClient, troubled func(error)) error {
+	for {
+		err := client.Ping(ctx).Err()
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("wait for redis: %w", ctx.Err())
+		}
+		troubled(err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(2 * time.Second):
+		}
+	}
+}

@@ -1,0 +1,186 @@
+// Command staffetta tells a citizen, on the public app IO, that a medical report is ready, the moment the health record
+// publishes it.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"staffetta/adapter"
+	"staffetta/adapter/demo"
+	"staffetta/config"
+)
+
+// commands is the command line: one struct a command.
+type commands struct {
+	Serve  serve  `cmd:"" help:"Run the adapter: take notifications in, send messages."`
+	Demo   trial  `cmd:"" help:"Run the whole relay on this machine, with nothing to install: an FSE that publishes synthetic documents, the adapter, an IO that runs in-process."`
+	Check  check  `cmd:"" help:"Check what is configured and remembered."`
+	Pause  pause  `cmd:"" help:"Stop all sending, on all replicas. Nothing is lost: notifications are taken in and wait."`
+	Resume resume `cmd:"" help:"Start sending again."`
+}
+
+// Exit codes: a finding (the command ran, and what it found is bad) and wrong usage.
+const (
+	exitFinding = 1
+	exitUsage   = 2
+)
+
+// errFinding ends a command that has already said what it found.
+var errFinding = errors.New("finding")
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// run is the program: its exit code is 0 when all went well.
+func run(ctx context.Context, args []string, out, logs io.Writer) int {
+	var line commands
+	exited := -1
+	parser := kong.Must(&line, kong.Name("staffetta"), kong.Writers(out, logs), kong.UsageOnError(),
+		kong.Description("Tells a citizen on IO that a medical report is ready."),
+		kong.Exit(func(code int) { exited = code }),
+		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(streams{out: out, logs: logs}))
+	parsed, err := parser.Parse(args)
+	if exited >= 0 {
+		return exited // --help
+	}
+	if err != nil {
+		_, _ = fmt.Fprintf(logs, "staffetta: %v\n", err)
+		return exitUsage
+	}
+	switch err := parsed.Run(); {
+	case err == nil:
+		return 0
+	case errors.Is(err, errFinding):
+		return exitFinding
+	default:
+		_, _ = fmt.Fprintf(logs, "staffetta: %v\n", err)
+		return exitFinding
+	}
+}
+
+// streams are where a command writes: out for people, logs for what runs beside them.
+type streams struct{ out, logs io.Writer }
+
+// file is the configuration file that most commands read.
+type file struct {
+	Config string `required:"" type:"path" placeholder:"FILE" help:"Configuration file (YAML); config/example.yaml explains every key."`
+}
+
+// load reads the file and says on the logs what is unwise about it.
+func (f file) load(ctx context.Context, s streams) (*config.Config, *slog.Logger, error) {
+	cfg, err := config.Load(f.Config)
+	if err != nil {
+		return nil, nil, err
+	}
+	log := adapter.NewLog(s.logs, cfg.Log.Level)
+	for _, warning := range cfg.Warnings {
+		log.WarnContext(ctx, "unwise configuration", slog.String("warning", warning))
+	}
+	return cfg, log, nil
+}
+
+type serve struct{ file }
+
+// Run works until it is told to stop.
+func (c serve) Run(ctx context.Context, s streams) error {
+	cfg, log, err := c.load(ctx, s)
+	if err != nil {
+		return err
+	}
+	program, err := adapter.Open(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	log.InfoContext(ctx, "staffetta serves", slog.String("public", program.PublicAddr().String()),
+		slog.String("admin", program.AdminAddr().String()))
+	err = program.Run(ctx)
+	log.InfoContext(context.WithoutCancel(ctx), "staffetta has stopped")
+	return err
+}
+
+type trial struct {
+	Reports int     `default:"0" help:"How many documents the FSE publishes; 0 goes on until you stop it."`
+	Exit    bool    `help:"Stop when all of them came to an end, and print the summary."`
+	Rate    float64 `default:"400" help:"Calls per second that the demo's IO allows; the real one allows far less."`
+	Seed    uint64  `default:"1" help:"Another number publishes other documents."`
+	Admin   string  `default:"127.0.0.1:9090" help:"Address of the admin page; a free port is taken where this one is not."`
+	Redis   string  `default:"embedded" help:"Redis to use, redis://host:port/db. The embedded one is in memory only."`
+	Logs    string  `type:"path" placeholder:"FILE" help:"Where the adapter's log goes; nowhere by default."`
+}
+
+// Run plays the whole relay.
+func (c trial) Run(ctx context.Context, s streams) error {
+	if c.Exit && c.Reports == 0 {
+		return errors.New("--exit needs --reports: an endless demo never ends")
+	}
+	balanced, err := demo.Run(ctx, demo.Options{
+		Reports: c.Reports, Exit: c.Exit, Rate: c.Rate, Seed: c.Seed, Admin: c.Admin, Redis: config.Secret(c.Redis), Logs: c.Logs, Out: s.out,
+	})
+	if err == nil && !balanced {
+		return errFinding
+	}
+	return err
+}
+
+type check struct {
+	file
+
+	Ledger bool `help:"Walk the whole ledger in Redis: every record has a next time, or is held, or has a named end."`
+}
+
+// Run checks; a finding is exit code 1.
+func (c check) Run(ctx context.Context, s streams) error {
+	cfg, log, err := c.load(ctx, s)
+	if err != nil {
+		return err
+	}
+	_, _ = fmt.Fprintf(s.out, "%s: the file is well\n", c.Config)
+	if !c.Ledger {
+		return nil
+	}
+	well, err := adapter.CheckLedger(ctx, cfg, log, s.out)
+	if err == nil && !well {
+		return errFinding
+	}
+	return err
+}
+
+type pause struct {
+	file
+
+	Why string `required:"" help:"Why, for those who wonder later. No personal data."`
+	Who string `env:"USER" default:"unknown" help:"Who pauses."`
+}
+
+// Run stops all sending.
+func (c pause) Run(ctx context.Context, s streams) error {
+	cfg, log, err := c.load(ctx, s)
+	if err != nil {
+		return err
+	}
+	return adapter.PauseSending(ctx, cfg, log, c.Who, c.Why, s.out)
+}
+
+type resume struct{ file }
+
+// Run starts sending again.
+func (c resume) Run(ctx context.Context, s streams) error {
+	cfg, log, err := c.load(ctx, s)
+	if err != nil {
+		return err
+	}
+	return adapter.ResumeSending(ctx, cfg, log, s.out)
+}
