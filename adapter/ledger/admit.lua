@@ -1,0 +1,124 @@
+-- admit: marks records of one partition due because hints say that what they stand for changed.
+-- KEYS[1]  staffetta:{p}:journal  stream; only names the partition's slot and prefix. The keys of the records, of the due
+--          sets and of the buckets of finished records are computed: they share partition and hash tag.
+-- ARGV[1]  prefix, "staffetta:{p}:"
+-- ARGV[2]  fingerprint of the naming key
+-- ARGV[3]  entries that the journal keeps, 0 = no journal
+-- ARGV[4]  ms added to Redis' clock (tests)
+-- ARGV[5]  months that retention spans, "202611 202610 ...", newest first
+-- ARGV[6.. +9 each]  record key, raw key, bucket, source, first state, order in ms ("" unknown), version (8 bytes, ""
+--          unknown), settle time in ms, sealed locator
+-- Returns  for each hint "new" | "newer" | "duplicate" | "stale"; or the error NAMING
+local prefix, months = ARGV[1], {}
+for month in string.gmatch(ARGV[5], '%d+') do months[#months + 1] = month end
+
+local fingerprint = redis.call('GET', prefix .. 'naming')
+if not fingerprint then
+  redis.call('SET', prefix .. 'naming', ARGV[2])
+elseif fingerprint ~= ARGV[2] then
+  return redis.error_reply('NAMING another naming key wrote this ledger')
+end
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[4]
+
+-- known says how a hint stands to what was read: only against that is it a duplicate or stale.
+local function known(order, version, readOrder, readVersion)
+  if order == '' or not readOrder or readOrder == 0 then return 'newer' end
+  local hinted = tonumber(order)
+  if hinted < readOrder then return 'stale' end
+  if hinted == readOrder and version ~= '' and version == readVersion then return 'duplicate' end
+  return 'newer'
+end
+
+local function number48(value, from)
+  local n = 0
+  for i = from, from + 5 do n = n * 256 + string.byte(value, i) end
+  return n
+end
+
+local function journal(key, source, event)
+  if ARGV[3] ~= '0' then
+    redis.call('XADD', prefix .. 'journal', 'MAXLEN', '~', ARGV[3], '*', 'k', key, 'n', source, 'e', event)
+  end
+end
+
+-- live marks a record that still needs something.
+local function live(rk, key, order, version, settle)
+  local r = redis.call('HMGET', rk, 'n', 's', 'w', 'o', 'v', 'l', 'g', 'e', 'd', 'i', 'h')
+  local source, state, wait = r[1], r[2], r[3]
+  local answer = known(order, version, tonumber(r[4]), r[5])
+  if answer ~= 'newer' then return answer end
+  local tag = order .. ':' .. version
+  local differs = tag ~= r[7]
+  if differs then
+    redis.call('HSET', rk, 'g', tag)
+    if order ~= '' and tonumber(order) > tonumber(r[11] or 0) then redis.call('HSET', rk, 'h', order) end
+  end
+  if state == 'H' then
+    if differs then journal(key, source, 'hint') end
+    return answer
+  end
+  local set = prefix .. 'due:' .. source
+  if r[6] and tonumber(r[6]) > now then -- leased: settle makes it due
+    if not r[9] then
+      redis.call('HSET', rk, 'd', now + settle, 'f1', now, 'i', tag)
+    else
+      if tag ~= r[10] then redis.call('HSET', rk, 'i', '*') end
+      if differs then
+        local first = tonumber(redis.call('HGET', rk, 'f1'))
+        redis.call('HSET', rk, 'd', math.max(tonumber(r[9]), math.min(now + settle, first + 5 * settle)))
+      end
+    end
+  else
+    local due = tonumber(redis.call('ZSCORE', set, key) or nil)
+    if not due or wait == 'o' then -- only its delivery is followed, or it waits for the source
+      redis.call('HSET', rk, 'w', 's', 'e', now)
+      redis.call('ZADD', set, math.min(due or math.huge, now + settle), key)
+    elseif wait == 's' and differs then
+      redis.call('ZADD', set, math.max(due, math.min(now + settle, tonumber(r[8] or now) + 5 * settle)), key)
+    end
+  end
+  if differs then journal(key, source, 'hint') end
+  return answer
+end
+
+-- fresh makes a live record, from nothing or from a finished one.
+local function fresh(rk, key, source, state, order, version, settle, locator)
+  redis.call('HSET', rk, 'n', source, 's', state, 'w', 's', 'e', now, 'g', order .. ':' .. version, 'x', locator)
+  if order ~= '' then redis.call('HSET', rk, 'h', order) end
+  redis.call('ZADD', prefix .. 'due:' .. source, now + settle, key)
+  journal(key, source, 'hint')
+end
+
+local answers = {}
+for i = 6, #ARGV, 9 do
+  local key, raw, bucket, source, state = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
+  local order, version, settle, locator = ARGV[i + 5], ARGV[i + 6], tonumber(ARGV[i + 7]), ARGV[i + 8]
+  local rk = prefix .. 'r:' .. key
+  local answer
+  if redis.call('EXISTS', rk) == 1 then
+    answer = live(rk, key, order, version, settle)
+  else
+    for _, month in ipairs(months) do
+      local done = prefix .. 'done:' .. month .. ':' .. bucket
+      local value = redis.call('HGET', done, raw)
+      if value then
+        answer = known(order, version, number48(value, 2), string.sub(value, 8, 15))
+        if answer == 'newer' then
+          redis.call('HDEL', done, raw)
+          redis.call('HINCRBY', prefix .. 'ends', string.sub(value, 1, 1) .. string.sub(value, 16, 16), -1)
+          fresh(rk, key, source, string.sub(value, 1, 1), order, version, settle, locator)
+          redis.call('HSET', rk, 'f', value, 'o', number48(value, 2), 'v', string.sub(value, 8, 15))
+        end
+        break
+      end
+    end
+    if not answer then
+      fresh(rk, key, source, state, order, version, settle, locator)
+      answer = 'new'
+    end
+  end
+  answers[#answers + 1] = answer
+end
+return answers

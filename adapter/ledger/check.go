@@ -1,0 +1,155 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Checked is what the invariant checker saw: every record has a next time, or is held, or has a named end.
+type Checked struct {
+	Live, Held, Finished int
+	Findings             []string // what is wrong; empty when all is well
+}
+
+// Check walks the whole ledger. Sources are those that are configured: due records of others are waiting for nobody.
+func (l *Ledger) Check(ctx context.Context, sources []string) (Checked, error) {
+	var c Checked
+	for p := range Partitions {
+		if err := l.checkPartition(ctx, p, sources, &c); err != nil {
+			return c, fmt.Errorf("partition %d: %w", p, err)
+		}
+	}
+	return c, nil
+}
+
+func (c *Checked) find(format string, args ...any) { c.Findings = append(c.Findings, fmt.Sprintf(format, args...)) }
+
+func (l *Ledger) checkPartition(ctx context.Context, p int, sources []string, c *Checked) error {
+	keys, err := l.keysOf(ctx, p)
+	if err != nil {
+		return err
+	}
+	scheduled := map[string][]string{} // record -> sets
+	for _, set := range keys {
+		name := strings.TrimPrefix(set, prefix(p))
+		if name != "track" && name != "held" && !strings.HasPrefix(name, "due:") {
+			continue
+		}
+		if source, isDue := strings.CutPrefix(name, "due:"); isDue && !slices.Contains(sources, source) {
+			c.find("due set of source %s, which is not configured", source)
+		}
+		members, err := l.redis.ZRange(ctx, set, 0, -1).Result()
+		if err != nil {
+			return unavailable(err)
+		}
+		for _, member := range members {
+			scheduled[member] = append(scheduled[member], name)
+		}
+	}
+	for _, key := range keys {
+		switch name := strings.TrimPrefix(key, prefix(p)); {
+		case strings.HasPrefix(name, "r:"):
+			if err := l.checkRecord(ctx, key, strings.TrimPrefix(name, "r:"), scheduled, c); err != nil {
+				return err
+			}
+		case strings.HasPrefix(name, "done:"):
+			if err := l.checkBucket(ctx, key, c); err != nil {
+				return err
+			}
+		}
+	}
+	for member, sets := range scheduled {
+		c.find("record %s stands in %s, and does not exist", member, strings.Join(sets, ", "))
+	}
+	return nil
+}
+
+// checkRecord checks one live record, and takes it off the schedule.
+func (l *Ledger) checkRecord(ctx context.Context, redisKey, name string, scheduled map[string][]string, c *Checked) error {
+	f, err := l.redis.HGetAll(ctx, redisKey).Result()
+	if err != nil {
+		return unavailable(err)
+	}
+	sets := scheduled[name]
+	delete(scheduled, name)
+	if len(f) == 0 {
+		return nil // ended since the walk began
+	}
+	key, err := parseKey(name)
+	if err != nil {
+		c.find("record %s has no key of ours", name)
+		return nil
+	}
+	rec, err := l.readRecord(key, f)
+	held := slices.Contains(sets, "held")
+	c.Live++
+	switch {
+	case err != nil:
+		c.find("record %s: %v", name, err)
+	case rec.Source == "" || rec.State == "":
+		c.find("record %s has no source or no state", name)
+	case f["s"] == letters[Held] && (!held || len(sets) != 1):
+		c.find("record %s is held, and stands in %v", name, sets)
+	case f["s"] == letters[Held]:
+		c.Held++
+	case held:
+		c.find("record %s stands among the held, and is %s", name, rec.State)
+	case len(sets) == 0:
+		c.find("record %s (%s) has no next time, is not held and has no end", name, rec.State)
+	case rec.Locator.Type == "" && !slices.Contains(sets, "track"):
+		c.find("record %s does not know what to look at", name)
+	}
+	return nil
+}
+
+func (l *Ledger) checkBucket(ctx context.Context, redisKey string, c *Checked) error {
+	all, err := l.redis.HGetAll(ctx, redisKey).Result()
+	if err != nil {
+		return unavailable(err)
+	}
+	for name, value := range all {
+		var rec Record
+		if err := rec.reopen(value); err != nil || len(name) != len(Key{}) || len(value) > 64 {
+			c.find("a finished record in %s is not readable", redisKey)
+		}
+		c.Finished++
+	}
+	return nil
+}
+
+// keysOf are all keys of a partition.
+func (l *Ledger) keysOf(ctx context.Context, p int) ([]string, error) {
+	var (
+		mu   sync.Mutex
+		keys []string
+	)
+	scan := func(ctx context.Context, node *redis.Client) error {
+		found := node.Scan(ctx, 0, "staffetta:{"+fmt.Sprint(p)+"}:*", 1000).Iterator()
+		for found.Next(ctx) {
+			mu.Lock()
+			keys = append(keys, found.Val())
+			mu.Unlock()
+		}
+		return found.Err()
+	}
+	var err error
+	switch client := l.redis.(type) {
+	case *redis.ClusterClient:
+		err = client.ForEachMaster(ctx, scan)
+	case *redis.Client:
+		err = scan(ctx, client)
+	default:
+		err = errors.New("cannot walk this kind of Redis")
+	}
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	slices.Sort(keys)
+	return slices.Compact(keys), nil
+}

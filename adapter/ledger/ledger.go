@@ -1,0 +1,149 @@
+package ledger
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"log/slog"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Options are what a ledger needs.
+type Options struct {
+	Redis     redis.UniversalClient
+	NamingKey []byte    // 32 bytes; another one would tell everybody again
+	SealKeys  []SealKey // the first one seals, all of them open
+	Lease     time.Duration
+	// Retention is how long finished records are kept at least; they expire with the month that they ended in.
+	Retention      time.Duration
+	WaitReplicas   int // replicas of Redis that must have `sending` before the POST; 0 = none
+	JournalEntries int // kept for each partition; 0 = no journal
+	Log            *slog.Logger
+}
+
+// Ledger is all records, in Redis. It keeps no state of its own but this process' last sends.
+type Ledger struct {
+	redis       redis.UniversalClient
+	log         *slog.Logger
+	seals       *seals
+	macs        sync.Pool
+	fingerprint string
+	lease       time.Duration
+	retention   time.Duration
+	replicas    int
+	journalMax  string
+	pace        *Pace
+
+	admits, settles *batch
+	sends           lastSends
+	turn            turns
+
+	// skew is added to Redis' clock: tests jump in time by it.
+	skew func() time.Duration
+	now  func() time.Time
+}
+
+const (
+	defaultLease     = 15 * time.Second
+	defaultRetention = 90 * 24 * time.Hour
+)
+
+// Open opens the ledger and makes sure that it was written under the same naming key: ErrNamingKey where it was not.
+func Open(ctx context.Context, o Options) (*Ledger, error) {
+	if len(o.NamingKey) < sha256.Size {
+		return nil, errors.New("ledger: the naming key is shorter than 32 bytes")
+	}
+	keys, err := newSeals(o.SealKeys)
+	if err != nil {
+		return nil, err
+	}
+	l := &Ledger{
+		redis: o.Redis, log: o.Log, seals: keys, lease: o.Lease, retention: o.Retention, replicas: o.WaitReplicas,
+		journalMax: strconv.Itoa(max(0, o.JournalEntries)), now: time.Now,
+		skew: func() time.Duration { return 0 },
+	}
+	if l.lease <= 0 || l.lease > defaultLease {
+		l.lease = defaultLease
+	}
+	if l.retention <= 0 {
+		l.retention = defaultRetention
+	}
+	if l.log == nil {
+		l.log = slog.New(slog.DiscardHandler)
+	}
+	l.macs.New = newMAC(o.NamingKey)
+	l.fingerprint = base64.RawURLEncoding.EncodeToString(l.keyed("fingerprint", "", "")[:12])
+	l.pace = &Pace{ledger: l}
+	l.admits, l.settles = newBatch(l.admitAll), newBatch(l.settleAll)
+	return l, l.checkNaming(ctx)
+}
+
+// checkNaming compares the fingerprint of the naming key, and says aloud when the ledger is empty: it does not know
+// then what anybody was told before.
+func (l *Ledger) checkNaming(ctx context.Context) error {
+	if _, err := l.Admit(ctx, nil); err != nil {
+		return err
+	}
+	pipe := l.redis.Pipeline()
+	found := make([]*redis.StringCmd, Partitions)
+	for p := range found {
+		found[p] = pipe.Get(ctx, prefix(p)+"naming")
+	}
+	_, _ = pipe.Exec(ctx)
+	known := 0
+	for _, cmd := range found {
+		switch text, err := cmd.Result(); {
+		case errors.Is(err, redis.Nil):
+		case err != nil:
+			return unavailable(err)
+		case text != l.fingerprint:
+			return ErrNamingKey
+		default:
+			known++
+		}
+	}
+	if known > 0 {
+		return nil
+	}
+	l.log.WarnContext(ctx, "the ledger is empty: nothing is known of what was told before, it starts from now")
+	return l.writeNaming(ctx)
+}
+
+func (l *Ledger) writeNaming(ctx context.Context) error {
+	pipe := l.redis.Pipeline()
+	for p := range Partitions {
+		pipe.SetNX(ctx, prefix(p)+"naming", l.fingerprint, 0)
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return unavailable(err)
+	}
+	return nil
+}
+
+func (l *Ledger) skewMS() int64 { return l.skew().Milliseconds() }
+
+// months are those that finished records may lie in, newest first, by the local clock with a day to spare on both sides.
+func (l *Ledger) months() []string {
+	const month = "200601"
+	newest := l.now().Add(l.skew()).UTC().Add(24 * time.Hour)
+	oldest := newest.Add(-l.retention - 48*time.Hour)
+	var all []string
+	for at := time.Date(newest.Year(), newest.Month(), 1, 0, 0, 0, 0, time.UTC); ; at = at.AddDate(0, -1, 0) {
+		all = append(all, at.Format(month))
+		if at.Before(oldest) {
+			return all
+		}
+	}
+}
+
+// ending is the month in which a record ends now, and when that month expires.
+func (l *Ledger) ending() (month string, expiry int64) {
+	now := l.now().Add(l.skew()).UTC()
+	next := time.Date(now.Year(), now.Month()+1, 1, 0, 0, 0, 0, time.UTC)
+	return now.Format("200601"), next.Add(l.retention).Unix()
+}

@@ -1,0 +1,135 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Pace is what all replicas share about calls: the budget of IO calls, the pauses of upstreams, and a person's pause of
+// all sending.
+type Pace struct{ ledger *Ledger }
+
+// Pace gives the shared pace.
+func (l *Ledger) Pace() *Pace { return l.pace }
+
+// PaceState is what is paused now. Times are of the local clock.
+type PaceState struct {
+	IOPausedUntil      time.Time
+	IOPausedWhy        string
+	SourcesPausedUntil map[string]time.Time
+	SourcesPausedWhy   map[string]string
+	OperatorPaused     bool
+	PausedBy           string
+	PausedWhy          string
+	PausedSince        time.Time
+}
+
+// Take asks for n IO calls of the budget, rate calls a second for all replicas together. Where none is granted it says
+// how long to wait. Class "messages" comes before class "polls".
+func (p *Pace) Take(ctx context.Context, n int, rate float64, class string) (granted int, wait time.Duration, err error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	c := &call{script: takeScript, key: paceKey, args: []any{n, rate, class, p.ledger.skewMS()}}
+	if err := p.ledger.run(ctx, []*call{c}); err != nil {
+		return 0, 0, err
+	}
+	answer, err := c.cmd.Int64Slice()
+	if err != nil || len(answer) != 2 {
+		return 0, 0, errPacked
+	}
+	return int(answer[0]), time.Duration(answer[1]) * time.Millisecond, nil
+}
+
+const (
+	ioUntil, ioWhy                = "io", "io:why"
+	sourceUntil, sourceWhy        = "source:", "why:"
+	operator, operatorWhy, byWhom = "paused", "paused:why", "paused:by"
+)
+
+// PauseIO pauses all calls to IO for all replicas.
+func (p *Pace) PauseIO(ctx context.Context, d time.Duration, why string) error {
+	return p.pause(ctx, ioUntil, ioWhy, d, why)
+}
+
+// PauseSource pauses all steps of one source for all replicas.
+func (p *Pace) PauseSource(ctx context.Context, name string, d time.Duration, why string) error {
+	return p.pause(ctx, sourceUntil+name, sourceWhy+name, d, why)
+}
+
+func (p *Pace) pause(ctx context.Context, field, whyField string, d time.Duration, why string) error {
+	now, err := p.now(ctx)
+	if err != nil {
+		return err
+	}
+	if err := p.ledger.redis.HSet(ctx, paceKey, field, now.Add(d).UnixMilli(), whyField, why).Err(); err != nil {
+		return unavailable(err)
+	}
+	return nil
+}
+
+// now is Redis' clock.
+func (p *Pace) now(ctx context.Context) (time.Time, error) {
+	now, err := p.ledger.redis.Time(ctx).Result()
+	if err != nil {
+		return now, unavailable(err)
+	}
+	return now.Add(p.ledger.skew()), nil
+}
+
+// Pause stops all sending, on all replicas, until Resume; it outlives restarts.
+func (p *Pace) Pause(ctx context.Context, who, why string) error {
+	now, err := p.now(ctx)
+	if err != nil {
+		return err
+	}
+	if err := p.ledger.redis.HSet(ctx, paceKey, operator, now.UnixMilli(), operatorWhy, why, byWhom, who).Err(); err != nil {
+		return unavailable(err)
+	}
+	return nil
+}
+
+// Resume starts sending again; false where it was not paused.
+func (p *Pace) Resume(ctx context.Context) (bool, error) {
+	n, err := p.ledger.redis.HDel(ctx, paceKey, operator, operatorWhy, byWhom).Result()
+	if err != nil {
+		return false, unavailable(err)
+	}
+	return n > 0, nil
+}
+
+// State is what is paused now.
+func (p *Pace) State(ctx context.Context) (PaceState, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	pipe := p.ledger.redis.Pipeline()
+	clock, all := pipe.Time(ctx), pipe.HGetAll(ctx, paceKey)
+	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
+		return PaceState{}, unavailable(err)
+	}
+	ahead := time.Since(clock.Val().Add(p.ledger.skew())) // of our clock before Redis'
+	local := func(ms string) time.Time { return time.UnixMilli(decimal(ms)).Add(ahead) }
+	state := PaceState{SourcesPausedUntil: map[string]time.Time{}, SourcesPausedWhy: map[string]string{}}
+	for field, value := range all.Val() {
+		switch {
+		case field == ioUntil:
+			state.IOPausedUntil = local(value)
+		case field == ioWhy:
+			state.IOPausedWhy = value
+		case field == operator:
+			state.OperatorPaused, state.PausedSince = true, local(value)
+		case field == operatorWhy:
+			state.PausedWhy = value
+		case field == byWhom:
+			state.PausedBy = value
+		case strings.HasPrefix(field, sourceUntil):
+			state.SourcesPausedUntil[strings.TrimPrefix(field, sourceUntil)] = local(value)
+		case strings.HasPrefix(field, sourceWhy):
+			state.SourcesPausedWhy[strings.TrimPrefix(field, sourceWhy)] = value
+		}
+	}
+	return state, nil
+}
