@@ -1,0 +1,244 @@
+package fhir
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+// bundle is a notification Bundle of any version, a transaction of HAPI's search-criteria payload, a document, or a
+// message with one of these inside.
+func (req *NotificationRequest) bundle(b *wireResource) (Notification, error) {
+	if len(b.entries) > req.Limits.MaxEntries {
+		return Notification{}, unreadable(errTooMany)
+	}
+	if status := statusOf(b); status != nil {
+		return req.notified(b, status), nil
+	}
+	switch b.code {
+	case "transaction", "batch", "collection":
+		return Notification{Kind: KindBatch, Bundle: true, EventCount: -1, Events: req.fromEntries(b)}, nil
+	case "document":
+		return Notification{Kind: KindBatch, Bundle: true, EventCount: -1, Events: req.fromDocument(b)}, nil
+	case "message":
+		return req.message(b)
+	case "":
+		return Notification{}, &Issue{Status: http.StatusBadRequest, Code: "required", Diagnostics: "the Bundle has no type", Expression: "Bundle.type"}
+	}
+	return Notification{Kind: KindIgnored, Bundle: true, EventCount: -1}, nil
+}
+
+// message looks one level inside.
+func (req *NotificationRequest) message(b *wireResource) (Notification, error) {
+	for i := range b.entries {
+		if inner := b.entries[i].resource; inner != nil && inner.kind == "Bundle" && inner.code != "message" {
+			return req.bundle(inner)
+		}
+	}
+	return Notification{Kind: KindBatch, Bundle: true, EventCount: -1, Events: req.fromEntries(b)}, nil
+}
+
+// status is the status resource of a notification, whatever its version.
+type status struct {
+	kind, code, subscription, count string
+	events                          []wireEvent
+}
+
+// statusOf finds the status resource, which stands first.
+func statusOf(b *wireResource) *status {
+	if len(b.entries) == 0 || b.entries[0].resource == nil {
+		return nil
+	}
+	switch r := b.entries[0].resource; r.kind {
+	case "SubscriptionStatus", "AidboxSubscriptionStatus":
+		return &status{kind: r.code, code: r.status, subscription: r.subscription, count: r.eventCount, events: r.events}
+	case "Parameters":
+		return statusInParameters(r.parameters)
+	}
+	return nil
+}
+
+// statusInParameters reads the R4 backport's form by name, in any order; nil where it is none.
+func statusInParameters(parameters []wireParameter) *status {
+	var s status
+	seen := 0
+	for _, p := range parameters {
+		switch p.name {
+		case "subscription", "topic-destination":
+			s.subscription = p.value
+			seen |= 1
+		case "type":
+			s.kind = p.value
+			seen |= 2
+		case "status":
+			s.code = p.value
+		case "events-since-subscription-start":
+			s.count = p.value
+		case "notification-event":
+			var e wireEvent
+			for _, part := range p.parts {
+				switch part.name {
+				case "event-number":
+					e.number = part.value
+				case "focus":
+					e.focus = part.value
+				}
+			}
+			s.events = append(s.events, e)
+		}
+	}
+	if seen != 3 {
+		return nil
+	}
+	return &s
+}
+
+// kinds are the types of SubscriptionStatus.
+var kinds = map[string]Kind{
+	"handshake": KindHandshake, "heartbeat": KindHeartbeat, "event-notification": KindEvent,
+	"query-status": KindQueryStatus, "query-event": KindQueryEvent,
+}
+
+// notified is a notification with its events, wherever they stand.
+func (req *NotificationRequest) notified(b *wireResource, s *status) Notification {
+	n := Notification{Kind: kinds[s.kind], Bundle: true, Status: s.code, EventCount: count(s.count)}
+	if n.Kind == "" {
+		n.Kind = KindEvent
+	}
+	if subscription, ok := parseReference(s.subscription); ok {
+		n.Subscription = subscription.id
+	} else if IsID(s.subscription) {
+		n.Subscription = s.subscription
+	}
+	find := indexed(b.entries)
+	for _, e := range s.events {
+		event, named := find.event(e)
+		if !named {
+			n.CatchUp = true
+			continue
+		}
+		if concerns(event.Type, req.Documents) {
+			n.Events = append(n.Events, event)
+		}
+	}
+	if n.Kind != KindEvent && n.Kind != KindQueryEvent {
+		return n
+	}
+	if len(s.events) == 0 { // backport 0.1 names its foci in the entries only
+		n.Events = req.fromEntries(b)
+		n.CatchUp = len(n.Events) == 0 && !otherEntries(b)
+	}
+	return n
+}
+
+// otherEntries says whether entries beside the status name something, if nothing of ours.
+func otherEntries(b *wireResource) bool { return len(b.entries) > 1 }
+
+// index finds the entry of a focus.
+type index map[string]*wireEntry
+
+// indexed maps fullUrls, with and without version, and Type/id to entries.
+func indexed(entries []wireEntry) index {
+	find := make(index, 2*len(entries))
+	for i := range entries {
+		e := &entries[i]
+		if i == 0 && e.resource != nil && e.method != http.MethodDelete && e.resource.kind != "" && len(entries) > 0 {
+			continue // the status itself
+		}
+		for _, name := range []string{e.fullURL, withoutVersion(e.fullURL), tail(e.fullURL), tail(e.url), e.resource.name()} {
+			if name != "" && find[name] == nil {
+				find[name] = e
+			}
+		}
+	}
+	return find
+}
+
+// tail is Type/id of a reference; "" where it has none.
+func tail(text string) string {
+	r, ok := parseReference(text)
+	if !ok {
+		return ""
+	}
+	return r.kind + "/" + r.id
+}
+
+func (r *wireResource) name() string {
+	if r == nil || r.id == "" {
+		return ""
+	}
+	return r.kind + "/" + r.id
+}
+
+// event joins an event with the entry of its focus; named is false where it names nothing that could be looked at.
+func (find index) event(e wireEvent) (event Event, named bool) {
+	focus, literal := parseReference(e.focus)
+	entry := find[e.focus]
+	for _, name := range []string{withoutVersion(e.focus), focus.kind + "/" + focus.id} {
+		if entry == nil && e.focus != "" {
+			entry = find[name]
+		}
+	}
+	if literal {
+		event = Event{Type: focus.kind, ID: focus.id, Version: focus.version}
+	}
+	if entry != nil {
+		event = entry.added(event)
+	}
+	event.Number = max(0, count(e.number))
+	return event, event.Type != "" && IsID(event.ID)
+}
+
+// added is the event with what its entry says more.
+func (e *wireEntry) added(event Event) Event {
+	if r := e.resource; r != nil && isType(r.kind) && (event.Type == "" || event.Type == r.kind) && (event.ID == "" || r.id == event.ID) {
+		if event.ID == "" && IsID(r.id) {
+			event.Type, event.ID = r.kind, r.id
+		}
+		if r.version != "" {
+			event.Version = r.version
+		}
+		event.LastUpdated = parseInstant(r.updated)
+	}
+	if event.ID == "" {
+		for _, named := range []string{e.url, e.fullURL} {
+			if r, ok := parseReference(named); ok {
+				event.Type, event.ID = r.kind, r.id
+				break
+			}
+		}
+	}
+	event.Deleted = strings.EqualFold(e.method, http.MethodDelete)
+	return event
+}
+
+// fromEntries are the events of a Bundle whose entries speak for themselves.
+func (req *NotificationRequest) fromEntries(b *wireResource) []Event {
+	var events []Event
+	for i := range b.entries {
+		event := b.entries[i].added(Event{})
+		if concerns(event.Type, req.Documents) && event.Type != "Bundle" && IsID(event.ID) {
+			events = append(events, event)
+		}
+	}
+	return events
+}
+
+// fromDocument is the document's Composition, its first entry, or its reports where the source keeps no Compositions.
+func (req *NotificationRequest) fromDocument(b *wireResource) []Event {
+	events := req.fromEntries(b)
+	for _, event := range events {
+		if event.Type == "Composition" {
+			return []Event{event}
+		}
+	}
+	if req.Documents && IsID(b.id) {
+		return []Event{b.asEvent()}
+	}
+	return events
+}
+
+// String is for test failures; it shows no ids.
+func (n Notification) String() string {
+	return string(n.Kind) + " with " + strconv.Itoa(len(n.Events)) + " events"
+}

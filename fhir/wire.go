@@ -1,0 +1,298 @@
+package fhir
+
+import (
+	"errors"
+	"io"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Limits bound what one body may cost.
+type Limits struct {
+	MaxBytes   int64 // after decompression
+	MaxDepth   int
+	MaxEntries int // of one Bundle, and events of one notification
+}
+
+// wireResource is the few elements of any resource that a notification is understood by. The type may stand last, so
+// everything is collected whatever the type is.
+type wireResource struct {
+	kind, id         string
+	version, updated string
+	status, code     string // status and type, where they are plain codes
+	events           []wireEvent
+	eventCount       string
+	subscription     string
+	parameters       []wireParameter
+	entries          []wireEntry
+	hasEntries       bool
+	inner            *wireResource // Aidbox' old form: resource
+	event            string        // the same: event
+}
+
+type wireEvent struct{ number, focus string }
+
+type wireParameter struct {
+	name, value string
+	parts       []wireParameter
+}
+
+type wireEntry struct {
+	fullURL, method, url string
+	resource             *wireResource
+}
+
+// wire reads one body.
+type wire struct {
+	clip    clipReader
+	dec     *jsontext.Decoder
+	limits  Limits
+	entries int // so far, in all Bundles
+}
+
+var wires = sync.Pool{New: func() any { return &wire{dec: jsontext.NewDecoder(strings.NewReader(""))} }}
+
+var errNotObject = errors.New("not an object")
+var errTooMany = errors.New("too many entries")
+
+// readWire reads a whole body; io.EOF says that it is empty.
+func readWire(body io.Reader, limits Limits) (*wireResource, error) {
+	w, _ := wires.Get().(*wire)
+	defer wires.Put(w)
+	w.limits, w.entries = limits, 0
+	w.clip.reset(body, limits)
+	w.dec.Reset(&w.clip)
+	defer w.dec.Reset(strings.NewReader(""))
+	kind := w.dec.PeekKind()
+	if kind != '{' {
+		if _, err := w.dec.ReadToken(); err != nil {
+			return nil, err
+		}
+		return nil, errNotObject
+	}
+	resource, err := w.resource(0)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := w.dec.ReadToken(); !errors.Is(err, io.EOF) {
+		if err == nil {
+			err = errNotObject
+		}
+		return nil, err
+	}
+	return resource, nil
+}
+
+// object reads an object, calling element for each name; element must consume the value. What is no object is skipped.
+func (w *wire) object(element func(name string) error) error {
+	if w.dec.PeekKind() != '{' {
+		return w.dec.SkipValue()
+	}
+	if _, err := w.dec.ReadToken(); err != nil {
+		return err
+	}
+	for w.dec.PeekKind() != '}' {
+		name, err := w.dec.ReadToken()
+		if err != nil {
+			return err
+		}
+		if err := element(name.String()); err != nil {
+			return err
+		}
+	}
+	_, err := w.dec.ReadToken()
+	return err
+}
+
+// array reads an array, calling item for each; item must consume it. What is no array is skipped.
+func (w *wire) array(item func() error) error {
+	if w.dec.PeekKind() != '[' {
+		return w.dec.SkipValue()
+	}
+	if _, err := w.dec.ReadToken(); err != nil {
+		return err
+	}
+	for w.dec.PeekKind() != ']' {
+		if err := item(); err != nil {
+			return err
+		}
+	}
+	_, err := w.dec.ReadToken()
+	return err
+}
+
+// scalar reads a string or a number as text; anything else is skipped and leaves the text as it is.
+func (w *wire) scalar(into *string) error {
+	switch w.dec.PeekKind() {
+	case '"', '0':
+		token, err := w.dec.ReadToken()
+		if err == nil {
+			*into = token.String()
+		}
+		return err
+	}
+	return w.dec.SkipValue()
+}
+
+// reference reads a Reference, or a string in its place.
+func (w *wire) reference(into *string) error {
+	if w.dec.PeekKind() != '{' {
+		return w.scalar(into)
+	}
+	return w.object(func(name string) error {
+		if name == "reference" {
+			return w.scalar(into)
+		}
+		return w.dec.SkipValue()
+	})
+}
+
+// nestedBundles is how deep Bundles are looked into: a notification may stand in a message.
+const nestedBundles = 1
+
+func (w *wire) resource(depth int) (*wireResource, error) {
+	r := &wireResource{}
+	return r, w.object(func(name string) error {
+		switch name {
+		case "resourceType":
+			return w.scalar(&r.kind)
+		case "id":
+			return w.scalar(&r.id)
+		case "meta":
+			return w.meta(r)
+		case "status":
+			return w.scalar(&r.status)
+		case "type":
+			return w.scalar(&r.code)
+		case "event":
+			return w.scalar(&r.event)
+		case "eventsSinceSubscriptionStart":
+			return w.scalar(&r.eventCount)
+		case "subscription", "topic-destination":
+			return w.reference(&r.subscription)
+		case "notificationEvent":
+			return w.array(func() error { return w.event(r) })
+		case "parameter":
+			return w.array(func() error { return w.parameter(&r.parameters, 0) })
+		case "entry":
+			if depth > nestedBundles {
+				return w.dec.SkipValue()
+			}
+			r.hasEntries = true
+			return w.array(func() error { return w.entry(r, depth) })
+		case "resource":
+			if depth > 0 || w.dec.PeekKind() != '{' {
+				return w.dec.SkipValue()
+			}
+			var err error
+			r.inner, err = w.resource(nestedBundles + 1)
+			return err
+		}
+		return w.dec.SkipValue()
+	})
+}
+
+func (w *wire) meta(r *wireResource) error {
+	return w.object(func(name string) error {
+		switch name {
+		case "versionId":
+			return w.scalar(&r.version)
+		case "lastUpdated":
+			return w.scalar(&r.updated)
+		}
+		return w.dec.SkipValue()
+	})
+}
+
+func (w *wire) event(r *wireResource) error {
+	if err := w.countOne(); err != nil {
+		return err
+	}
+	var e wireEvent
+	err := w.object(func(name string) error {
+		switch name {
+		case "eventNumber":
+			return w.scalar(&e.number)
+		case "focus":
+			return w.reference(&e.focus)
+		}
+		return w.dec.SkipValue()
+	})
+	r.events = append(r.events, e)
+	return err
+}
+
+// parameter reads one parameter by its name, whatever value[x] it has.
+func (w *wire) parameter(into *[]wireParameter, depth int) error {
+	if err := w.countOne(); err != nil {
+		return err
+	}
+	var p wireParameter
+	err := w.object(func(name string) error {
+		switch {
+		case name == "name":
+			return w.scalar(&p.name)
+		case name == "part" && depth == 0:
+			return w.array(func() error { return w.parameter(&p.parts, depth+1) })
+		case strings.HasPrefix(name, "value"):
+			return w.reference(&p.value)
+		}
+		return w.dec.SkipValue()
+	})
+	*into = append(*into, p)
+	return err
+}
+
+func (w *wire) entry(r *wireResource, depth int) error {
+	if err := w.countOne(); err != nil {
+		return err
+	}
+	var e wireEntry
+	err := w.object(func(name string) error {
+		switch name {
+		case "fullUrl":
+			return w.scalar(&e.fullURL)
+		case "resource":
+			if w.dec.PeekKind() != '{' {
+				return w.dec.SkipValue()
+			}
+			var err error
+			e.resource, err = w.resource(depth + 1)
+			return err
+		case "request":
+			return w.object(func(name string) error {
+				switch name {
+				case "method":
+					return w.scalar(&e.method)
+				case "url":
+					return w.scalar(&e.url)
+				}
+				return w.dec.SkipValue()
+			})
+		}
+		return w.dec.SkipValue()
+	})
+	r.entries = append(r.entries, e)
+	return err
+}
+
+// countOne counts whatever we keep a list of; a parameter of an event has up to four parts.
+func (w *wire) countOne() error {
+	const partsPerEvent = 5
+	if w.entries++; w.entries > w.limits.MaxEntries*partsPerEvent {
+		return errTooMany
+	}
+	return nil
+}
+
+// count reads an event number or count; -1 where it is none.
+func count(text string) int64 {
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < 0 {
+		return -1
+	}
+	return n
+}
