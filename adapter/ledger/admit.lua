@@ -85,7 +85,8 @@ end
 
 -- fresh makes a live record, from nothing or from a finished one.
 local function fresh(rk, key, source, state, order, version, settle, locator)
-  redis.call('HSET', rk, 'n', source, 's', state, 'w', 's', 'e', now, 'g', order .. ':' .. version, 'x', locator)
+  redis.call('HSET', rk, 'n', source, 's', state, 'w', 's', 'e', now, 'g', order .. ':' .. version)
+  if locator ~= '' then redis.call('HSET', rk, 'x', locator) end
   if order ~= '' then redis.call('HSET', rk, 'h', order) end
   redis.call('ZADD', prefix .. 'due:' .. source, now + settle, key)
   journal(key, source, 'hint')

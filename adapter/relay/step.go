@@ -43,9 +43,6 @@ func (r *Relay) step(ctx context.Context, c claimed) outcome {
 
 // find asks the source for the documents behind a hint.
 func (r *Relay) find(ctx context.Context, c claimed, source Source) outcome {
-	if len(c.LedTo) > 0 {
-		return r.led(c, nil) // the resource belongs to a document that we know: that one is looked at
-	}
 	found, err := source.Find(ctx, c.Locator)
 	if err != nil {
 		return r.sourceTrouble(ctx, c, err)
@@ -56,7 +53,10 @@ func (r *Relay) find(ctx context.Context, c claimed, source Source) outcome {
 		return holdFor(c.Record, "ambiguous-document")
 	case len(found.Documents) > 0:
 		c.ReadOrder, c.ReadVersion = found.Order, r.Ledger.VersionTag(found.Version)
+		c.LedTo = nil
 		return r.led(c, found.Documents)
+	case len(c.LedTo) > 0:
+		return r.led(c, nil) // it belonged to a document that we know: that one is looked at, through what was hinted
 	}
 	return r.foundNothing(c, found.Standing)
 }
@@ -66,9 +66,9 @@ func (r *Relay) led(c claimed, documents []fhir.Document) outcome {
 	rec := calm(because(c.Record, "", c.now()))
 	o := outcome{}
 	for _, key := range rec.LedTo {
-		// The hinted version belongs to a member, not to the document: its order says «look», its version nothing.
+		// The hinted version belongs to a member, not to the document: it says «look», no more.
 		o.admit = append(o.admit, ledger.Hint{
-			Key: key, Source: c.Source, State: ledger.Pending, Order: c.HintedOrder, Settle: r.Settle,
+			Key: key, Source: c.Source, Locator: c.Locator, State: ledger.Pending, Settle: r.Settle,
 		})
 	}
 	for _, doc := range documents {

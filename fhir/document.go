@@ -1,0 +1,397 @@
+package fhir
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Read asks how a document stands now, with its person.
+func (s *Source) Read(ctx context.Context, l Locator) (Document, error) {
+	if !s.o.Shape.OfCompositions() {
+		return s.readReport(ctx, l)
+	}
+	if l.Type == "Composition" {
+		return s.readComposition(ctx, l)
+	}
+	// All that is left of the document is one of its members.
+	found, err := s.Find(ctx, l)
+	if err != nil {
+		return Document{}, err
+	}
+	if len(found.Documents) == 0 {
+		if found.Standing == Readable {
+			found.Standing = Gone // it belongs to no document any more
+		}
+		return Document{Locator: l, Shape: s.o.Shape, Standing: found.Standing}, nil
+	}
+	return s.readComposition(ctx, found.Documents[0].Locator)
+}
+
+// readReport reads a document that is a report, with its patient in the same call where the server can.
+func (s *Source) readReport(ctx context.Context, l Locator) (Document, error) {
+	p, err := s.search(ctx, "DiagnosticReport", url.Values{"_id": {l.ID}, "_include": {"DiagnosticReport:subject"}})
+	if err != nil && !errors.Is(err, errUnsupported) {
+		return Document{}, err
+	}
+	if p == nil {
+		p = newPool()
+	}
+	report := p.byName["DiagnosticReport/"+l.ID]
+	if report == nil { // a search index may lag: ask for the resource itself before it is missing
+		read, standing, err := s.read(ctx, "DiagnosticReport", l.ID)
+		if err != nil || read == nil {
+			return Document{Locator: l, Shape: s.o.Shape, Standing: standing}, err
+		}
+		report = read
+		p.add("", report)
+	}
+	doc := s.reportFacts(l, report)
+	if doc.Standing != Readable {
+		return doc, nil // nobody is told: whom it concerns does not matter
+	}
+	doc.Person, err = s.person(ctx, p, []*node{report}, &doc)
+	return doc, err
+}
+
+// reportFacts are the facts of a report that is the document.
+func (s *Source) reportFacts(l Locator, report *node) Document {
+	doc := Document{Locator: l, Shape: s.o.Shape, Standing: reportStanding(string(report.Status))}
+	doc.latest(report)
+	if amended(string(report.Status)) {
+		doc.Edition = string(report.Status) + "|" + string(report.Issued)
+	}
+	doc.Date = firstInstant(report.Issued, report.Effective, report.Period.first().End, report.Period.first().Start)
+	doc.Type = codings(report.Code)
+	doc.Categories, doc.Codes = codings(report.Category), codings(report.Code)
+	doc.label(report)
+	return doc
+}
+
+// reportStanding is how a report stands that is the document (design, section 6).
+func reportStanding(status string) Standing {
+	switch status {
+	case "final", "amended", "corrected", "appended", "modified":
+		return Readable
+	case "cancelled", "entered-in-error":
+		return Withdrawn
+	}
+	return NotFinal
+}
+
+func amended(status string) bool {
+	return slices.Contains([]string{"amended", "corrected", "appended", "modified"}, status)
+}
+
+// compositionStanding is how a Composition stands: its reports may stay registered for ever.
+func compositionStanding(status string) Standing {
+	switch status {
+	case "final", "amended", "corrected", "appended":
+		return Readable
+	case "entered-in-error", "cancelled", "deprecated":
+		return Withdrawn
+	}
+	return NotFinal
+}
+
+// latest raises the document's order to that of one of its resources.
+func (d *Document) latest(n *node) {
+	m := n.Meta.first()
+	at := parseInstant(string(m.LastUpdated))
+	if order := at.UnixMilli(); !at.IsZero() && order > d.Order {
+		d.Order, d.Version = order, string(m.VersionID)
+	}
+}
+
+const (
+	confidentiality = "http://terminology.hl7.org/CodeSystem/v3-Confidentiality"
+	testCode        = "HTEST"
+)
+
+// label adds the labels of one resource.
+func (d *Document) label(n *node) {
+	m := n.Meta.first()
+	d.Labels = append(d.Labels, plain(m.Security)...)
+	for _, tag := range plain(m.Tag) {
+		if tag.Code == testCode {
+			d.Labels = append(d.Labels, tag)
+		}
+	}
+	if n.Confidential != "" {
+		d.Labels = append(d.Labels, Coding{System: confidentiality, Code: string(n.Confidential)})
+	}
+	d.Labels = append(d.Labels, codings(n.Security)...)
+}
+
+// compositionIncludes bring what belongs to a Composition in the same answer (reference fse.md, 3.3, search C).
+func compositionIncludes(query url.Values) url.Values {
+	query["_include"] = []string{"Composition:subject", "Composition:entry"}
+	query["_revinclude"] = []string{"DocumentReference:related"}
+	return query
+}
+
+// readComposition reads a document that is a Composition: the newest of its identifier.
+func (s *Source) readComposition(ctx context.Context, l Locator) (Document, error) {
+	p, composition, standing, err := s.composition(ctx, l)
+	if err != nil || composition == nil {
+		return Document{Locator: l, Shape: s.o.Shape, Standing: standing}, err
+	}
+	if err := s.complete(ctx, p, composition); err != nil {
+		return Document{}, err
+	}
+	doc := s.compositionFacts(p, composition)
+	if doc.Standing != Readable {
+		return doc, nil
+	}
+	doc.Person, err = s.person(ctx, p, s.voices(p, composition), &doc)
+	return doc, err
+}
+
+// composition finds the newest Composition of a locator, with what came along.
+func (s *Source) composition(ctx context.Context, l Locator) (*pool, *node, Standing, error) {
+	if l.Value != "" {
+		p, err := s.search(ctx, "Composition", compositionIncludes(url.Values{"identifier": {token(l.System, l.Value)}}))
+		if err != nil && !errors.Is(err, errUnsupported) {
+			return nil, nil, "", err
+		}
+		if err == nil {
+			if newest := newestOf(p, l); newest != nil {
+				return p, newest, Readable, nil
+			}
+		}
+	}
+	p, err := s.search(ctx, "Composition", compositionIncludes(url.Values{"_id": {l.ID}}))
+	if err != nil && !errors.Is(err, errUnsupported) {
+		return nil, nil, "", err
+	}
+	if err == nil && p.byName["Composition/"+l.ID] != nil {
+		return p, p.byName["Composition/"+l.ID], Readable, nil
+	}
+	n, standing, err := s.read(ctx, "Composition", l.ID)
+	if err != nil || n == nil {
+		return nil, nil, standing, err
+	}
+	p = newPool()
+	p.add("", n)
+	references, err := s.search(ctx, "DocumentReference", url.Values{"related": {"Composition/" + l.ID}})
+	if err != nil && !errors.Is(err, errUnsupported) {
+		return nil, nil, "", err
+	}
+	if err == nil {
+		p.addAll(references)
+	}
+	return p, n, Readable, nil
+}
+
+func token(system, value string) string {
+	if system == "" {
+		return value
+	}
+	return system + "|" + value
+}
+
+// newestOf is the Composition of an identifier that was updated last; a lenient server may have sent others too.
+func newestOf(p *pool, l Locator) (newest *node) {
+	for _, n := range p.of("Composition") {
+		id := n.Identifier.first()
+		if string(id.Value) != l.Value || (l.System != "" && string(id.System) != l.System) {
+			continue
+		}
+		if newest == nil || parseInstant(string(n.Meta.first().LastUpdated)).After(parseInstant(string(newest.Meta.first().LastUpdated))) {
+			newest = n
+		}
+	}
+	return newest
+}
+
+// maxReports is how many reports of one document are read.
+const maxReports = 100
+
+// complete reads the reports that the Composition lists and that did not come along: the ministry's laboratory documents
+// list them one section deeper than searches look.
+func (s *Source) complete(ctx context.Context, p *pool, composition *node) error {
+	var missing []string
+	for _, r := range listed(composition.Section, nil) {
+		if named, ok := parseReference(string(r.Reference)); ok && named.kind == "DiagnosticReport" && s.own(named) &&
+			p.byName["DiagnosticReport/"+named.id] == nil && !slices.Contains(missing, named.id) {
+			missing = append(missing, named.id)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	missing = missing[:min(len(missing), maxReports)]
+	more, err := s.search(ctx, "DiagnosticReport", url.Values{"_id": {strings.Join(missing, ",")}})
+	if err == nil {
+		p.addAll(more)
+		return nil
+	}
+	if !errors.Is(err, errUnsupported) {
+		return err
+	}
+	for _, id := range missing {
+		n, _, err := s.read(ctx, "DiagnosticReport", id)
+		if err != nil {
+			return err
+		}
+		if n != nil {
+			p.add("", n)
+		}
+	}
+	return nil
+}
+
+// listed are all entries of sections, nested ones too.
+func listed(sections []section, into []ref) []ref {
+	for _, one := range sections {
+		into = append(into, one.Entry...)
+		into = listed(one.Section, into)
+	}
+	return into
+}
+
+// reports are those of the pool that the Composition lists.
+func (s *Source) reports(p *pool, composition *node) (all []*node) {
+	for _, r := range listed(composition.Section, nil) {
+		n := p.lookup(s, string(r.Reference))
+		if n != nil && n.ResourceType == "DiagnosticReport" && !slices.Contains(all, n) {
+			all = append(all, n)
+		}
+	}
+	for _, n := range p.of("DiagnosticReport") { // hl7-it: sections hold Observations, the report names its Composition
+		if !slices.Contains(all, n) && s.names(n, composition) {
+			all = append(all, n)
+		}
+	}
+	return all
+}
+
+// compositionExtension is by which R4 reports name their Composition (R5 has an element).
+const compositionExtension = "http://hl7.org/fhir/5.0/StructureDefinition/extension-DiagnosticReport.composition"
+
+// compositionOf is what a report says its Composition is.
+func compositionOf(report *node) (refs []ref) {
+	refs = append(refs, report.Composition...)
+	for _, e := range report.Extension {
+		if string(e.URL) == compositionExtension {
+			refs = append(refs, e.Reference...)
+		}
+	}
+	return refs
+}
+
+// names says whether a report names the Composition, or shares its identifier.
+func (s *Source) names(report, composition *node) bool {
+	for _, r := range compositionOf(report) {
+		if named, ok := parseReference(string(r.Reference)); ok && named.kind == "Composition" && named.id == string(composition.ID) && s.own(named) {
+			return true
+		}
+	}
+	of := composition.Identifier.first()
+	return of.Value != "" && slices.ContainsFunc(report.Identifier, func(i identifier) bool {
+		return i.Value == of.Value && (i.System == of.System || i.System == "")
+	})
+}
+
+// documentReferences are those of the pool that speak of the Composition.
+func (s *Source) documentReferences(p *pool, composition *node) (all []*node) {
+	for _, n := range p.of("DocumentReference") {
+		for _, r := range n.Context.first().Related {
+			if p.lookup(s, string(r.Reference)) == composition {
+				all = append(all, n)
+				break
+			}
+		}
+	}
+	return all
+}
+
+// voices are the resources that name whom the document is about.
+func (s *Source) voices(p *pool, composition *node) []*node {
+	voices := append([]*node{composition}, s.documentReferences(p, composition)...)
+	return append(voices, s.reports(p, composition)...)
+}
+
+// compositionFacts are the facts of a document that is a Composition.
+func (s *Source) compositionFacts(p *pool, composition *node) Document {
+	id := composition.Identifier.first()
+	doc := Document{
+		Locator:  Locator{Type: "Composition", ID: string(composition.ID), System: string(id.System), Value: string(id.Value)},
+		Shape:    s.o.Shape,
+		Standing: compositionStanding(string(composition.Status)),
+		Edition:  versionNumber(composition) + "|" + string(composition.Date) + "|" + string(composition.Status),
+		Date:     firstInstant(composition.Date),
+		Type:     codings(composition.Type),
+	}
+	doc.Codes = append(doc.Codes, sectionCodes(composition.Section, nil)...)
+	doc.Categories = append(doc.Categories, codings(composition.Category)...)
+	s.addReferences(&doc, s.documentReferences(p, composition))
+	for _, n := range append([]*node{composition}, s.reports(p, composition)...) {
+		doc.latest(n)
+		doc.label(n)
+		doc.Members = append(doc.Members, Locator{Type: n.ResourceType, ID: string(n.ID)})
+		if n.ResourceType == "DiagnosticReport" {
+			doc.Categories = append(doc.Categories, codings(n.Category)...)
+			doc.Codes = append(doc.Codes, codings(n.Code)...)
+		}
+	}
+	for _, n := range p.of("Observation") {
+		doc.Codes = append(doc.Codes, codings(n.Code)...)
+	}
+	for _, n := range p.of("Bundle") {
+		doc.label(n)
+	}
+	return doc
+}
+
+// addReferences adds what DocumentReferences say: class, access rules, labels, and whether they still stand.
+func (s *Source) addReferences(doc *Document, references []*node) {
+	current := 0
+	for _, n := range references {
+		doc.latest(n)
+		doc.label(n)
+		doc.Type = append(doc.Type, codings(n.Type)...)
+		doc.Class = append(doc.Class, codings(n.Category)...)
+		doc.Access = append(doc.Access, codings(n.Context.first().Event)...)
+		doc.Members = append(doc.Members, Locator{Type: n.ResourceType, ID: string(n.ID)})
+		if doc.Date.IsZero() {
+			doc.Date = firstInstant(n.Date)
+		}
+		if n.Status != "superseded" && n.Status != "entered-in-error" {
+			current++
+		}
+	}
+	if len(references) > 0 && current == 0 && doc.Standing == Readable {
+		doc.Standing = Withdrawn
+	}
+}
+
+// versionNumber is the version that the CDA document had; "" for the first.
+func versionNumber(composition *node) string {
+	for _, e := range composition.Extension {
+		if strings.HasSuffix(string(e.URL), "composition-clinicaldocument-versionNumber") {
+			return string(e.String + e.Integer + e.Unsigned + e.Positive)
+		}
+	}
+	return string(composition.Version)
+}
+
+func sectionCodes(sections []section, into []Coding) []Coding {
+	for _, one := range sections {
+		into = append(into, codings(one.Code)...)
+		into = sectionCodes(one.Section, into)
+	}
+	return into
+}
+
+func firstInstant(texts ...text) time.Time {
+	for _, one := range texts {
+		if at := parseInstant(string(one)); !at.IsZero() {
+			return at
+		}
+	}
+	return time.Time{}
+}

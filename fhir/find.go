@@ -1,0 +1,229 @@
+package fhir
+
+import (
+	"context"
+	"errors"
+	"net/url"
+)
+
+// Find asks where a hint leads, in a source that keeps documents as Compositions (reference fse.md, 3.3).
+func (s *Source) Find(ctx context.Context, l Locator) (Found, error) {
+	switch l.Type {
+	case "Composition":
+		return s.findComposition(ctx, l.ID)
+	case "DocumentReference":
+		return s.findThrough(ctx, l, func(n *node) []ref { return n.Context.first().Related })
+	case "Bundle":
+		return s.findThrough(ctx, l, func(n *node) []ref {
+			first := n.Entry.first().Resource.first()
+			return []ref{{Reference: text(first.ResourceType + "/" + string(first.ID))}}
+		})
+	case "DiagnosticReport":
+		return s.findOfReport(ctx, l.ID)
+	}
+	return Found{Standing: Missing}, nil
+}
+
+func (s *Source) findComposition(ctx context.Context, id string) (Found, error) {
+	p, composition, standing, err := s.composition(ctx, Locator{Type: "Composition", ID: id})
+	if err != nil || composition == nil {
+		return Found{Standing: standing}, err
+	}
+	found := foundIn(composition)
+	found.Documents = []Document{s.compositionFacts(p, composition)}
+	return found, nil
+}
+
+// foundIn is a hinted resource that is there.
+func foundIn(n *node) Found {
+	m := n.Meta.first()
+	found := Found{Standing: Readable, Version: string(m.VersionID)}
+	if at := parseInstant(string(m.LastUpdated)); !at.IsZero() {
+		found.Order = at.UnixMilli()
+	}
+	return found
+}
+
+// findThrough reads the hinted resource and goes to the Compositions that it names.
+func (s *Source) findThrough(ctx context.Context, l Locator, named func(*node) []ref) (Found, error) {
+	n, standing, err := s.read(ctx, l.Type, l.ID)
+	if err != nil || n == nil {
+		return Found{Standing: standing}, err
+	}
+	found := foundIn(n)
+	for _, r := range named(n) {
+		to, ok := parseReference(string(r.Reference))
+		if !ok || to.kind != "Composition" || !s.own(to) {
+			continue
+		}
+		there, err := s.findComposition(ctx, to.id)
+		if err != nil {
+			return Found{}, err
+		}
+		found.Documents = append(found.Documents, there.Documents...)
+	}
+	return found, nil
+}
+
+// way is one way from a report to Compositions that may list it; the pool holds what came along.
+type way func(*Source, context.Context, *node) (*pool, error)
+
+// ways are tried in order, the one that worked last before the others.
+var ways = []way{byExtension, byIdentifier, byEntry, byEncounter, bySubject}
+
+// findOfReport finds the Composition that lists a report.
+func (s *Source) findOfReport(ctx context.Context, id string) (Found, error) {
+	p, report, standing, err := s.reportWithCompositions(ctx, id)
+	if err != nil || report == nil {
+		return Found{Standing: standing}, err
+	}
+	found := foundIn(report)
+	if s.documentsOf(&found, p, report) {
+		return found, nil
+	}
+	first := int(s.way.Load())
+	for i := range ways {
+		n := (first + i) % len(ways)
+		more, err := ways[n](s, ctx, report)
+		if errors.Is(err, errUnsupported) || (err == nil && more == nil) {
+			continue
+		}
+		if err != nil {
+			return Found{}, err
+		}
+		more.add("", report)
+		if s.documentsOf(&found, more, report) {
+			s.way.Store(int32(n)) //nolint:gosec // a handful of ways
+			return found, nil
+		}
+	}
+	return found, nil
+}
+
+// reportWithCompositions reads the report with what lists it (search A), or the report alone.
+func (s *Source) reportWithCompositions(ctx context.Context, id string) (*pool, *node, Standing, error) {
+	p, err := s.search(ctx, "DiagnosticReport", url.Values{
+		"_id": {id}, "_include": {"DiagnosticReport:subject"}, "_revinclude": {"Composition:entry"},
+		"_revinclude:iterate": {"DocumentReference:related"},
+	})
+	if err != nil && !errors.Is(err, errUnsupported) {
+		return nil, nil, "", err
+	}
+	if err == nil && p.byName["DiagnosticReport/"+id] != nil {
+		return p, p.byName["DiagnosticReport/"+id], Readable, nil
+	}
+	report, standing, err := s.read(ctx, "DiagnosticReport", id)
+	if err != nil || report == nil {
+		return nil, nil, standing, err
+	}
+	p = newPool()
+	p.add("", report)
+	return p, report, Readable, nil
+}
+
+// documentsOf adds the documents of the pool that the report belongs to. Two that are no summaries, with different
+// identifiers, are ambiguous: a person must say which.
+func (s *Source) documentsOf(found *Found, p *pool, report *node) bool {
+	newest := map[string]*node{}
+	for _, c := range p.of("Composition") {
+		if !s.lists(p, c, report) && !s.names(report, c) {
+			continue
+		}
+		id := c.Identifier.first()
+		key := Locator{Type: "Composition", ID: string(c.ID), System: string(id.System), Value: string(id.Value)}.Identity()
+		if was := newest[key]; was == nil || parseInstant(string(c.Meta.first().LastUpdated)).After(parseInstant(string(was.Meta.first().LastUpdated))) {
+			newest[key] = c
+		}
+	}
+	referti := 0
+	for _, c := range newest {
+		doc := s.compositionFacts(p, c)
+		found.Documents = append(found.Documents, doc)
+		if !isSummary(doc.Type) {
+			referti++
+		}
+	}
+	if found.Ambiguous = referti > 1; found.Ambiguous {
+		found.Documents = nil
+	}
+	return len(newest) > 0
+}
+
+// summary is the LOINC code of a patient summary, which is no referto whatever else it says.
+const summary = "60591-5"
+
+func isSummary(types []Coding) bool {
+	for _, t := range types {
+		if t.Code == summary {
+			return true
+		}
+	}
+	return false
+}
+
+// lists says whether a Composition lists the report, in any section.
+func (s *Source) lists(p *pool, composition, report *node) bool {
+	for _, r := range listed(composition.Section, nil) {
+		if p.lookup(s, string(r.Reference)) == report {
+			return true
+		}
+		if named, ok := parseReference(string(r.Reference)); ok && named.kind == "DiagnosticReport" && named.id == string(report.ID) && s.own(named) {
+			return true
+		}
+	}
+	return false
+}
+
+// byExtension follows what the report itself names.
+func byExtension(s *Source, ctx context.Context, report *node) (*pool, error) {
+	for _, r := range compositionOf(report) {
+		named, ok := parseReference(string(r.Reference))
+		if ok && named.kind == "Composition" && s.own(named) {
+			p, _, _, err := s.composition(ctx, Locator{Type: "Composition", ID: named.id})
+			return p, err
+		}
+	}
+	return nil, nil
+}
+
+// byIdentifier looks for a Composition of the report's identifier: with its system, then without.
+func byIdentifier(s *Source, ctx context.Context, report *node) (*pool, error) {
+	for _, id := range report.Identifier {
+		if id.Value == "" {
+			continue
+		}
+		p, err := s.search(ctx, "Composition", compositionIncludes(url.Values{"identifier": {token(string(id.System), string(id.Value))}}))
+		if err != nil || len(p.of("Composition")) > 0 {
+			return p, err
+		}
+	}
+	return nil, nil
+}
+
+// byEntry is search B.
+func byEntry(s *Source, ctx context.Context, report *node) (*pool, error) {
+	return s.search(ctx, "Composition", compositionIncludes(url.Values{"entry": {"DiagnosticReport/" + string(report.ID)}}))
+}
+
+// byEncounter looks for the Compositions of the report's encounter: the ministry's laboratory documents nest their reports
+// deeper than `entry` looks.
+func byEncounter(s *Source, ctx context.Context, report *node) (*pool, error) {
+	for _, r := range report.Encounter {
+		if named, ok := parseReference(string(r.Reference)); ok && named.kind == "Encounter" && s.own(named) {
+			return s.search(ctx, "Composition", compositionIncludes(url.Values{"encounter": {"Encounter/" + named.id}}))
+		}
+	}
+	return nil, nil
+}
+
+// bySubject looks through the latest Compositions of the report's patient.
+func bySubject(s *Source, ctx context.Context, report *node) (*pool, error) {
+	for _, r := range report.Subject {
+		if named, ok := parseReference(string(r.Reference)); ok && named.kind == "Patient" && s.own(named) {
+			return s.search(ctx, "Composition", compositionIncludes(url.Values{
+				"subject": {"Patient/" + named.id}, "_sort": {"-_lastUpdated"}, "_count": {"50"},
+			}))
+		}
+	}
+	return nil, nil
+}

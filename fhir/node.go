@@ -1,0 +1,218 @@
+package fhir
+
+import (
+	"errors"
+	"io"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// node is any resource that we read at a source, as far as we use it. Real servers break strict models: an element that
+// is not of the kind that we expect is as good as absent.
+type node struct {
+	ResourceType string           `json:"resourceType"`
+	ID           text             `json:"id"`
+	Meta         list[meta]       `json:"meta"`
+	Status       text             `json:"status"`
+	Identifier   list[identifier] `json:"identifier"`
+	Type         list[concept]    `json:"type"`
+	Category     list[concept]    `json:"category"`
+	Code         list[concept]    `json:"code"`
+	Subject      list[ref]        `json:"subject"`
+	Encounter    list[ref]        `json:"encounter"`
+	Issued       text             `json:"issued"`
+	Effective    text             `json:"effectiveDateTime"`
+	Period       list[period]     `json:"effectivePeriod"`
+	Date         text             `json:"date"`
+	Version      text             `json:"version"` // R5 Composition
+	Confidential text             `json:"confidentiality"`
+	Security     list[concept]    `json:"securityLabel"`
+	Context      list[docContext] `json:"context"`
+	Section      list[section]    `json:"section"`
+	Extension    list[extension]  `json:"extension"`
+	Composition  list[ref]        `json:"composition"` // R5 DiagnosticReport
+	Contained    list[node]       `json:"contained"`
+	Active       text             `json:"active"`
+	BirthDate    text             `json:"birthDate"`
+	Deceased     text             `json:"deceasedBoolean"`
+	DeceasedAt   text             `json:"deceasedDateTime"`
+	Link         list[link]       `json:"link"`
+	Entry        list[entry]      `json:"entry"`
+	Issue        list[issue]      `json:"issue"`
+}
+
+type meta struct {
+	VersionID   text         `json:"versionId"`
+	LastUpdated text         `json:"lastUpdated"`
+	Security    list[coding] `json:"security"`
+	Tag         list[coding] `json:"tag"`
+}
+
+type coding struct {
+	System text `json:"system"`
+	Code   text `json:"code"`
+}
+
+type concept struct {
+	Coding list[coding] `json:"coding"`
+}
+
+type identifier struct {
+	System text         `json:"system"`
+	Value  text         `json:"value"`
+	Use    text         `json:"use"`
+	Period list[period] `json:"period"`
+}
+
+type period struct {
+	Start text `json:"start"`
+	End   text `json:"end"`
+}
+
+type ref struct {
+	Reference  text             `json:"reference"`
+	Type       text             `json:"type"`
+	Identifier list[identifier] `json:"identifier"`
+}
+
+type docContext struct {
+	Event   list[concept] `json:"event"`
+	Related list[ref]     `json:"related"`
+}
+
+type section struct {
+	Code    list[concept] `json:"code"`
+	Entry   list[ref]     `json:"entry"`
+	Section list[section] `json:"section"`
+}
+
+type extension struct {
+	URL       text      `json:"url"`
+	Reference list[ref] `json:"valueReference"`
+	String    text      `json:"valueString"`
+	Integer   text      `json:"valueInteger"`
+	Unsigned  text      `json:"valueUnsignedInt"`
+	Positive  text      `json:"valuePositiveInt"`
+}
+
+// link is Patient.link; in a Bundle, whose links we do not follow, its elements are absent.
+type link struct {
+	Other list[ref] `json:"other"`
+	Type  text      `json:"type"`
+}
+
+type entry struct {
+	FullURL  text       `json:"fullUrl"`
+	Resource list[node] `json:"resource"`
+	Search   list[mode] `json:"search"`
+}
+
+type mode struct {
+	Mode text `json:"mode"`
+}
+
+type issue struct {
+	Severity text `json:"severity"`
+	Code     text `json:"code"`
+}
+
+// text is a string; a number or a boolean in its place is taken as it is written, anything else as absent.
+type text string
+
+// UnmarshalJSONFrom reads a text.
+func (t *text) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	switch dec.PeekKind() {
+	case '"', '0', 't', 'f':
+		token, err := dec.ReadToken()
+		if err == nil {
+			*t = text(token.String())
+		}
+		return err
+	}
+	return dec.SkipValue()
+}
+
+// list is an array of objects, or one object in its place; anything else is as good as absent.
+type list[T any] []T
+
+// UnmarshalJSONFrom reads a list.
+func (l *list[T]) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	switch dec.PeekKind() {
+	case '{':
+		return l.one(dec)
+	case '[':
+	default:
+		return dec.SkipValue()
+	}
+	if _, err := dec.ReadToken(); err != nil {
+		return err
+	}
+	for dec.PeekKind() != ']' {
+		if dec.PeekKind() != '{' {
+			if err := dec.SkipValue(); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := l.one(dec); err != nil {
+			return err
+		}
+	}
+	_, err := dec.ReadToken()
+	return err
+}
+
+func (l *list[T]) one(dec *jsontext.Decoder) error {
+	var item T
+	err := json.UnmarshalDecode(dec, &item)
+	*l = append(*l, item)
+	return err
+}
+
+// first is the first element, or the zero value.
+func (l list[T]) first() (item T) {
+	if len(l) > 0 {
+		return l[0]
+	}
+	return item
+}
+
+var errNotFHIR = errors.New("the answer is no FHIR resource")
+
+// readNode reads one resource of a source, with long strings cut short.
+func readNode(body io.Reader, limits Limits) (*node, error) {
+	var clip clipReader
+	clip.reset(body, limits)
+	var n node
+	if err := json.UnmarshalRead(&clip, &n); err != nil {
+		switch {
+		case errors.Is(err, errTooLarge):
+			return nil, errTooLarge
+		case errors.Is(err, errTooDeep):
+			return nil, errTooDeep
+		}
+		return nil, errors.New("the answer is not well-formed JSON") // its own text may hold what the source wrote
+	}
+	if !isType(n.ResourceType) {
+		return nil, errNotFHIR
+	}
+	return &n, nil
+}
+
+// codings are all codings of concepts.
+func codings(concepts []concept) (all []Coding) {
+	for _, c := range concepts {
+		all = append(all, plain(c.Coding)...)
+	}
+	return all
+}
+
+func plain(from []coding) (all []Coding) {
+	for _, c := range from {
+		if c.Code != "" {
+			all = append(all, Coding{System: string(c.System), Code: string(c.Code)})
+		}
+	}
+	return all
+}

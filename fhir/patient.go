@@ -1,0 +1,320 @@
+package fhir
+
+import (
+	"context"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"staffetta/fhir/fiscalcode"
+)
+
+// person finds whom a document is about: the voices that name somebody must agree. It adds the patient's labels.
+func (s *Source) person(ctx context.Context, p *pool, voices []*node, doc *Document) (Person, error) {
+	var found *Person
+	asked := map[string]bool{}
+	for _, voice := range voices {
+		for _, subject := range voice.Subject {
+			if voice.ResourceType != "DiagnosticReport" || len(subject.Identifier) == 0 { // the same words need no second look
+				if name := string(subject.Reference); name != "" && len(subject.Identifier) == 0 && !strings.HasPrefix(name, "#") {
+					if asked[withoutVersion(name)] {
+						continue
+					}
+					asked[withoutVersion(name)] = true
+				}
+			}
+			one, said, err := s.subject(ctx, p, voice, subject, doc)
+			if err != nil {
+				return Person{}, err
+			}
+			if !said {
+				continue
+			}
+			if found == nil {
+				found = &one
+				continue
+			}
+			agreed := agree(*found, one)
+			found = &agreed
+		}
+	}
+	if found == nil {
+		return Person{Trouble: NoSubject}, nil
+	}
+	return *found, nil
+}
+
+// agree joins two voices. Two codes, also one the omocodia form of the other, are two persons.
+func agree(a, b Person) Person {
+	switch {
+	case a.Trouble == NoTrouble && b.Trouble == NoTrouble && a.Code != b.Code:
+		return Person{Trouble: TwoCodes}
+	case a.Trouble == NoFiscalCode && b.Trouble == NoTrouble:
+		b.Deceased, b.Inactive = a.Deceased || b.Deceased, a.Inactive || b.Inactive
+		b.Birth = later(a.Birth, b.Birth)
+		return b
+	case a.Trouble == NoTrouble && b.Trouble != NoTrouble && b.Trouble != NoFiscalCode:
+		return b
+	}
+	a.Deceased, a.Inactive = a.Deceased || b.Deceased, a.Inactive || b.Inactive
+	a.Birth = later(a.Birth, b.Birth)
+	return a
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+// subject resolves one subject; said is false where it names nobody.
+func (s *Source) subject(ctx context.Context, p *pool, voice *node, subject ref, doc *Document) (who Person, said bool, err error) {
+	if subject.Type != "" && subject.Type != "Patient" && !strings.HasSuffix(string(subject.Type), "/Patient") {
+		return Person{Trouble: NotAPerson}, true, nil
+	}
+	literal, hasLiteral, err := s.byReference(ctx, p, voice, string(subject.Reference), doc)
+	if err != nil {
+		return Person{}, false, err
+	}
+	logical, hasLogical, err := s.byLogical(ctx, subject.Identifier.first(), doc)
+	if err != nil {
+		return Person{}, false, err
+	}
+	switch {
+	case hasLiteral && hasLogical:
+		return agree(literal, logical), true, nil
+	case hasLiteral:
+		return literal, true, nil
+	}
+	return logical, hasLogical, nil
+}
+
+// byReference resolves a literal reference: contained, in the same answer, or read at the source. Other servers are never
+// asked.
+func (s *Source) byReference(ctx context.Context, p *pool, voice *node, text string, doc *Document) (who Person, said bool, err error) {
+	if text == "" {
+		return Person{}, false, nil
+	}
+	if id, contained := strings.CutPrefix(text, "#"); contained {
+		for i := range voice.Contained {
+			if n := &voice.Contained[i]; string(n.ID) == id {
+				return s.patient(ctx, p, n, doc)
+			}
+		}
+		return Person{Trouble: NoSubject}, true, nil
+	}
+	if n := p.lookup(s, text); n != nil {
+		return s.patient(ctx, p, n, doc)
+	}
+	if query, conditional := strings.CutPrefix(text, "Patient?identifier="); conditional {
+		value, err := url.QueryUnescape(query)
+		if err != nil {
+			return Person{Trouble: NoSubject}, true, nil
+		}
+		system, code, found := strings.Cut(value, "|")
+		if !found {
+			system, code = "", value
+		}
+		return s.byLogicalOrNobody(ctx, identifierOf(system, code), doc)
+	}
+	named, ok := parseReference(text)
+	switch {
+	case !ok:
+		return Person{Trouble: NoSubject, Detail: "unresolvable"}, true, nil
+	case named.kind != "Patient":
+		return Person{Trouble: NotAPerson}, true, nil
+	case !s.own(named):
+		return Person{Trouble: NoPatient, Detail: "another-server"}, true, nil
+	}
+	n, standing, err := s.read(ctx, "Patient", named.id)
+	if err != nil {
+		return Person{}, false, err
+	}
+	if n == nil {
+		return Person{Trouble: NoPatient, Missing: standing == Missing}, true, nil
+	}
+	p.add("", n)
+	return s.patient(ctx, p, n, doc)
+}
+
+func identifierOf(system, value string) identifier {
+	return identifier{System: text(system), Value: text(value)}
+}
+
+func (s *Source) byLogicalOrNobody(ctx context.Context, id identifier, doc *Document) (Person, bool, error) {
+	who, said, err := s.byLogical(ctx, id, doc)
+	if !said && err == nil {
+		who = Person{Trouble: NoSubject}
+	}
+	return who, true, err
+}
+
+// byLogical resolves a logical reference: the value may already be the codice fiscale, else exactly one patient must
+// carry it.
+func (s *Source) byLogical(ctx context.Context, id identifier, doc *Document) (who Person, said bool, err error) {
+	if id.Value == "" {
+		return Person{}, false, nil
+	}
+	if slices.Contains(s.systems, string(id.System)) {
+		return coded([]identifier{id}, s.systems, s.o.Now()), true, nil
+	}
+	p, err := s.search(ctx, "Patient", url.Values{"identifier": {token(string(id.System), string(id.Value))}})
+	if err != nil {
+		return Person{Trouble: NoFiscalCode, Detail: "other-identifier"}, true, ignoreUnsupported(err)
+	}
+	var match []*node
+	for _, n := range p.of("Patient") {
+		if slices.ContainsFunc(n.Identifier, func(i identifier) bool { return i.Value == id.Value && (id.System == "" || i.System == id.System) }) {
+			match = append(match, n)
+		}
+	}
+	if len(match) != 1 {
+		return Person{Trouble: NoPatient, Missing: len(match) == 0}, true, nil
+	}
+	return s.patient(ctx, p, match[0], doc)
+}
+
+func ignoreUnsupported(err error) error {
+	if err == errUnsupported { //nolint:errorlint // our own sentinel, never wrapped
+		return nil
+	}
+	return err
+}
+
+// deepestLink is how many merges in a row are followed.
+const deepestLink = 5
+
+// patient reads a Patient, following merges to the record that is alive.
+func (s *Source) patient(ctx context.Context, p *pool, n *node, doc *Document) (who Person, said bool, err error) {
+	for range deepestLink {
+		if n.ResourceType != "Patient" {
+			return Person{Trouble: NotAPerson}, true, nil
+		}
+		doc.label(n)
+		next := n.replacedBy()
+		if next == "" {
+			return s.personOf(n), true, nil
+		}
+		to := p.lookup(s, next)
+		if to == nil {
+			named, ok := parseReference(next)
+			if !ok || named.kind != "Patient" || !s.own(named) {
+				return Person{Trouble: LinkLoop}, true, nil
+			}
+			read, standing, err := s.read(ctx, "Patient", named.id)
+			if err != nil {
+				return Person{}, false, err
+			}
+			if read == nil {
+				return Person{Trouble: NoPatient, Missing: standing == Missing}, true, nil
+			}
+			p.add("", read)
+			to = read
+		}
+		n = to
+	}
+	return Person{Trouble: LinkLoop}, true, nil
+}
+
+// replacedBy is the reference of the record that this one was merged into; "" where it was not.
+func (n *node) replacedBy() string {
+	for _, l := range n.Link {
+		if l.Type == "replaced-by" {
+			return string(l.Other.first().Reference)
+		}
+	}
+	return ""
+}
+
+// personOf are the facts of one Patient.
+func (s *Source) personOf(n *node) Person {
+	who := coded(n.Identifier, s.systems, s.o.Now())
+	who.Birth = latestReading(string(n.BirthDate))
+	who.Deceased = n.Deceased == "true" || n.DeceasedAt != ""
+	who.Inactive = n.Active == "false"
+	return who
+}
+
+// coded picks the codice fiscale among identifiers: right system, not old, in its period.
+func coded(identifiers []identifier, systems []string, now time.Time) Person {
+	codes := map[fiscalcode.Code]bool{}
+	invalid, detail := "", "none"
+	for _, id := range identifiers {
+		if !slices.Contains(systems, string(id.System)) {
+			if kind := otherKind(string(id.System)); kind != "" {
+				detail = kind
+			}
+			continue
+		}
+		if id.Value == "" || id.Use == "old" || !id.covers(now) {
+			continue
+		}
+		code, err := fiscalcode.Parse(string(id.Value))
+		if err == nil {
+			codes[code] = true
+			continue
+		}
+		switch reason := reasonOf(err); reason {
+		case fiscalcode.Provisional, fiscalcode.STP, fiscalcode.ENI, fiscalcode.TEAM, fiscalcode.ANPR:
+			detail = string(reason)
+		default:
+			invalid = string(reason)
+		}
+	}
+	switch {
+	case len(codes) > 1:
+		return Person{Trouble: TwoCodes}
+	case len(codes) == 1:
+		for code := range codes {
+			return Person{Code: code}
+		}
+	case invalid != "":
+		return Person{Trouble: InvalidFiscalCode, Detail: invalid}
+	}
+	return Person{Trouble: NoFiscalCode, Detail: detail}
+}
+
+func reasonOf(err error) fiscalcode.Reason {
+	if one, ok := err.(*fiscalcode.Error); ok { //nolint:errorlint // what Parse says it returns
+		return one.Reason
+	}
+	return fiscalcode.BadCharset
+}
+
+// otherKinds are systems of identifiers that are no codice fiscale (reference fse.md, 6).
+var otherKinds = map[string]string{
+	"http://hl7.it/sid/anpr": "anpr", "urn:oid:2.16.840.1.113883.2.9.4.3.16": "anpr",
+	"http://hl7.it/sid/stp": "stp", "urn:oid:2.16.840.1.113883.2.9.4.3.17": "stp",
+	"http://hl7.it/sid/eni": "eni", "urn:oid:2.16.840.1.113883.2.9.4.3.18": "eni",
+	"urn:oid:2.16.840.1.113883.2.9.4.3.7": "team", "urn:oid:2.16.840.1.113883.2.9.4.3.3": "team",
+}
+
+func otherKind(system string) string { return otherKinds[system] }
+
+// covers says whether the identifier's period holds now.
+func (id identifier) covers(now time.Time) bool {
+	for _, p := range id.Period {
+		start, end := parseInstant(string(p.Start)), latestReading(string(p.End))
+		if !start.IsZero() && start.After(now) {
+			return false
+		}
+		if !end.IsZero() && end.Add(24*time.Hour).Before(now) {
+			return false
+		}
+	}
+	return true
+}
+
+// latestReading is the last day that a date may mean: a bare year is its 31 December.
+func latestReading(date string) time.Time {
+	at := parseInstant(date)
+	switch len(date) {
+	case len("2006"):
+		return at.AddDate(1, 0, -1)
+	case len("2006-01"):
+		return at.AddDate(0, 1, -1)
+	}
+	return at.UTC().Truncate(24 * time.Hour)
+}
