@@ -1,0 +1,290 @@
+package notifier
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"staffetta/fhir/fiscalcode"
+)
+
+// ClientOptions are what IO is called with.
+type ClientOptions struct {
+	BaseURL      string // with /api/v1
+	Key          string // a service's key
+	SecondaryKey string // tried when the other one is refused, for rotation; may be empty
+	HTTP         *http.Client
+}
+
+// Client calls IO, once for each call: what an answer means for the future belongs to the ledger's timetable.
+type Client struct {
+	base  string
+	http  *http.Client
+	keys  []string
+	valid atomic.Int32 // index of the key that worked last
+}
+
+// NewClient makes a client; it calls nobody yet.
+func NewClient(o ClientOptions) (*Client, error) {
+	base, err := url.Parse(o.BaseURL)
+	if err != nil || base.Host == "" {
+		return nil, errors.New("io.base_url is no URL")
+	}
+	if o.Key == "" {
+		return nil, errors.New("io.key is empty")
+	}
+	c := &Client{base: strings.TrimSuffix(o.BaseURL, "/"), http: o.HTTP, keys: []string{o.Key}}
+	if o.SecondaryKey != "" {
+		c.keys = append(c.keys, o.SecondaryKey)
+	}
+	return c, nil
+}
+
+// Profile asks whether the service may write to a citizen (POST /profiles).
+func (c *Client) Profile(ctx context.Context, recipient fiscalcode.Code) Answer {
+	got := c.call(ctx, http.MethodPost, "/profiles", profileRequest{FiscalCode: recipient.Reveal()})
+	if got.status != http.StatusOK {
+		return got.refused(forProfile)
+	}
+	var profile struct {
+		SenderAllowed      *bool    `json:"sender_allowed"`
+		PreferredLanguages []string `json:"preferred_languages"`
+	}
+	if json.Unmarshal(got.body, &profile) != nil || profile.SenderAllowed == nil {
+		return Answer{Kind: Unavailable, HTTPStatus: got.status, Reason: "unreadable-answer"}
+	}
+	answer := Answer{Kind: NotAllowed, HTTPStatus: got.status, Languages: profile.PreferredLanguages}
+	if *profile.SenderAllowed {
+		answer.Kind = Allowed
+	}
+	return answer
+}
+
+// Send submits a message (POST /messages). IO has no idempotency: only an Unclear answer leaves open whether a message was
+// created.
+func (c *Client) Send(ctx context.Context, m Message) Answer {
+	got := c.call(ctx, http.MethodPost, "/messages", messageRequest{
+		FiscalCode: m.Recipient.Reveal(), FeatureLevelType: "STANDARD",
+		Content: messageContent{Subject: m.Subject, Markdown: m.Markdown, RequireSecureChannels: true},
+	})
+	if got.status != http.StatusCreated {
+		return got.refused(forMessage)
+	}
+	var created struct {
+		ID string `json:"id"`
+	}
+	if json.Unmarshal(got.body, &created) != nil {
+		created.ID = "" // created all the same; its delivery cannot be followed
+	}
+	return Answer{Kind: Created, HTTPStatus: got.status, MessageID: created.ID}
+}
+
+// Status asks how the delivery of a message stands (GET /messages/{fiscal_code}/{id}): the one URL that holds a codice
+// fiscale, because IO's contract has no other.
+func (c *Client) Status(ctx context.Context, recipient fiscalcode.Code, id string) Answer {
+	got := c.call(ctx, http.MethodGet, "/messages/"+url.PathEscape(recipient.Reveal())+"/"+url.PathEscape(id), nil)
+	if got.status != http.StatusOK {
+		return got.refused(forStatus)
+	}
+	var status struct {
+		Status     string `json:"status"`
+		ReadStatus string `json:"read_status"`
+	}
+	if json.Unmarshal(got.body, &status) != nil || status.Status == "" {
+		return Answer{Kind: Unavailable, HTTPStatus: got.status, Reason: "unreadable-answer"}
+	}
+	return Answer{Kind: StatusKnown, HTTPStatus: got.status, Status: status.Status, ReadStatus: status.ReadStatus}
+}
+
+type profileRequest struct {
+	FiscalCode string `json:"fiscal_code"`
+}
+
+type messageRequest struct {
+	FiscalCode       string         `json:"fiscal_code"`
+	FeatureLevelType string         `json:"feature_level_type"`
+	Content          messageContent `json:"content"`
+}
+
+type messageContent struct {
+	Subject               string `json:"subject"`
+	Markdown              string `json:"markdown"`
+	RequireSecureChannels bool   `json:"require_secure_channels"`
+}
+
+// answered is one HTTP exchange; status 0 where there was no answer.
+type answered struct {
+	status  int
+	header  http.Header
+	body    []byte
+	written bool // the request may have reached IO
+}
+
+// maxAnswer is more than any answer of IO that we read.
+const maxAnswer = 64 << 10
+
+// call sends one request. A key that IO refuses gives way to the other one: nothing was processed.
+func (c *Client) call(ctx context.Context, method, path string, body any) answered {
+	var content []byte
+	if body != nil {
+		var err error
+		if content, err = json.Marshal(body); err != nil {
+			return answered{}
+		}
+	}
+	first := int(c.valid.Load())
+	var got answered
+	for i := range c.keys {
+		n := (first + i) % len(c.keys)
+		got = c.once(ctx, method, path, content, c.keys[n])
+		if got.status != http.StatusUnauthorized {
+			c.valid.Store(int32(n)) //nolint:gosec // one of two
+			break
+		}
+	}
+	return got
+}
+
+func (c *Client) once(ctx context.Context, method, path string, content []byte, key string) (got answered) {
+	var written atomic.Bool
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		WroteHeaders: func() { written.Store(true) },
+	})
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(content))
+	if err != nil {
+		return got
+	}
+	if content != nil {
+		req.Header.Set("Content-Type", "application/json; charset=utf-8")
+		req.GetBody = nil // Go must not send a message a second time by itself
+	}
+	req.Header["Ocp-Apim-Subscription-Key"] = []string{key}
+	req.Header.Set("Accept", "application/json")
+	res, err := c.http.Do(req)
+	if err != nil {
+		got.written = written.Load() && !neverSent(err)
+		return got
+	}
+	defer func() { _ = res.Body.Close() }()
+	got = answered{status: res.StatusCode, header: res.Header, written: true}
+	got.body, _ = io.ReadAll(io.LimitReader(res.Body, maxAnswer)) // half an answer still has its status
+	return got
+}
+
+// neverSent are errors of getting there at all.
+func neverSent(err error) bool {
+	if one, ok := errors.AsType[*net.OpError](err); ok && one.Op == "dial" {
+		return true
+	}
+	_, badCertificate := errors.AsType[*tls.CertificateVerificationError](err)
+	return badCertificate
+}
+
+// purpose is what was asked for: the same status means different things.
+type purpose int
+
+const (
+	forProfile purpose = iota
+	forMessage
+	forStatus
+)
+
+// problem is an error of IO's functions (title, detail) or of its gateway (message).
+type problem struct {
+	Title   string `json:"title"`
+	Message string `json:"message"`
+}
+
+func (a answered) title() string {
+	var p problem
+	if json.Unmarshal(a.body, &p) != nil {
+		return ""
+	}
+	return p.Title
+}
+
+// refused is what anything but success means (reference io.md, table 2.6).
+func (a answered) refused(what purpose) Answer {
+	answer := Answer{HTTPStatus: a.status}
+	switch a.status {
+	case 0:
+		answer.Kind, answer.Reason = Unavailable, "no-answer"
+		if a.written {
+			answer.Kind = Unclear
+		}
+	case http.StatusUnauthorized:
+		answer.Kind, answer.Reason = KeyRefused, "key-refused"
+	case http.StatusForbidden:
+		answer.Kind, answer.Reason = a.forbidden()
+	case http.StatusNotFound:
+		answer.Kind, answer.Reason = notFound(what)
+	case http.StatusTooManyRequests:
+		answer.Kind, answer.Reason, answer.RetryAfter = Throttled, "rate-limit", a.retryAfter()
+	case http.StatusInternalServerError:
+		answer.Kind, answer.Reason = Unavailable, "internal-error" // the queue write had not been committed
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		answer.Kind, answer.Reason = Unclear, "edge"
+	default:
+		answer.Kind, answer.Reason = otherStatus(a.status)
+	}
+	if answer.Kind == Unclear && what != forMessage {
+		answer.Kind = Unavailable // asking again harms nobody
+	}
+	return answer
+}
+
+func (a answered) forbidden() (Kind, string) {
+	switch a.title() {
+	case "Recipient forbidden":
+		return RecipientForbidden, "recipient-forbidden"
+	case "No configuration id for remote content", "Not your configuration", "Attachments call forbidden":
+		return Refused, "forbidden-content"
+	}
+	return Forbidden, "forbidden"
+}
+
+func notFound(what purpose) (Kind, string) {
+	switch what {
+	case forProfile:
+		return NotOnIO, "profile-not-found"
+	case forStatus:
+		return Refused, "message-not-found"
+	case forMessage:
+	}
+	return Refused, "not-found"
+}
+
+func otherStatus(status int) (Kind, string) {
+	switch {
+	case status == http.StatusBadRequest:
+		return Refused, "bad-request"
+	case status == http.StatusRequestTimeout:
+		return Unclear, "timeout"
+	case status >= 400 && status < 500:
+		return Refused, "refused"
+	case status >= 500:
+		return Unclear, "edge"
+	}
+	return Unclear, "unexpected-status" // another 2xx, or a redirect that we do not follow
+}
+
+// retryAfter is for how long IO asks to wait; an hour at most is believed.
+func (a answered) retryAfter() time.Duration {
+	for _, name := range []string{"x-rate-limit-retry-after", "Retry-After"} {
+		if seconds, err := strconv.Atoi(strings.TrimSpace(a.header.Get(name))); err == nil && seconds > 0 {
+			return min(time.Duration(seconds)*time.Second, time.Hour)
+		}
+	}
+	return 0
+}
