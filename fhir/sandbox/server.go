@@ -1,0 +1,335 @@
+// Package sandbox is an FSE that runs in-process, for trials and tests: it keeps documents in every shape, serves reads and
+// searches, and posts notifications in many flavours.
+package sandbox
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Resource is one FHIR resource as JSON.
+type Resource = map[string]any
+
+// Server keeps resources and serves them under its base.
+type Server struct {
+	// Token, where set, is the bearer token that reads must show.
+	Token string
+	// Lenient ignores parameters that it does not know, also where strict handling is asked for, as many servers do.
+	Lenient bool
+	// Fault may answer a request in the server's place; it says whether it did.
+	Fault func(w http.ResponseWriter, r *http.Request) bool
+
+	mu      sync.Mutex
+	kept    map[string]Resource // Type/id
+	gone    map[string]bool
+	names   []string // in the order of their first version
+	version int
+	calls   map[string]int
+}
+
+// NewServer makes an empty one.
+func NewServer() *Server {
+	return &Server{kept: map[string]Resource{}, gone: map[string]bool{}, calls: map[string]int{}}
+}
+
+// Put writes a new version of a resource and gives it back with its meta.
+func (s *Server) Put(r Resource) Resource {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.version++
+	meta, _ := r["meta"].(Resource)
+	meta = maps.Clone(meta)
+	if meta == nil {
+		meta = Resource{}
+	}
+	meta["versionId"], meta["lastUpdated"] = strconv.Itoa(s.version), time.Now().UTC().Format("2006-01-02T15:04:05.000Z")
+	r = maps.Clone(r)
+	r["meta"] = meta
+	s.keep(r)
+	return r
+}
+
+// Load keeps a resource as it is, with whatever meta it has; of a Bundle, its entries too.
+func (s *Server) Load(r Resource) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	entries, _ := r["entry"].([]any)
+	for _, e := range entries {
+		if entry, _ := e.(Resource); entry != nil {
+			if inner, _ := entry["resource"].(Resource); inner != nil {
+				s.keep(inner)
+			}
+		}
+	}
+	if text(r["id"]) != "" {
+		s.keep(r)
+	}
+}
+
+func (s *Server) keep(r Resource) {
+	name := text(r["resourceType"]) + "/" + text(r["id"])
+	if s.kept[name] == nil {
+		s.names = append(s.names, name)
+	}
+	s.kept[name] = r
+	delete(s.gone, name)
+}
+
+// Delete removes a resource: 410 from now on.
+func (s *Server) Delete(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.kept, name)
+	s.gone[name] = true
+}
+
+// Get gives a resource by Type/id, nil where there is none.
+func (s *Server) Get(name string) Resource {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.kept[name]
+}
+
+// Calls are how often each of read and search was called.
+func (s *Server) Calls() map[string]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.calls)
+}
+
+// ServeHTTP serves reads and searches; the base is whatever stands before the type.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if s.Fault != nil && s.Fault(w, r) {
+		return
+	}
+	if s.Token != "" && r.Header.Get("Authorization") != "Bearer "+s.Token {
+		outcome(w, http.StatusUnauthorized, "login")
+		return
+	}
+	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
+	if len(parts) > 0 && parts[0] == "fhir" {
+		parts = parts[1:]
+	}
+	switch {
+	case len(parts) == 1 && r.Method == http.MethodGet:
+		s.search(w, r, parts[0], r.URL.Query())
+	case len(parts) == 2 && parts[1] == "_search" && r.Method == http.MethodPost:
+		if r.ParseForm() != nil {
+			outcome(w, http.StatusBadRequest, "invalid")
+			return
+		}
+		s.search(w, r, parts[0], r.Form)
+	case len(parts) == 2 && r.Method == http.MethodGet:
+		s.read(w, parts[0]+"/"+parts[1])
+	default:
+		outcome(w, http.StatusNotFound, "not-found")
+	}
+}
+
+func (s *Server) read(w http.ResponseWriter, name string) {
+	s.mu.Lock()
+	s.calls["read"]++
+	r, gone := s.kept[name], s.gone[name]
+	s.mu.Unlock()
+	switch {
+	case r != nil:
+		write(w, http.StatusOK, r)
+	case gone:
+		outcome(w, http.StatusGone, "deleted")
+	default:
+		outcome(w, http.StatusNotFound, "not-found")
+	}
+}
+
+// parameters that the searches know, and how a resource matches; nil for those that only shape the answer.
+var parameters = map[string]func(r Resource, value string) bool{
+	"_id":        func(r Resource, v string) bool { return slices.Contains(strings.Split(v, ","), text(r["id"])) },
+	"identifier": matchesIdentifier,
+	"entry":      func(r Resource, v string) bool { return refersTo(topEntries(r), v) },
+	"encounter":  func(r Resource, v string) bool { return refersTo(list(r["encounter"]), v) },
+	"subject":    func(r Resource, v string) bool { return refersTo(list(r["subject"]), v) },
+	"related":    func(r Resource, v string) bool { return refersTo(related(r), v) },
+	"_include":   nil, "_revinclude": nil, "_revinclude:iterate": nil, "_sort": nil, "_count": nil,
+}
+
+func (s *Server) search(w http.ResponseWriter, req *http.Request, kind string, query url.Values) {
+	strict := strings.Contains(req.Header.Get("Prefer"), "handling=strict") && !s.Lenient
+	for name := range query {
+		if _, known := parameters[name]; !known && strict {
+			outcome(w, http.StatusBadRequest, "not-supported")
+			return
+		}
+	}
+	s.mu.Lock()
+	s.calls["search"]++
+	match, include := s.found(kind, query)
+	s.mu.Unlock()
+	entries := []any{}
+	for _, r := range match {
+		entries = append(entries, Resource{"fullUrl": base(req) + nameOf(r), "resource": r, "search": Resource{"mode": "match"}})
+	}
+	for _, r := range include {
+		entries = append(entries, Resource{"fullUrl": base(req) + nameOf(r), "resource": r, "search": Resource{"mode": "include"}})
+	}
+	write(w, http.StatusOK, Resource{"resourceType": "Bundle", "type": "searchset", "total": len(match), "entry": entries})
+}
+
+func base(req *http.Request) string { return "http://" + req.Host + "/fhir/" }
+
+func nameOf(r Resource) string { return text(r["resourceType"]) + "/" + text(r["id"]) }
+
+// found are the matches and what comes along.
+func (s *Server) found(kind string, query url.Values) (match, include []Resource) {
+	for _, name := range s.names {
+		r := s.kept[name]
+		if r == nil || text(r["resourceType"]) != kind {
+			continue
+		}
+		matches := true
+		for parameter, values := range query {
+			if test := parameters[parameter]; test != nil {
+				matches = matches && test(r, values[0])
+			}
+		}
+		if matches {
+			match = append(match, r)
+		}
+	}
+	add := func(r Resource) {
+		named := func(other Resource) bool { return nameOf(other) == nameOf(r) }
+		if r != nil && !slices.ContainsFunc(match, named) && !slices.ContainsFunc(include, named) {
+			include = append(include, r)
+		}
+	}
+	for _, r := range slices.Clone(match) {
+		for _, what := range query["_include"] {
+			for _, reference := range included(r, what) {
+				add(s.kept[tail(reference)])
+			}
+		}
+		for _, what := range query["_revinclude"] {
+			s.reverse(r, what, add)
+		}
+	}
+	for _, r := range slices.Clone(include) {
+		for _, what := range query["_revinclude:iterate"] {
+			s.reverse(r, what, add)
+		}
+	}
+	return match, include
+}
+
+// included are the references that an _include follows.
+func included(r Resource, what string) (references []string) {
+	var from []any
+	switch what {
+	case "DiagnosticReport:subject", "Composition:subject":
+		from = list(r["subject"])
+	case "Composition:entry":
+		from = topEntries(r)
+	}
+	for _, one := range from {
+		if reference, _ := one.(Resource); reference != nil {
+			references = append(references, text(reference["reference"]))
+		}
+	}
+	return references
+}
+
+// reverse adds what refers to r.
+func (s *Server) reverse(r Resource, what string, add func(Resource)) {
+	for _, name := range s.names {
+		other := s.kept[name]
+		switch {
+		case other == nil:
+		case what == "Composition:entry" && text(other["resourceType"]) == "Composition" && refersTo(topEntries(other), nameOf(r)),
+			what == "DocumentReference:related" && text(other["resourceType"]) == "DocumentReference" && refersTo(related(other), nameOf(r)):
+			add(other)
+		}
+	}
+}
+
+// topEntries are the entries of top-level sections: R4's search parameter goes no deeper.
+func topEntries(r Resource) (entries []any) {
+	for _, one := range list(r["section"]) {
+		if section, _ := one.(Resource); section != nil {
+			entries = append(entries, list(section["entry"])...)
+		}
+	}
+	return entries
+}
+
+func related(r Resource) (references []any) {
+	for _, one := range list(r["context"]) {
+		if context, _ := one.(Resource); context != nil {
+			references = append(references, list(context["related"])...)
+		}
+	}
+	return references
+}
+
+func refersTo(references []any, name string) bool {
+	return slices.ContainsFunc(references, func(one any) bool {
+		reference, _ := one.(Resource)
+		return reference != nil && tail(text(reference["reference"])) == name
+	})
+}
+
+func matchesIdentifier(r Resource, value string) bool {
+	system, code, both := strings.Cut(value, "|")
+	if !both {
+		code, system = system, ""
+	}
+	return slices.ContainsFunc(list(r["identifier"]), func(one any) bool {
+		id, _ := one.(Resource)
+		return id != nil && text(id["value"]) == code && (!both || text(id["system"]) == system)
+	})
+}
+
+// tail is Type/id of a reference.
+func tail(reference string) string {
+	reference, _, _ = strings.Cut(reference, "/_history/")
+	parts := strings.Split(reference, "/")
+	if len(parts) < 2 {
+		return reference
+	}
+	return strings.Join(parts[len(parts)-2:], "/")
+}
+
+// list is an array, or one element in its place.
+func list(value any) []any {
+	switch v := value.(type) {
+	case []any:
+		return v
+	case nil:
+		return nil
+	}
+	return []any{value}
+}
+
+func text(value any) string {
+	s, _ := value.(string)
+	return s
+}
+
+func outcome(w http.ResponseWriter, status int, code string) {
+	write(w, status, Resource{"resourceType": "OperationOutcome", "issue": []any{Resource{"severity": "error", "code": code}}})
+}
+
+func write(w http.ResponseWriter, status int, r Resource) {
+	body, err := json.Marshal(r)
+	if err != nil {
+		body, status = []byte(fmt.Sprintf("%q", err.Error())), http.StatusInternalServerError
+	}
+	w.Header().Set("Content-Type", "application/fhir+json")
+	w.WriteHeader(status)
+	_, _ = w.Write(body)
+}
