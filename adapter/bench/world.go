@@ -85,7 +85,9 @@ func (w *world) searchReport(rw http.ResponseWriter, r *http.Request) {
 		`},{"search":{"mode":"include"},"resource":`+patient(id)+`}]}`)
 }
 
-func (w *world) readReport(rw http.ResponseWriter, r *http.Request) { answerFHIR(rw, report(r.PathValue("id"))) }
+func (w *world) readReport(rw http.ResponseWriter, r *http.Request) {
+	answerFHIR(rw, report(r.PathValue("id")))
+}
 
 func (w *world) readPatient(rw http.ResponseWriter, r *http.Request) {
 	answerFHIR(rw, patient(strings.TrimPrefix(r.PathValue("id"), "p-")))

@@ -28,7 +28,9 @@ func (l *Ledger) Check(ctx context.Context, sources []string) (Checked, error) {
 	return c, nil
 }
 
-func (c *Checked) find(format string, args ...any) { c.Findings = append(c.Findings, fmt.Sprintf(format, args...)) }
+func (c *Checked) find(format string, args ...any) {
+	c.Findings = append(c.Findings, fmt.Sprintf(format, args...))
+}
 
 func (l *Ledger) checkPartition(ctx context.Context, p int, sources []string, c *Checked) error {
 	keys, err := l.keysOf(ctx, p)

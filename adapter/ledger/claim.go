@@ -249,4 +249,6 @@ func decimal(text string) int64 {
 // redisTime bounds one round trip.
 const redisTime = 5 * time.Second
 
-func bounded(ctx context.Context) (context.Context, context.CancelFunc) { return context.WithTimeout(ctx, redisTime) }
+func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, redisTime)
+}

@@ -33,11 +33,9 @@ var publications = []Publication{NoPublication, Published, Updated, WithdrawnPub
 
 // reasons by their place, for finished records: only ever append. A reason that is not here is `other`.
 var reasons = []string{
-	"", "other", "not-on-io", "not-allowed", "recipient-forbidden", "rejected", "gone", "missing", "too-old", "not-final",
-	"minor", "deceased", "inactive", "test-patient", "hidden-from-citizen", "obscured", "withdrawn", "no-fiscal-code",
-	"invalid-fiscal-code", "not-a-person", "patient-summary", "not-a-referto", "entered-in-error", "cancelled",
-	"never-announced", "not-readable", "no-subject", "no-patient", "no-document", "not-a-report", "hidden", "replaced",
-	"superseded",
+	"", "other", "not-on-io", "not-allowed", "recipient-forbidden", "rejected", "gone", "missing", "test-data", "withdrawn",
+	"not-final", "not-a-report", "hidden-from-citizen", "obscured-from-parent", "obscured", "very-restricted", "restricted",
+	"sensitive", "genetic", "hiv", "too-old", "deceased", "minor", "no-fiscal-code",
 }
 
 const (

@@ -1,0 +1,234 @@
+// Package console is what people and monitoring look at, on the admin listener: one live page, metrics, health. It only
+// shows; nothing on it changes anything.
+package console
+
+import (
+	"bytes"
+	"context"
+	_ "embed" // the page
+	"html/template"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"staffetta/adapter/ledger"
+)
+
+// Options are what the console looks at.
+type Options struct {
+	Ledger   *ledger.Ledger
+	Registry *prometheus.Registry
+	Sources  []string
+	Log      *slog.Logger
+}
+
+//go:embed page.html
+var pageText string
+
+//go:embed style.css
+var style []byte
+
+var page = template.Must(template.New("page").Funcs(template.FuncMap{"ago": ago, "clock": clock}).Parse(pageText))
+
+// New is the handler of the admin listener.
+func New(o Options) http.Handler {
+	c := &console{Options: o}
+	o.Registry.MustRegister(&collector{ledger: o.Ledger, sources: o.Sources})
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/console/", http.StatusFound) })
+	mux.HandleFunc("GET /console/{$}", c.page)
+	mux.HandleFunc("GET /console/style.css", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/css; charset=utf-8")
+		_, _ = w.Write(style)
+	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(o.Registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "well") })
+	mux.HandleFunc("GET /readyz", c.ready)
+	return secured(mux)
+}
+
+type console struct{ Options }
+
+// secured sets what every answer carries: nothing is loaded from elsewhere, nothing is framed, no script runs.
+func secured(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cache-Control", "no-store")
+		next.ServeHTTP(w, r)
+	})
+}
+
+func answer(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(text + "\n"))
+}
+
+// askLimit bounds what a page or a probe waits for.
+const askLimit = 3 * time.Second
+
+// ready says whether notifications can be taken in.
+func (c *console) ready(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), askLimit)
+	defer cancel()
+	if err := c.Ledger.Ping(ctx); err != nil {
+		c.Log.WarnContext(ctx, "not ready", slog.Any("error", err))
+		answer(w, http.StatusServiceUnavailable, "the ledger in redis cannot be used: see the log")
+		return
+	}
+	answer(w, http.StatusOK, "ready")
+}
+
+// view is what the page shows.
+type view struct {
+	Now     time.Time
+	Trouble bool
+	Pace    ledger.PaceState
+	Paused  []pause
+	Cards   []card
+	Sources []sourceLine
+	Held    []heldLine
+	Ends    []endLine
+	Journal []ledger.Entry
+}
+
+type card struct {
+	Name, Help, Tone string
+	Value            int64
+}
+
+type pause struct {
+	Upstream, Why string
+	Until         time.Time
+}
+
+type sourceLine struct {
+	Name         string
+	Due, Overdue int64
+	Oldest       time.Duration
+}
+
+type heldLine struct {
+	Key, Source, Reason string
+	Since               time.Time
+}
+
+type endLine struct {
+	State, Reason string
+	Count         int64
+}
+
+const journalLines, heldLines = 40, 25
+
+func (c *console) page(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), askLimit)
+	defer cancel()
+	v, err := c.look(ctx)
+	status := http.StatusOK
+	if err != nil {
+		c.Log.WarnContext(ctx, "console cannot read the ledger", slog.Any("error", err))
+		v, status = view{Now: time.Now(), Trouble: true}, http.StatusServiceUnavailable
+	}
+	var text bytes.Buffer
+	if err := page.Execute(&text, v); err != nil {
+		c.Log.ErrorContext(ctx, "console page", slog.Any("error", err))
+		answer(w, http.StatusServiceUnavailable, "the page cannot be shown: see the log")
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write(text.Bytes())
+}
+
+// look reads all that the page shows.
+func (c *console) look(ctx context.Context) (view, error) {
+	v := view{Now: time.Now()}
+	stats, err := c.Ledger.Stats(ctx, c.Sources)
+	if err != nil {
+		return v, err
+	}
+	if v.Pace, err = c.Ledger.Pace().State(ctx); err != nil {
+		return v, err
+	}
+	held, err := c.Ledger.HeldRecords(ctx, heldLines)
+	if err != nil {
+		return v, err
+	}
+	if v.Journal, err = c.Ledger.Journal(ctx, journalLines); err != nil {
+		return v, err
+	}
+	for _, rec := range held[:min(len(held), heldLines)] {
+		v.Held = append(v.Held, heldLine{Key: rec.Key.String(), Source: rec.Source, Reason: rec.Reason, Since: rec.Since})
+	}
+	v.Paused = paused(v.Pace, v.Now)
+	v.count(stats, c.Sources)
+	return v, nil
+}
+
+func paused(state ledger.PaceState, now time.Time) (all []pause) {
+	if state.IOPausedUntil.After(now) {
+		all = append(all, pause{"io", state.IOPausedWhy, state.IOPausedUntil})
+	}
+	for name, until := range state.SourcesPausedUntil {
+		if until.After(now) {
+			all = append(all, pause{name, state.SourcesPausedWhy[name], until})
+		}
+	}
+	return all
+}
+
+// count fills the cards and tables.
+func (v *view) count(stats ledger.Stats, sources []string) {
+	var waiting, told, suppressed, unreachable int64
+	for _, name := range sources {
+		waiting += stats.Due[name]
+		v.Sources = append(v.Sources, sourceLine{name, stats.Due[name], stats.Overdue[name], stats.Oldest[name].Truncate(time.Second)})
+	}
+	for end, n := range stats.Ends {
+		switch end.State {
+		case ledger.Delivered, ledger.Rejected, ledger.Noted:
+			told += n
+		case ledger.Suppressed:
+			suppressed += n
+		case ledger.Unreachable:
+			unreachable += n
+		case ledger.FindEnded, ledger.Find, ledger.Pending, ledger.Sending, ledger.Sent, ledger.Held:
+			continue
+		}
+		if n != 0 {
+			v.Ends = append(v.Ends, endLine{string(end.State), end.Reason, n})
+		}
+	}
+	slices.SortFunc(v.Ends, func(a, b endLine) int {
+		return strings.Compare(a.State+a.Reason, b.State+b.Reason)
+	})
+	heldTone := ""
+	if stats.HeldTotal > 0 {
+		heldTone = "alarm"
+	}
+	v.Cards = []card{
+		{"Told", "citizens' messages that came to an end", "good", told},
+		{"On their way", "messages that IO has and whose delivery is followed", "", stats.Tracked},
+		{"Waiting", "records that still need a step", "", waiting},
+		{"Held", "a person must look at them", heldTone, stats.HeldTotal},
+		{"Suppressed", "nobody is told, by rule", "", suppressed},
+		{"Unreachable", "nobody can be told", "", unreachable},
+	}
+}
+
+func ago(now, at time.Time) string {
+	if at.IsZero() {
+		return ""
+	}
+	return now.Sub(at).Truncate(time.Second).String()
+}
+
+func clock(at time.Time) string { return at.Local().Format("2006-01-02 15:04:05") }

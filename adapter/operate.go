@@ -1,0 +1,84 @@
+package adapter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"staffetta/adapter/ledger"
+	"staffetta/config"
+)
+
+// errEmbedded says that there is no ledger to be reached from outside.
+var errEmbedded = errors.New("redis.url is embedded: its ledger lives inside the running process only")
+
+// withLedger opens the ledger of the file for one errand.
+func withLedger(ctx context.Context, cfg *config.Config, log *slog.Logger, errand func(*ledger.Ledger) error) error {
+	if cfg.Redis.Embedded() {
+		return errEmbedded
+	}
+	client, closeRedis, err := Connect(cfg.Redis)
+	if err != nil {
+		return err
+	}
+	defer closeRedis()
+	led, err := OpenLedger(ctx, cfg, client, log)
+	if err != nil {
+		return err
+	}
+	return errand(led)
+}
+
+// CheckLedger walks the ledger and says what it found; well is false where something is wrong.
+func CheckLedger(ctx context.Context, cfg *config.Config, log *slog.Logger, out io.Writer) (well bool, err error) {
+	names := make([]string, len(cfg.Sources))
+	for i, s := range cfg.Sources {
+		names[i] = s.Name
+	}
+	err = withLedger(ctx, cfg, log, func(led *ledger.Ledger) error {
+		checked, err := led.Check(ctx, names)
+		if err != nil {
+			return err
+		}
+		for _, finding := range checked.Findings {
+			_, _ = fmt.Fprintln(out, "finding:", finding)
+		}
+		well = len(checked.Findings) == 0
+		verdict := "every record has a next time, is held, or has a named end"
+		if !well {
+			verdict = fmt.Sprintf("%d findings", len(checked.Findings))
+		}
+		_, _ = fmt.Fprintf(out, "ledger: %d live records (%d held), %d finished: %s\n", checked.Live, checked.Held, checked.Finished, verdict)
+		return nil
+	})
+	return well, err
+}
+
+// PauseSending stops all sending, on all replicas, until it is resumed.
+func PauseSending(ctx context.Context, cfg *config.Config, log *slog.Logger, who, why string, out io.Writer) error {
+	return withLedger(ctx, cfg, log, func(led *ledger.Ledger) error {
+		if err := led.Pace().Pause(ctx, who, why); err != nil {
+			return err
+		}
+		_, _ = fmt.Fprintln(out, "all sending is paused; notifications are taken in and wait, status polls go on")
+		return nil
+	})
+}
+
+// ResumeSending starts sending again.
+func ResumeSending(ctx context.Context, cfg *config.Config, log *slog.Logger, out io.Writer) error {
+	return withLedger(ctx, cfg, log, func(led *ledger.Ledger) error {
+		was, err := led.Pace().Resume(ctx)
+		switch {
+		case err != nil:
+			return err
+		case was:
+			_, _ = fmt.Fprintln(out, "sending goes on")
+		default:
+			_, _ = fmt.Fprintln(out, "sending was not paused")
+		}
+		return nil
+	})
+}
