@@ -11,11 +11,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/redis/go-redis/v9"
-	"golang.org/x/sync/errgroup"
-
 	"staffetta/adapter/console"
 	"staffetta/adapter/endpoint"
 	"staffetta/adapter/ledger"
@@ -24,6 +19,11 @@ import (
 	"staffetta/config"
 	"staffetta/fhir"
 	"staffetta/notifier"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
 )
 
 // Program is the adapter, wired and listening. Run makes it work.
@@ -161,6 +161,7 @@ func newRelay(cfg *config.Config, led *ledger.Ledger, registry prometheus.Regist
 		Timetable: relay.Timetable{
 			GiveUpAfter: time.Duration(cfg.Ledger.GiveUpAfter), BelieveMissing: time.Duration(cfg.Policy.BelieveMissing),
 			Polls: polls, PollsEnd: pollsEnd, HoldUncertain: cfg.IO.Uncertain == "hold", Track: cfg.IO.Track,
+			PersonTag: led.PersonTag,
 		},
 		Rate: cfg.IO.Rate, Workers: cfg.Workers, Settle: time.Duration(cfg.Policy.Settle), Lease: time.Duration(cfg.Ledger.Lease),
 		Metrics: relay.NewMetrics(registry), Log: log,

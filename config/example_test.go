@@ -9,9 +9,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"staffetta/config"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 var secretFile = regexp.MustCompile(`[a-z0-9-]+\.(?:key|token)\b`)

@@ -5,9 +5,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"staffetta/config"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 const unlabelledMatters = "sources[0].unlabelled: want notify or hold; there is no default, because only the institution " +

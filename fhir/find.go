@@ -66,7 +66,7 @@ func (s *Source) findThrough(ctx context.Context, l Locator, named func(*node) [
 }
 
 // way is one way from a report to Compositions that may list it; the pool holds what came along.
-type way func(*Source, context.Context, *node) (*pool, error)
+type way func(context.Context, *Source, *node) (*pool, error)
 
 // ways are tried in order, the one that worked last before the others.
 var ways = []way{byExtension, byIdentifier, byEntry, byEncounter, bySubject}
@@ -84,7 +84,7 @@ func (s *Source) findOfReport(ctx context.Context, id string) (Found, error) {
 	first := int(s.way.Load())
 	for i := range ways {
 		n := (first + i) % len(ways)
-		more, err := ways[n](s, ctx, report)
+		more, err := ways[n](ctx, s, report)
 		if errors.Is(err, errUnsupported) || (err == nil && more == nil) {
 			continue
 		}
@@ -175,7 +175,7 @@ func (s *Source) lists(p *pool, composition, report *node) bool {
 }
 
 // byExtension follows what the report itself names.
-func byExtension(s *Source, ctx context.Context, report *node) (*pool, error) {
+func byExtension(ctx context.Context, s *Source, report *node) (*pool, error) {
 	for _, r := range compositionOf(report) {
 		named, ok := parseReference(string(r.Reference))
 		if ok && named.kind == "Composition" && s.own(named) {
@@ -187,7 +187,7 @@ func byExtension(s *Source, ctx context.Context, report *node) (*pool, error) {
 }
 
 // byIdentifier looks for a Composition of the report's identifier: with its system, then without.
-func byIdentifier(s *Source, ctx context.Context, report *node) (*pool, error) {
+func byIdentifier(ctx context.Context, s *Source, report *node) (*pool, error) {
 	for _, id := range report.Identifier {
 		if id.Value == "" {
 			continue
@@ -201,13 +201,13 @@ func byIdentifier(s *Source, ctx context.Context, report *node) (*pool, error) {
 }
 
 // byEntry is search B.
-func byEntry(s *Source, ctx context.Context, report *node) (*pool, error) {
+func byEntry(ctx context.Context, s *Source, report *node) (*pool, error) {
 	return s.search(ctx, "Composition", compositionIncludes(url.Values{"entry": {"DiagnosticReport/" + string(report.ID)}}))
 }
 
 // byEncounter looks for the Compositions of the report's encounter: the ministry's laboratory documents nest their reports
 // deeper than `entry` looks.
-func byEncounter(s *Source, ctx context.Context, report *node) (*pool, error) {
+func byEncounter(ctx context.Context, s *Source, report *node) (*pool, error) {
 	for _, r := range report.Encounter {
 		if named, ok := parseReference(string(r.Reference)); ok && named.kind == "Encounter" && s.own(named) {
 			return s.search(ctx, "Composition", compositionIncludes(url.Values{"encounter": {"Encounter/" + named.id}}))
@@ -217,7 +217,7 @@ func byEncounter(s *Source, ctx context.Context, report *node) (*pool, error) {
 }
 
 // bySubject looks through the latest Compositions of the report's patient.
-func bySubject(s *Source, ctx context.Context, report *node) (*pool, error) {
+func bySubject(ctx context.Context, s *Source, report *node) (*pool, error) {
 	for _, r := range report.Subject {
 		if named, ok := parseReference(string(r.Reference)); ok && named.kind == "Patient" && s.own(named) {
 			return s.search(ctx, "Composition", compositionIncludes(url.Values{

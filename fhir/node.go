@@ -122,7 +122,7 @@ type text string
 
 // UnmarshalJSONFrom reads a text.
 func (t *text) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
-	switch dec.PeekKind() {
+	switch dec.PeekKind() { //nolint:exhaustive // whatever else it is, it is as good as absent
 	case '"', '0', 't', 'f':
 		token, err := dec.ReadToken()
 		if err == nil {
@@ -138,7 +138,7 @@ type list[T any] []T
 
 // UnmarshalJSONFrom reads a list.
 func (l *list[T]) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
-	switch dec.PeekKind() {
+	switch dec.PeekKind() { //nolint:exhaustive // whatever else it is, it is as good as absent
 	case '{':
 		return l.one(dec)
 	case '[':

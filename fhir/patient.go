@@ -111,7 +111,7 @@ func (s *Source) byReference(ctx context.Context, p *pool, voice *node, text str
 	if query, conditional := strings.CutPrefix(text, "Patient?identifier="); conditional {
 		value, err := url.QueryUnescape(query)
 		if err != nil {
-			return Person{Trouble: NoSubject}, true, nil
+			value = "" // names nobody
 		}
 		system, code, found := strings.Cut(value, "|")
 		if !found {
@@ -256,7 +256,7 @@ func coded(identifiers []identifier, systems []string, now time.Time) Person {
 			codes[code] = true
 			continue
 		}
-		switch reason := reasonOf(err); reason {
+		switch reason := reasonOf(err); reason { //nolint:exhaustive // all others are invalid
 		case fiscalcode.Provisional, fiscalcode.STP, fiscalcode.ENI, fiscalcode.TEAM, fiscalcode.ANPR:
 			detail = string(reason)
 		default:

@@ -9,7 +9,7 @@ import (
 func IsID(text string) bool {
 	for i := range len(text) {
 		c := text[i]
-		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '.') {
+		if ('a' > c || c > 'z') && ('A' > c || c > 'Z') && ('0' > c || c > '9') && c != '-' && c != '.' {
 			return false
 		}
 	}
@@ -20,7 +20,7 @@ func IsID(text string) bool {
 func isType(text string) bool {
 	for i := range len(text) {
 		c := text[i]
-		if !('A' <= c && c <= 'Z' || i > 0 && 'a' <= c && c <= 'z') {
+		if ('A' > c || c > 'Z') && (i <= 0 || 'a' > c || c > 'z') {
 			return false
 		}
 	}

@@ -55,8 +55,10 @@ type wire struct {
 
 var wires = sync.Pool{New: func() any { return &wire{dec: jsontext.NewDecoder(strings.NewReader(""))} }}
 
-var errNotObject = errors.New("not an object")
-var errTooMany = errors.New("too many entries")
+var (
+	errNotObject = errors.New("not an object")
+	errTooMany   = errors.New("too many entries")
+)
 
 // readWire reads a whole body; io.EOF says that it is empty.
 func readWire(body io.Reader, limits Limits) (*wireResource, error) {
@@ -126,7 +128,7 @@ func (w *wire) array(item func() error) error {
 
 // scalar reads a string or a number as text; anything else is skipped and leaves the text as it is.
 func (w *wire) scalar(into *string) error {
-	switch w.dec.PeekKind() {
+	switch w.dec.PeekKind() { //nolint:exhaustive // anything else is skipped
 	case '"', '0':
 		token, err := w.dec.ReadToken()
 		if err == nil {

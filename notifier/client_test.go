@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -13,13 +14,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/getkin/kin-openapi/openapi3"
-	"github.com/getkin/kin-openapi/openapi3filter"
-	"github.com/getkin/kin-openapi/routers/gorillamux"
-
 	"staffetta/fhir/fiscalcode"
 	"staffetta/notifier"
 	"staffetta/notifier/sandbox"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/getkin/kin-openapi/openapi3filter"
+	"github.com/getkin/kin-openapi/routers/gorillamux"
 )
 
 const key, nextKey = "0123456789abcdef-primary", "0123456789abcdef-secondary"
@@ -240,9 +241,7 @@ func contract(t *testing.T, next http.Handler) http.Handler {
 		if err := openapi3filter.ValidateResponse(t.Context(), answer); err != nil {
 			t.Errorf("answer %d: %v", recorded.Code, err)
 		}
-		for name, values := range recorded.Header() {
-			w.Header()[name] = values
-		}
+		maps.Copy(w.Header(), recorded.Header())
 		w.WriteHeader(recorded.Code)
 		_, _ = w.Write(recorded.Body.Bytes())
 	})

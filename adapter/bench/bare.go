@@ -27,7 +27,7 @@ func bareIngest(ctx context.Context, redisAddr string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	return serveBare(ctx, out, func(c *gin.Context) {
+	return serveBare(ctx, out, func(c *gin.Context) { //nolint:contextcheck // the request has its own
 		body, err := io.ReadAll(c.Request.Body)
 		if err != nil {
 			c.Status(http.StatusBadRequest)
@@ -45,13 +45,13 @@ func bareIngest(ctx context.Context, redisAddr string, out io.Writer) error {
 
 // bareLoop is the ceiling of the whole way: no Redis, nothing remembered, nothing checked; 16 workers read the report and
 // its patient, ask for the profile and post the message.
-func bareLoop(ctx context.Context, fse, io_ string, out io.Writer) error {
+func bareLoop(ctx context.Context, fse, ioBase string, out io.Writer) error {
 	ids := make(chan string, 1<<20)
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64, MaxConnsPerHost: 64}}
 	for range bareWorkers {
 		go func() {
 			for id := range ids {
-				if err := tellBare(ctx, client, fse, io_, id); err != nil && ctx.Err() == nil {
+				if err := tellBare(ctx, client, fse, ioBase, id); err != nil && ctx.Err() == nil {
 					_, _ = fmt.Fprintln(out, err)
 				}
 			}
@@ -71,7 +71,7 @@ func bareLoop(ctx context.Context, fse, io_ string, out io.Writer) error {
 	})
 }
 
-func tellBare(ctx context.Context, client *http.Client, fse, io_, id string) error {
+func tellBare(ctx context.Context, client *http.Client, fse, ioBase, id string) error {
 	var report struct {
 		Status  string `json:"status"`
 		Subject struct {
@@ -93,13 +93,13 @@ func tellBare(ctx context.Context, client *http.Client, fse, io_, id string) err
 	var profile struct {
 		Allowed bool `json:"sender_allowed"`
 	}
-	if err := call(ctx, client, http.MethodPost, io_+"/profiles", map[string]string{"fiscal_code": code}, &profile); err != nil {
+	if err := call(ctx, client, http.MethodPost, ioBase+"/profiles", map[string]string{"fiscal_code": code}, &profile); err != nil {
 		return err
 	}
 	var created struct {
 		ID string `json:"id"`
 	}
-	return call(ctx, client, http.MethodPost, io_+"/messages", map[string]any{
+	return call(ctx, client, http.MethodPost, ioBase+"/messages", map[string]any{
 		"fiscal_code": code, "feature_level_type": "STANDARD",
 		"content": map[string]any{"subject": bareSubject, "markdown": bareMarkdown, "require_secure_channels": true},
 	}, &created)
@@ -119,12 +119,12 @@ func call(ctx context.Context, client *http.Client, method, url string, body, an
 		}
 		content = bytes.NewReader(text)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, url, content)
+	req, err := http.NewRequestWithContext(ctx, method, url, content) //nolint:gosec // our own world
 	if err != nil {
 		return err
 	}
 	req.Header.Set("Content-Type", "application/json")
-	res, err := client.Do(req)
+	res, err := client.Do(req) //nolint:gosec // our own world
 	if err != nil {
 		return err
 	}

@@ -20,7 +20,6 @@ const connections = 32
 type loaded struct {
 	perSecond float64
 	p99       time.Duration
-	cpu       time.Duration // of the child, in all
 }
 
 // storm posts n bodies, as fast as the server takes them, over keep-alive connections. The bytes are written as they are:

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -30,7 +31,7 @@ func codeOf(id string) string {
 	}
 	name := make([]byte, 6)
 	for i := range name {
-		name[i] = 'A' + byte(n%20)
+		name[i] = 'A' + byte(n%20) //nolint:gosec // 0 to 19
 		n /= 20
 	}
 	text := string(name) + "80A01H501"
@@ -67,7 +68,7 @@ func idOnlyBundle(i int) []byte {
 	const events = 6
 	var part, entry strings.Builder
 	for e := range events {
-		focus := fmt.Sprintf("http://fse.example.it/fhir/DiagnosticReport/%s", id(i*events+e))
+		focus := "http://fse.example.it/fhir/DiagnosticReport/" + id(i*events+e)
 		fmt.Fprintf(&part, `,{"name":"notification-event","part":[{"name":"event-number","valueString":"%d"},{"name":"timestamp","valueInstant":"%s"},{"name":"focus","valueReference":{"reference":"%s"}}]}`,
 			i*events+e+1, now, focus)
 		fmt.Fprintf(&entry, `,{"fullUrl":"%s","request":{"method":"PUT","url":"DiagnosticReport/%s"},"response":{"status":"200","lastModified":"%s"}}`,
@@ -75,7 +76,7 @@ func idOnlyBundle(i int) []byte {
 	}
 	return []byte(`{"resourceType":"Bundle","id":"` + id(i) + `","meta":{"profile":["http://hl7.org/fhir/uv/subscriptions-backport/StructureDefinition/backport-subscription-notification-r4"]},"type":"history","timestamp":"` +
 		now + `","entry":[{"fullUrl":"urn:uuid:0b4f7d1c-4b1e-4f5b-9f2a-2f6c1f1d7a55","resource":{"resourceType":"Parameters","id":"status","meta":{"profile":["http://hl7.org/fhir/uv/subscriptions-backport/StructureDefinition/backport-subscription-status-r4"]},"parameter":[{"name":"subscription","valueReference":{"reference":"http://fse.example.it/fhir/Subscription/s1"}},{"name":"topic","valueCanonical":"http://fse.example.it/SubscriptionTopic/reports"},{"name":"status","valueCode":"active"},{"name":"type","valueCode":"event-notification"},{"name":"events-since-subscription-start","valueString":"` +
-		fmt.Sprint((i+1)*events) + `"}` + part.String() + `]},"request":{"method":"GET","url":"Subscription/s1/$status"},"response":{"status":"200"}}` + entry.String() + `]}`)
+		strconv.Itoa((i+1)*events) + `"}` + part.String() + `]},"request":{"method":"GET","url":"Subscription/s1/$status"},"response":{"status":"200"}}` + entry.String() + `]}`)
 }
 
 // pdf is a megabyte of base64.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -63,7 +64,7 @@ func (s *redisServer) memory(ctx context.Context) (int64, error) {
 			return strconv.ParseInt(value, 10, 64)
 		}
 	}
-	return 0, fmt.Errorf("no used_memory in INFO")
+	return 0, errors.New("no used_memory in INFO")
 }
 
 func freePort(ctx context.Context) (int, error) {

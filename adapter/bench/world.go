@@ -129,7 +129,7 @@ func (w *world) status(rw http.ResponseWriter, r *http.Request) {
 func answerJSON(rw http.ResponseWriter, status int, text string) {
 	rw.Header().Set("Content-Type", "application/json")
 	rw.WriteHeader(status)
-	_, _ = rw.Write([]byte(text)) //nolint:gosec // IO of the bench
+	_, _ = rw.Write([]byte(text))
 }
 
 // configured writes the file of a Staffetta between redis and this world, with lines of yaml added, and names it.

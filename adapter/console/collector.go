@@ -3,9 +3,9 @@ package console
 import (
 	"context"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"staffetta/adapter/ledger"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // collector counts the ledger when it is asked.

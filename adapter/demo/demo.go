@@ -18,8 +18,9 @@ import (
 
 	"staffetta/adapter"
 	"staffetta/config"
-	fse "staffetta/fhir/sandbox"
 	"staffetta/notifier/sandbox"
+
+	fse "staffetta/fhir/sandbox"
 )
 
 // Options are what is played.

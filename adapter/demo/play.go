@@ -11,14 +11,15 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/vbauerster/mpb/v8"
-	"github.com/vbauerster/mpb/v8/decor"
-
 	"staffetta/adapter/ledger"
 	"staffetta/fhir"
 	"staffetta/fhir/fiscalcode"
-	fse "staffetta/fhir/sandbox"
 	"staffetta/notifier/sandbox"
+
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+
+	fse "staffetta/fhir/sandbox"
 )
 
 // role is one published document.

@@ -40,15 +40,15 @@ func outcomeOf(rec ledger.Record) (outcome, reason string) {
 
 // summary is what a run came to.
 type summary struct {
-	published, ended int
-	outcomes         map[string]map[string]int // outcome -> reason -> documents
-	unknown, wrong   int                       // not in the ledger; another outcome than the rules demand
-	lost, twice      int                       // by what IO took
-	posted, retried  int64
-	hints            int
-	messages         int
-	calls            map[string]int
-	delays           []time.Duration
+	published       int
+	outcomes        map[string]map[string]int // outcome -> reason -> documents
+	unknown, wrong  int                       // not in the ledger; another outcome than the rules demand
+	lost, twice     int                       // by what IO took
+	posted, retried int64
+	hints           int
+	messages        int
+	calls           map[string]int
+	delays          []time.Duration
 }
 
 // summarise compares what was published, what the ledger says, and what IO took.

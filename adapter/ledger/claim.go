@@ -3,16 +3,16 @@ package ledger
 import (
 	"context"
 	"encoding/base64"
-	"fmt"
+	"errors"
 	"log/slog"
 	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"staffetta/fhir/fiscalcode"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // ClaimOptions say what to claim.
@@ -206,7 +206,7 @@ func parseKey(text string) (Key, error) {
 func ParseKey(text string) (Key, error) {
 	key, err := parseKey(strings.TrimSpace(text))
 	if err != nil {
-		return Key{}, fmt.Errorf("record key: want 22 characters of base64url")
+		return Key{}, errors.New("record key: want 22 characters of base64url")
 	}
 	return key, nil
 }

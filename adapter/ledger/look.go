@@ -16,8 +16,9 @@ import (
 func (l *Ledger) Lookup(ctx context.Context, key Key) (Record, bool, error) {
 	pipe := l.redis.Pipeline()
 	live := pipe.HGetAll(ctx, recordKey(key))
-	var done []*redis.StringCmd
-	for _, month := range l.months() {
+	months := l.months()
+	done := make([]*redis.StringCmd, 0, len(months))
+	for _, month := range months {
 		done = append(done, pipe.HGet(ctx, doneKey(key, month), string(key[:])))
 	}
 	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {

@@ -49,8 +49,8 @@ func (s *seals) seal(key Key, text []byte) string {
 	aead := s.by[s.first]
 	sealed := make([]byte, 1+aead.NonceSize(), 1+aead.NonceSize()+len(text)+aead.Overhead())
 	sealed[0] = s.first
-	_, _ = rand.Read(sealed[1:]) // never fails (crypto/rand)
-	return string(aead.Seal(sealed, sealed[1:], text, key[:]))
+	_, _ = rand.Read(sealed[1:])                               // never fails (crypto/rand)
+	return string(aead.Seal(sealed, sealed[1:], text, key[:])) //nolint:gosec // the nonce is random, see above
 }
 
 func (s *seals) open(key Key, sealed string) ([]byte, error) {

@@ -1,7 +1,7 @@
 package policy
 
 import (
-	"fmt"
+	"errors"
 	"slices"
 	"strconv"
 	"time"
@@ -37,7 +37,7 @@ func NewRules(o Options) (*Rules, error) {
 	default:
 		age, err := strconv.Atoi(o.Minors)
 		if err != nil || age < 14 || age > 17 {
-			return nil, fmt.Errorf("policy.minors: want suppress, notify, or 14 to 17")
+			return nil, errors.New("policy.minors: want suppress, notify, or 14 to 17")
 		}
 		r.youngest = age
 	}

@@ -36,7 +36,7 @@ func newBudget(pace *ledger.Pace, rate float64) *budget {
 }
 
 // take takes n calls, waiting at most for longest. It says no when the time is over, when ctx ends or when Redis is away.
-func (b *budget) take(ctx context.Context, n int, for_ class, longest time.Duration) bool {
+func (b *budget) take(ctx context.Context, n int, purpose class, longest time.Duration) bool {
 	if b.fromStock(n) {
 		return true
 	}
@@ -49,7 +49,7 @@ func (b *budget) take(ctx context.Context, n int, for_ class, longest time.Durat
 	}
 	defer func() { b.turn <- struct{}{} }()
 	for !b.fromStock(n) {
-		if !b.refill(ctx, n, for_) {
+		if !b.refill(ctx, n, purpose) {
 			return false
 		}
 	}
@@ -75,9 +75,9 @@ func (b *budget) giveBack(n int) {
 }
 
 // refill asks Redis for a slice, and waits as long as Redis says where there is none.
-func (b *budget) refill(ctx context.Context, n int, for_ class) bool {
+func (b *budget) refill(ctx context.Context, n int, purpose class) bool {
 	want := max(n, int(b.rate*slice.Seconds()))
-	granted, wait, err := b.pace.Take(ctx, want, b.rate, string(for_))
+	granted, wait, err := b.pace.Take(ctx, want, b.rate, string(purpose))
 	if err != nil {
 		return false
 	}

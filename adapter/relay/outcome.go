@@ -7,6 +7,7 @@ import (
 	"staffetta/adapter/ledger"
 	"staffetta/adapter/policy"
 	"staffetta/fhir"
+	"staffetta/fhir/fiscalcode"
 	"staffetta/notifier"
 )
 
@@ -18,6 +19,7 @@ type Timetable struct {
 	PollsEnd       time.Duration   // after the message; without a final status by then the record is held
 	HoldUncertain  bool            // io.uncertain: hold
 	Track          bool            // io.track
+	PersonTag      func(fiscalcode.Code) ledger.Tag
 }
 
 // outcome is what a step learned, as the ledger shall write it.
@@ -43,7 +45,7 @@ func happen(rec ledger.Record, happened Happened, next ledger.Next) outcome {
 	}
 	rec.State = state
 	if state == ledger.Held {
-		next = ledger.Next{}
+		rec, next = forgetful(rec), ledger.Next{}
 	}
 	return outcome{happened: happened, record: rec, next: next}
 }
@@ -51,7 +53,15 @@ func happen(rec ledger.Record, happened Happened, next ledger.Next) outcome {
 // holdFor asks for a person, from any state.
 func holdFor(rec ledger.Record, reason string) outcome {
 	rec.State = ledger.Held
-	return outcome{happened: DecidedHold, record: because(rec, reason, rec.Now), next: ledger.Next{}}
+	return outcome{happened: DecidedHold, record: forgetful(because(rec, reason, rec.Now)), next: ledger.Next{}}
+}
+
+// forgetful is a held record without its recipient, but where a resend would have to go to exactly that person.
+func forgetful(rec ledger.Record) ledger.Record {
+	if rec.Reason == reasonUncertain {
+		return rec
+	}
+	return noRecipient(rec)
 }
 
 // because notes why the record is where it is; Since stays while the reason stays.
@@ -132,7 +142,7 @@ func (t Timetable) ends(rec ledger.Record, happened Happened, now time.Time) out
 // silentAfterUnclear is for a document that may have been announced and must not be announced now: whether we spoke is
 // unknown, so a person is asked.
 func (t Timetable) silentAfterUnclear(rec ledger.Record, now time.Time) outcome {
-	rec.Told = toldUncertainly(rec, now)
+	rec.Told = t.toldUncertainly(rec, now)
 	return holdFor(rec, reasonUncertain)
 }
 
@@ -140,8 +150,11 @@ func (t Timetable) silentAfterUnclear(rec ledger.Record, now time.Time) outcome 
 const reasonUncertain = "uncertain"
 
 // toldUncertainly remembers that the person may know.
-func toldUncertainly(rec ledger.Record, now time.Time) ledger.Told {
+func (t Timetable) toldUncertainly(rec ledger.Record, now time.Time) ledger.Told {
 	told := rec.Told
+	if t.PersonTag != nil {
+		told.Person = t.PersonTag(rec.Recipient)
+	}
 	told.Publication, told.Edition, told.At, told.Uncertain = rec.Publication, rec.Edition, now, true
 	return told
 }

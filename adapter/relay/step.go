@@ -21,6 +21,9 @@ func startOf(rec ledger.Record) ledger.Record {
 		rec.HiddenAt = rec.Since // a finished record remembers only since when it rests
 	}
 	rec.State = begin(rec.State, rec.Told.Publication != ledger.NoPublication)
+	if rec.State != ledger.Sending && rec.State != ledger.Sent {
+		rec = noLongerSending(rec)
+	}
 	return rec
 }
 
@@ -120,10 +123,11 @@ func (r *Relay) foundNothing(c claimed, standing fhir.Standing) outcome {
 // look asks how the document stands now, lets policy decide, and follows its word.
 func (r *Relay) look(ctx context.Context, c claimed, source Source) outcome {
 	if c.State == ledger.Sending {
-		held := (*outcome)(nil)
-		if c, held = r.unclearClaim(ctx, c); held != nil {
+		unclear, held := r.unclearClaim(ctx, c)
+		if held != nil {
 			return *held
 		}
+		c = unclear
 	}
 	doc, err := source.Read(ctx, c.Locator)
 	if err != nil {
@@ -243,5 +247,5 @@ func (r *Relay) tell(ctx context.Context, c claimed, o outcome) {
 	case rec.Reason != "":
 		attrs = append(attrs, slog.String("reason", rec.Reason))
 	}
-	r.Log.LogAttrs(ctx, level, message, attrs...)
+	r.Log.LogAttrs(ctx, level, message, attrs...) //nolint:sloglint // one of the constants above
 }

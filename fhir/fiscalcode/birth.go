@@ -8,7 +8,7 @@ import (
 // Births are the days of birth, in UTC, that the code may mean and that are not after now, the latest first: the year
 // has two digits. None for the zero Code.
 func (c Code) Births(now time.Time) []time.Time {
-	code := c.Reveal()
+	code := c.clear()
 	if code == "" {
 		return nil
 	}
@@ -29,19 +29,19 @@ func (c Code) Births(now time.Time) []time.Time {
 
 // Female says what the code says of the sex at birth.
 func (c Code) Female() bool {
-	code := c.Reveal()
+	code := c.clear()
 	return code != "" && decoded(code, 9) > women
 }
 
 // Birthplace is the Belfiore code of the place of birth, with omocodia letters decoded; Z and a number for other countries.
 func (c Code) Birthplace() string {
-	code := c.Reveal()
+	code := c.clear()
 	if code == "" {
 		return ""
 	}
 	place := []byte{code[11]}
 	for _, c := range []byte(code[12:15]) {
-		place = append(place, '0'+byte(digit(c)))
+		place = append(place, '0'+byte(digit(c))) //nolint:gosec // 0 to 9
 	}
 	return string(place)
 }

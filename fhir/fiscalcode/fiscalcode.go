@@ -16,7 +16,9 @@ type Code struct{ text unique.Handle[string] }
 const mask, nobody = "***", "(none)"
 
 // Reveal is the code in clear, for IO's API and for sealing only; "" for the zero Code.
-func (c Code) Reveal() string {
+func (c Code) Reveal() string { return c.clear() }
+
+func (c Code) clear() string {
 	if c == (Code{}) {
 		return ""
 	}

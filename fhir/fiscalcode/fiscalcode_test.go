@@ -11,9 +11,9 @@ import (
 	"testing"
 	"time"
 
-	"pgregory.net/rapid"
-
 	"staffetta/fhir/fiscalcode"
+
+	"pgregory.net/rapid"
 )
 
 // vectorsAt is the day on which the vectors' readings of a year were written.
@@ -91,7 +91,7 @@ func TestNoPrintShowsACode(t *testing.T) {
 		fmt.Fprintf(&all, verb+verb+verb, code, inside, []any{code, &inside})
 	}
 	log := slog.New(slog.NewJSONHandler(&all, nil))
-	log.Info("message", "code", code, "inside", inside, "pointer", &code)
+	log.Info("message", slog.Any("code", code), slog.Any("inside", inside), slog.Any("pointer", &code))
 	encoded, err := json.Marshal(inside)
 	if err != nil {
 		t.Fatal(err)

@@ -9,7 +9,7 @@ import (
 func CodeOf(n int, birth time.Time) string {
 	name := make([]byte, 6)
 	for i := range name {
-		name[i] = 'A' + byte(n%26)
+		name[i] = 'A' + byte(n%26) //nolint:gosec // 0 to 25
 		n /= 26
 	}
 	const months = "ABCDEHLMPRST"

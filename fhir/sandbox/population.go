@@ -116,7 +116,7 @@ func concept(system, code string) Resource {
 
 // Population makes n cases of a source, the same ones for the same seed. Composition says which of the shapes.
 func Population(n int, seed uint64, composition bool) []Case {
-	random := rand.New(rand.NewPCG(seed, 7)) //nolint:gosec // synthetic documents, the same for the same seed
+	random := rand.New(rand.NewPCG(seed, 7))
 	kinds, offset := reportKinds, 0
 	if composition {
 		kinds, offset = compositionKinds, 10_000_000
@@ -177,7 +177,7 @@ func (c *Case) asComposition(n, reports int) {
 	subject := Resource{"reference": fmt.Sprintf("Patient/p%d", n)}
 	c.Type, c.ID = "Composition", fmt.Sprintf("comp-%d", n)
 	c.System, c.Value = "urn:oid:2.16.840.1.113883.2.9.2.120.4.4", fmt.Sprintf("120.%s.%d", c.Code, n)
-	var entries []any
+	entries := make([]any, 0, reports)
 	for i := range reports {
 		id := fmt.Sprintf("dr-%d-%d", n, i)
 		entries = append(entries, Resource{"reference": "DiagnosticReport/" + id})

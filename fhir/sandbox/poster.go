@@ -111,11 +111,12 @@ func (p *Poster) bundle(flavour Flavour, names []string) Resource {
 
 // statusR4 is the first entry of the R4 backport.
 func (p *Poster) statusR4(kind string, names []string) Resource {
-	parameters := []any{
+	parameters := make([]any, 0, len(names)+4)
+	parameters = append(parameters,
 		Resource{"name": "subscription", "valueReference": Resource{"reference": fseBase + "Subscription/staffetta"}},
 		Resource{"name": "status", "valueCode": "active"},
 		Resource{"name": "type", "valueCode": kind},
-	}
+	)
 	for _, name := range names {
 		parameters = append(parameters, Resource{"name": "notification-event", "part": []any{
 			Resource{"name": "event-number", "valueString": strconv.FormatInt(p.number.Add(1), 10)},
@@ -132,7 +133,7 @@ func (p *Poster) statusR4(kind string, names []string) Resource {
 
 // statusResource is the first entry of R4B and R5.
 func (p *Poster) statusResource(names []string) Resource {
-	events := []any{}
+	events := make([]any, 0, len(names))
 	for _, name := range names {
 		events = append(events, Resource{"eventNumber": strconv.FormatInt(p.number.Add(1), 10), "focus": Resource{"reference": fseBase + name}})
 	}
@@ -169,7 +170,7 @@ func (p *Poster) post(ctx context.Context, method, path string, r Resource) erro
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(pause/2 + rand.N(pause)): //nolint:gosec // jitter
+		case <-time.After(pause/2 + rand.N(pause)):
 		}
 	}
 }

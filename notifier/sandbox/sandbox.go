@@ -8,17 +8,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
 	"unicode/utf16"
 
-	"go.yaml.in/yaml/v4"
-
 	"staffetta/fhir/fiscalcode"
+
+	"go.yaml.in/yaml/v4"
 )
 
 // Profile is what IO knows of a citizen.
@@ -50,6 +52,8 @@ type Taken struct {
 	Subject   string
 	Markdown  string
 	At        time.Time
+
+	code string // as it was sent
 }
 
 // Sandbox is the API under /api/v1.
@@ -89,9 +93,7 @@ func (s *Sandbox) Calls() map[string]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := map[string]int{}
-	for name, n := range s.calls {
-		all[name] = n
-	}
+	maps.Copy(all, s.calls)
 	return all
 }
 
@@ -102,7 +104,7 @@ func (s *Sandbox) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if wait := s.limited(time.Now()); wait > 0 {
-		w.Header().Set("x-rate-limit-retry-after", fmt.Sprint(int(wait.Seconds())+1))
+		w.Header().Set("x-rate-limit-retry-after", strconv.Itoa(int(wait.Seconds())+1))
 		gateway(w, http.StatusTooManyRequests, "Rate limit is exceeded.")
 		return
 	}
@@ -222,7 +224,7 @@ func (s *Sandbox) take(body newMessage) (Taken, error) {
 	if err != nil {
 		return Taken{}, err
 	}
-	taken := Taken{ID: ulid(time.Now()), Recipient: code, Subject: body.Content.Subject, Markdown: body.Content.Markdown, At: time.Now()}
+	taken := Taken{ID: ulid(time.Now()), Recipient: code, Subject: body.Content.Subject, Markdown: body.Content.Markdown, At: time.Now(), code: body.FiscalCode}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.byID[taken.ID] = len(s.messages)
@@ -293,12 +295,12 @@ func (s *Sandbox) status(w http.ResponseWriter, r *http.Request) {
 		taken = s.messages[at]
 	}
 	s.mu.Unlock()
-	if !known || taken.Recipient.Reveal() != r.PathValue("code") {
+	if !known || taken.code != r.PathValue("code") {
 		problem(w, http.StatusNotFound, "Message not found", "The message that you requested was not found in the system.")
 		return
 	}
 	status, message := "ACCEPTED", map[string]any{
-		"id": taken.ID, "fiscal_code": taken.Recipient.Reveal(), "created_at": taken.At.UTC().Format("2006-01-02T15:04:05.000Z"),
+		"id": taken.ID, "fiscal_code": taken.code, "created_at": taken.At.UTC().Format("2006-01-02T15:04:05.000Z"),
 		"time_to_live": 3600, "feature_level_type": "STANDARD", "sender_service_id": "01JBSANDBOX00000000000000",
 		"content": map[string]any{"subject": taken.Subject, "markdown": taken.Markdown},
 	}
@@ -314,7 +316,7 @@ const maxRequest = 64 << 10
 // strictly reads a JSON body, refusing what the contract does not know.
 func strictly(r *http.Request, into any) error {
 	if kind := r.Header.Get("Content-Type"); !strings.HasPrefix(kind, "application/json") {
-		return errors.New("Content-Type is not application/json") //nolint:revive,staticcheck // a header's name
+		return errors.New("want Content-Type application/json")
 	}
 	decoder := json.NewDecoder(io.LimitReader(r.Body, maxRequest))
 	decoder.DisallowUnknownFields()
