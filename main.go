@@ -12,11 +12,11 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/alecthomas/kong"
+
 	"staffetta/adapter"
 	"staffetta/adapter/demo"
 	"staffetta/config"
-
-	"github.com/alecthomas/kong"
 )
 
 // commands is the command line: one struct a command.

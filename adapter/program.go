@@ -11,6 +11,11 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
+
 	"staffetta/adapter/console"
 	"staffetta/adapter/endpoint"
 	"staffetta/adapter/ledger"
@@ -19,11 +24,6 @@ import (
 	"staffetta/config"
 	"staffetta/fhir"
 	"staffetta/notifier"
-
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/redis/go-redis/v9"
-	"golang.org/x/sync/errgroup"
 )
 
 // Program is the adapter, wired and listening. Run makes it work.

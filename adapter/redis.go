@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"time"
 
-	"staffetta/config"
-
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
+
+	"staffetta/config"
 )
 
 // The time limits of one Redis command. Scripts take well under a millisecond; a Redis that needs longer is in trouble,

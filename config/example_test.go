@@ -9,9 +9,9 @@ import (
 	"strings"
 	"testing"
 
-	"staffetta/config"
-
 	"github.com/google/go-cmp/cmp"
+
+	"staffetta/config"
 )
 
 var secretFile = regexp.MustCompile(`[a-z0-9-]+\.(?:key|token)\b`)

@@ -5,9 +5,9 @@ import (
 	"strings"
 	"testing"
 
-	"staffetta/config"
-
 	"github.com/google/go-cmp/cmp"
+
+	"staffetta/config"
 )
 
 const unlabelledMatters = "sources[0].unlabelled: want notify or hold; there is no default, because only the institution " +

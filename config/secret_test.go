@@ -10,10 +10,10 @@ import (
 	"strings"
 	"testing"
 
-	"staffetta/config"
-
 	"github.com/google/go-cmp/cmp"
 	"go.yaml.in/yaml/v4"
+
+	"staffetta/config"
 )
 
 const spoken = "a-secret-for-tests"

@@ -96,7 +96,7 @@ func TestCompositionsAreHintsWhereTheyAreDocuments(t *testing.T) {
 
 func read(tb testing.TB, path string) string {
 	tb.Helper()
-	text, err := os.ReadFile(path) //nolint:gosec // test data
+	text, err := os.ReadFile(path)
 	if err != nil {
 		tb.Fatal(err)
 	}

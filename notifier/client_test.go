@@ -14,13 +14,13 @@ import (
 	"testing"
 	"time"
 
-	"staffetta/fhir/fiscalcode"
-	"staffetta/notifier"
-	"staffetta/notifier/sandbox"
-
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/getkin/kin-openapi/openapi3filter"
 	"github.com/getkin/kin-openapi/routers/gorillamux"
+
+	"staffetta/fhir/fiscalcode"
+	"staffetta/notifier"
+	"staffetta/notifier/sandbox"
 )
 
 const key, nextKey = "0123456789abcdef-primary", "0123456789abcdef-secondary"

@@ -8,9 +8,9 @@ import (
 	"net/url"
 	"strings"
 
-	"staffetta/fhir/fiscalcode"
-
 	"go.yaml.in/yaml/v4"
+
+	"staffetta/fhir/fiscalcode"
 )
 
 //go:embed templates/*.md

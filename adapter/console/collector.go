@@ -3,9 +3,9 @@ package console
 import (
 	"context"
 
-	"staffetta/adapter/ledger"
-
 	"github.com/prometheus/client_golang/prometheus"
+
+	"staffetta/adapter/ledger"
 )
 
 // collector counts the ledger when it is asked.

@@ -13,10 +13,10 @@ import (
 	"strings"
 	"time"
 
-	"staffetta/adapter/ledger"
-
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"staffetta/adapter/ledger"
 )
 
 // Options are what the console looks at.

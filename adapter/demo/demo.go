@@ -19,7 +19,6 @@ import (
 	"staffetta/adapter"
 	"staffetta/config"
 	"staffetta/notifier/sandbox"
-
 	fse "staffetta/fhir/sandbox"
 )
 

@@ -11,14 +11,13 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+
 	"staffetta/adapter/ledger"
 	"staffetta/fhir"
 	"staffetta/fhir/fiscalcode"
 	"staffetta/notifier/sandbox"
-
-	"github.com/vbauerster/mpb/v8"
-	"github.com/vbauerster/mpb/v8/decor"
-
 	fse "staffetta/fhir/sandbox"
 )
 

@@ -7,9 +7,9 @@ import (
 	"strconv"
 	"sync/atomic"
 
-	"staffetta/fhir"
-
 	"github.com/gin-gonic/gin"
+
+	"staffetta/fhir"
 )
 
 // The answers of reference fhir-subscriptions.md, 2.4: HAPI needs a Bundle for a Bundle, and nothing at all for a bare

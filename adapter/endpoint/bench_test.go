@@ -14,10 +14,10 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"staffetta/adapter/endpoint"
-
 	"github.com/gin-gonic/gin"
 	"github.com/redis/go-redis/v9"
+
+	"staffetta/adapter/endpoint"
 )
 
 // The three sizes of the issue: a report, an id-only Bundle with as many events as fit, a report with a PDF inside.

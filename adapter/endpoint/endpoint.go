@@ -9,11 +9,11 @@ import (
 	"sync"
 	"time"
 
-	"staffetta/adapter/ledger"
-	"staffetta/fhir"
-
 	"github.com/gin-gonic/gin"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"staffetta/adapter/ledger"
+	"staffetta/fhir"
 )
 
 // Source is one sender of notifications.

@@ -7,10 +7,10 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/gin-gonic/gin"
+
 	"staffetta/adapter/ledger"
 	"staffetta/fhir"
-
-	"github.com/gin-gonic/gin"
 )
 
 // exchange is one request on its way through the endpoint, for its answer and for the metrics.

@@ -10,9 +10,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"staffetta/fhir/fiscalcode"
-
 	"github.com/redis/go-redis/v9"
+
+	"staffetta/fhir/fiscalcode"
 )
 
 // ClaimOptions say what to claim.

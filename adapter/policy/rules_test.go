@@ -4,11 +4,11 @@ import (
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"staffetta/adapter/policy"
 	"staffetta/fhir"
 	"staffetta/fhir/fiscalcode"
-
-	"pgregory.net/rapid"
 )
 
 var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)

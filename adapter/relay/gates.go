@@ -9,11 +9,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sony/gobreaker/v2"
+
 	"staffetta/adapter/ledger"
 	"staffetta/fhir"
 	"staffetta/notifier"
-
-	"github.com/sony/gobreaker/v2"
 )
 
 // The pauses of a whole upstream.

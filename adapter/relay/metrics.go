@@ -3,11 +3,11 @@ package relay
 import (
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"staffetta/adapter/ledger"
 	"staffetta/adapter/policy"
 	"staffetta/notifier"
-
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Metrics are the relay's figures. No label ever names a record, a document or a person.

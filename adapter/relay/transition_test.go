@@ -7,14 +7,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
 	"staffetta/adapter/ledger"
 	"staffetta/adapter/policy"
 	"staffetta/fhir"
 	"staffetta/fhir/fiscalcode"
 	"staffetta/notifier"
-
-	"github.com/google/go-cmp/cmp"
-	"pgregory.net/rapid"
 )
 
 var update = flag.Bool("update", false, "rewrite golden files")

@@ -11,9 +11,9 @@ import (
 	"testing"
 	"time"
 
-	"staffetta/fhir/fiscalcode"
-
 	"pgregory.net/rapid"
+
+	"staffetta/fhir/fiscalcode"
 )
 
 // vectorsAt is the day on which the vectors' readings of a year were written.

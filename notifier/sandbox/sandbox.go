@@ -18,9 +18,9 @@ import (
 	"time"
 	"unicode/utf16"
 
-	"staffetta/fhir/fiscalcode"
-
 	"go.yaml.in/yaml/v4"
+
+	"staffetta/fhir/fiscalcode"
 )
 
 // Profile is what IO knows of a citizen.
