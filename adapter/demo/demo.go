@@ -18,8 +18,8 @@ import (
 
 	"staffetta/adapter"
 	"staffetta/config"
-	"staffetta/notifier/sandbox"
 	fse "staffetta/fhir/sandbox"
+	"staffetta/notifier/sandbox"
 )
 
 // Options are what is played.

@@ -17,8 +17,8 @@ import (
 	"staffetta/adapter/ledger"
 	"staffetta/fhir"
 	"staffetta/fhir/fiscalcode"
-	"staffetta/notifier/sandbox"
 	fse "staffetta/fhir/sandbox"
+	"staffetta/notifier/sandbox"
 )
 
 // role is one published document.
