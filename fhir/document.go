@@ -142,6 +142,9 @@ func (s *Source) readComposition(ctx context.Context, l Locator) (Document, erro
 	if err := s.complete(ctx, p, composition); err != nil {
 		return Document{}, err
 	}
+	if err := s.addBundle(ctx, p, composition); err != nil {
+		return Document{}, err
+	}
 	doc := s.compositionFacts(p, composition)
 	if doc.Standing != Readable {
 		return doc, nil
@@ -251,6 +254,31 @@ func listed(sections []section, into []ref) []ref {
 		into = listed(one.Section, into)
 	}
 	return into
+}
+
+// addBundle reads the document Bundle where the Composition names its patient by a URN, which means something inside of
+// that Bundle only (hl7-it).
+func (s *Source) addBundle(ctx context.Context, p *pool, composition *node) error {
+	subject := string(composition.Subject.first().Reference)
+	if !strings.HasPrefix(subject, "urn:") || p.lookup(s, subject) != nil {
+		return nil
+	}
+	found, err := s.search(ctx, "Bundle", url.Values{"composition": {"Composition/" + string(composition.ID)}})
+	if err != nil {
+		return ignoreUnsupported(err)
+	}
+	for _, bundle := range found.of("Bundle") {
+		if first := bundle.Entry.first().Resource.first(); first.ResourceType != "Composition" || first.ID != composition.ID {
+			continue // a lenient server sends others too
+		}
+		p.add("", bundle)
+		for _, e := range bundle.Entry {
+			if r := e.Resource.first(); r.ResourceType != "" {
+				p.add(string(e.FullURL), &r)
+			}
+		}
+	}
+	return nil
 }
 
 // reports are those of the pool that the Composition lists.

@@ -157,7 +157,15 @@ var parameters = map[string]func(r Resource, value string) bool{
 	"encounter":  func(r Resource, v string) bool { return refersTo(list(r["encounter"]), v) },
 	"subject":    func(r Resource, v string) bool { return refersTo(list(r["subject"]), v) },
 	"related":    func(r Resource, v string) bool { return refersTo(related(r), v) },
-	"_include":   nil, "_revinclude": nil, "_revinclude:iterate": nil, "_sort": nil, "_count": nil,
+	"composition": func(r Resource, v string) bool { // the first entry of a document Bundle
+		for _, one := range list(r["entry"]) {
+			entry, _ := one.(Resource)
+			first, _ := entry["resource"].(Resource)
+			return nameOf(first) == v
+		}
+		return false
+	},
+	"_include": nil, "_revinclude": nil, "_revinclude:iterate": nil, "_sort": nil, "_count": nil,
 }
 
 func (s *Server) search(w http.ResponseWriter, req *http.Request, kind string, query url.Values) {
