@@ -1,0 +1,532 @@
+package adapter_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"staffetta/adapter"
+	"staffetta/adapter/ledger"
+	"staffetta/adapter/ledger/redistest"
+	"staffetta/config"
+	"staffetta/fhir"
+	"staffetta/fhir/fiscalcode"
+	fse "staffetta/fhir/sandbox"
+	"staffetta/notifier/sandbox"
+)
+
+// serveEnv makes this test binary a `serve`, for tests that kill it.
+const serveEnv = "STAFFETTA_TEST_SERVE"
+
+func TestMain(m *testing.M) {
+	if path := os.Getenv(serveEnv); path != "" {
+		os.Exit(serveForTest(path))
+	}
+	os.Exit(m.Run())
+}
+
+func serveForTest(path string) int {
+	cfg, err := config.Load(path)
+	if err != nil {
+		_, _ = fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	ctx := context.Background()
+	program, err := adapter.Open(ctx, cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		_, _ = fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	_, _ = fmt.Fprintln(os.Stdout, program.PublicAddr())
+	_ = program.Run(ctx)
+	return 0
+}
+
+// perCode counts messages by person.
+func (w *town) perCode() map[fiscalcode.Code]int {
+	n := map[fiscalcode.Code]int{}
+	for _, taken := range w.io.Messages() {
+		n[taken.Recipient]++
+	}
+	return n
+}
+
+func TestFourteenReportsThousandCopiesThreeReplicasAreOneMessage(t *testing.T) {
+	w := build(t, fhir.ShapeFSE2)
+	w.run(t)
+	first := w.program
+	for range 2 {
+		w.run(t)
+	}
+	c := told(1, true)[0]
+	document := w.publish(c)
+	var posters sync.WaitGroup
+	for i := range 24 {
+		posters.Go(func() {
+			if err := w.poster.Notify(t.Context(), fse.Flavours[i%len(fse.Flavours)], c.Hints...); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	posters.Wait()
+	if got := decision(w.record(t, document)); got != "notify" {
+		t.Errorf("got %s, want notify", got)
+	}
+	w.quiet(t)
+	w.recipients(t, c.Code)
+	w.program = first
+	w.well(t)
+}
+
+// quiet waits until no record needs a step any more.
+func (w *town) quiet(t *testing.T) {
+	t.Helper()
+	eventually(t, func() (ledger.Stats, bool) {
+		stats, err := w.program.Ledger.Stats(t.Context(), []string{w.source})
+		if err != nil {
+			return stats, false
+		}
+		return stats, stats.Due[w.source] == 0 && stats.Tracked == 0
+	})
+}
+
+func TestACorrectionIsOneUpdate(t *testing.T) {
+	w := build(t, fhir.ShapeReport)
+	w.run(t)
+	c := told(1, false)[0]
+	document := w.publish(c)
+	w.notify(t, fse.ClassicPut, c.Hints...)
+	w.record(t, document)
+	w.quiet(t)
+	report := w.fse.Get(c.Hints[0])
+	w.fse.Put(report) // a migration, a tag: nothing for the citizen
+	w.notify(t, fse.R5, c.Hints...)
+	w.quiet(t)
+	w.recipients(t, c.Code)
+	report["status"] = "amended"
+	w.fse.Put(report)
+	for range 3 {
+		w.notify(t, fse.ClassicPost, c.Hints...)
+	}
+	eventually(t, func() (int, bool) { n := len(w.io.Messages()); return n, n >= 2 })
+	w.quiet(t)
+	w.recipients(t, c.Code, c.Code)
+	if subject := w.io.Messages()[1].Subject; !strings.Contains(subject, "aggiornato") {
+		t.Errorf("the second message says %q", subject)
+	}
+	w.well(t)
+}
+
+func TestWithdrawnOrAnotherPatientIsForAPerson(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		change func(*town, fse.Resource)
+		want   string
+	}{
+		{"entered in error", func(w *town, r fse.Resource) { r["status"] = "entered-in-error"; w.fse.Put(r) }, "hold withdrawn"},
+		{"another patient", func(w *town, r fse.Resource) {
+			birth := time.Date(1970, 3, 3, 0, 0, 0, 0, time.UTC)
+			w.fse.Put(fse.Patient("somebody", fse.CodeOf(4242, birth), birth))
+			r["subject"], r["status"] = fse.Resource{"reference": "Patient/somebody"}, "corrected"
+			w.fse.Put(r)
+		}, "hold patient-changed"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := build(t, fhir.ShapeReport)
+			w.run(t)
+			c := told(1, false)[0]
+			document := w.publish(c)
+			w.notify(t, fse.ClassicPut, c.Hints...)
+			w.record(t, document)
+			w.quiet(t)
+			tt.change(w, w.fse.Get(c.Hints[0]))
+			w.notify(t, fse.ClassicPut, c.Hints...)
+			key := w.program.Ledger.DocumentKey(w.source, document)
+			rec := eventually(t, func() (ledger.Record, bool) {
+				rec, _, err := w.program.Ledger.Lookup(t.Context(), key)
+				return rec, err == nil && rec.State == ledger.Held
+			})
+			if got := decision(rec); got != tt.want {
+				t.Errorf("got %s, want %s", got, tt.want)
+			}
+			w.recipients(t, c.Code)
+			if released, err := w.program.Ledger.Release(t.Context(), key); err != nil || !released {
+				t.Errorf("released %t, %v", released, err)
+			}
+			w.well(t)
+		})
+	}
+}
+
+func TestIOAwayThrottledAndBack(t *testing.T) {
+	var away atomic.Bool
+	away.Store(true)
+	var asked atomic.Int64
+	w := build(t, fhir.ShapeReport, func(_ *config.Config, o *sandbox.Options) {
+		o.Fault = func(rw http.ResponseWriter, _ *http.Request, taken bool) bool {
+			if taken || !away.Load() {
+				return false
+			}
+			if asked.Add(1)%2 == 0 {
+				rw.WriteHeader(http.StatusInternalServerError)
+				return true
+			}
+			rw.Header().Set("x-rate-limit-retry-after", "1")
+			rw.WriteHeader(http.StatusTooManyRequests)
+			return true
+		}
+	})
+	w.run(t)
+	var want []string
+	for _, c := range told(5, false) {
+		w.publish(c)
+		w.notify(t, fse.R4Full, c.Hints...)
+		want = append(want, c.Code)
+	}
+	eventually(t, func() (int64, bool) { n := asked.Load(); return n, n >= 2 })
+	if n := len(w.io.Messages()); n != 0 {
+		t.Fatalf("%d messages while IO was away", n)
+	}
+	away.Store(false)
+	eventually(t, func() (int, bool) { n := len(w.io.Messages()); return n, n >= len(want) })
+	w.quiet(t)
+	for code, n := range w.perCode() {
+		if n != 1 {
+			t.Errorf("%v was told %d times", code, n)
+		}
+	}
+	w.well(t)
+}
+
+func TestAnUncertainSendIsKnownToBe(t *testing.T) {
+	for _, tt := range []struct {
+		uncertain string
+		messages  int
+	}{{"resend", 2}, {"hold", 1}} {
+		t.Run(tt.uncertain, func(t *testing.T) {
+			var cut atomic.Bool
+			cut.Store(true)
+			w := build(t, fhir.ShapeReport, func(cfg *config.Config, o *sandbox.Options) {
+				cfg.IO.Uncertain = tt.uncertain
+				o.Fault = func(_ http.ResponseWriter, _ *http.Request, taken bool) bool {
+					if taken && cut.Swap(false) {
+						panic(http.ErrAbortHandler) // IO has the message, and nobody hears it
+					}
+					return false
+				}
+			})
+			w.run(t)
+			c := told(1, false)[0]
+			document := w.publish(c)
+			w.notify(t, fse.ClassicPut, c.Hints...)
+			key := w.program.Ledger.DocumentKey(w.source, document)
+			rec := eventually(t, func() (ledger.Record, bool) {
+				rec, _, err := w.program.Ledger.Lookup(t.Context(), key)
+				return rec, err == nil && (rec.State == ledger.Held || rec.State == ledger.Delivered)
+			})
+			if !rec.Told.Uncertain {
+				t.Error("the record does not know that it is uncertain")
+			}
+			if n := len(w.io.Messages()); n != tt.messages {
+				t.Errorf("%d messages, want %d", n, tt.messages)
+			}
+			if !strings.Contains(w.metrics(t), "staffetta_sends_uncertain_total 1") {
+				t.Error("staffetta_sends_uncertain_total is not 1")
+			}
+			w.well(t)
+		})
+	}
+}
+
+func (w *town) metrics(t *testing.T) string {
+	t.Helper()
+	return get(t, "http://"+w.program.AdminAddr().String()+"/metrics")
+}
+
+func get(t *testing.T, url string) string {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func TestPauseHoldsAndLosesNothing(t *testing.T) {
+	w := build(t, fhir.ShapeReport)
+	w.run(t)
+	if err := w.program.Ledger.Pace().Pause(t.Context(), "Giulia", "trial"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() (string, bool) {
+		l := w.logs.String()
+		return "", strings.Contains(l, "sending paused or resumed")
+	})
+	c := told(1, false)[0]
+	document := w.publish(c)
+	w.notify(t, fse.ClassicPut, c.Hints...)
+	page := get(t, "http://"+w.program.AdminAddr().String()+"/console/")
+	if !strings.Contains(page, "All sending is paused") || !strings.Contains(page, "Giulia") {
+		t.Error("the console does not say who paused")
+	}
+	if n := len(w.io.Messages()); n != 0 {
+		t.Errorf("%d messages while paused", n)
+	}
+	if was, err := w.program.Ledger.Pace().Resume(t.Context()); err != nil || !was {
+		t.Errorf("resumed %t, %v", was, err)
+	}
+	if got := decision(w.record(t, document)); got != "notify" {
+		t.Errorf("got %s, want notify", got)
+	}
+	w.recipients(t, c.Code)
+}
+
+func TestTheSourceAwayAndBack(t *testing.T) {
+	var away atomic.Bool
+	away.Store(true)
+	w := build(t, fhir.ShapeFSE2)
+	w.fse.Fault = func(rw http.ResponseWriter, _ *http.Request) bool {
+		if !away.Load() {
+			return false
+		}
+		rw.Header().Set("Retry-After", "1")
+		rw.WriteHeader(http.StatusServiceUnavailable)
+		return true
+	}
+	w.run(t)
+	c := told(1, true)[0]
+	document := w.publish(c)
+	w.notify(t, fse.R4IDOnly, c.Hints...)
+	eventually(t, func() (string, bool) { return "", strings.Contains(w.logs.String(), "upstream paused") })
+	away.Store(false)
+	if got := decision(w.record(t, document)); got != "notify" {
+		t.Errorf("got %s, want notify", got)
+	}
+	w.recipients(t, c.Code)
+	w.well(t)
+}
+
+// yaml writes the file that a town was configured with in code, for a process of its own.
+func (w *town) yaml(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "staffetta.yaml")
+	source := w.cfg.Sources[0]
+	text := fmt.Sprintf(`public: {listen: "127.0.0.1:0"}
+admin: {listen: "127.0.0.1:0"}
+redis: {url: %q}
+ledger: {seal_key: %q, lease: 2s}
+sources: [{name: %s, base_url: %q, aliases: ["https://fse.example.it/fhir"], shape: %s, unlabelled: notify, receive: {bearer_tokens: [%q]}, read: {bearer_token: %q}}]
+io: {base_url: %q, key: %q, rate: 10000, polls: [20ms]}
+message: {button_url: "https://fascicolo.example.it/referti"}
+policy: {settle: 0s}
+`, string(w.cfg.Redis.URL), string(w.cfg.Ledger.SealKey), source.Name, source.BaseURL, source.Shape, postToken, readToken, w.cfg.IO.BaseURL, ioKey)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// serve starts a process that can be killed, and gives its address.
+func serve(t *testing.T, path string) (*exec.Cmd, string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), os.Args[0]) //nolint:gosec // ourselves
+	cmd.Env = append(os.Environ(), serveEnv+"="+path)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	line := make([]byte, 64)
+	n, err := out.Read(line)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cmd, strings.TrimSpace(string(line[:n]))
+}
+
+func TestKillNineLosesNothing(t *testing.T) {
+	w := build(t, fhir.ShapeReport)
+	path := w.yaml(t)
+	cmd, addr := serve(t, path)
+	w.poster = &fse.Poster{URL: "http://" + addr + "/fhir/" + w.source, Token: postToken, Server: w.fse, Client: http.DefaultClient}
+	const n, workers = 300, 16
+	cases := told(n, false)
+	for _, c := range cases {
+		w.publish(c)
+		w.notify(t, fse.ClassicPut, c.Hints...) // answered 2xx: it is safe in Redis
+		if taken := len(w.io.Messages()); taken == n/3 {
+			_ = cmd.Process.Signal(syscall.SIGKILL)
+			_ = cmd.Wait()
+			cmd, addr = serve(t, path)
+			w.poster.URL = "http://" + addr + "/fhir/" + w.source
+		}
+	}
+	_ = cmd.Process.Signal(syscall.SIGKILL)
+	_ = cmd.Wait()
+	w.run(t)
+	eventually(t, func() (int, bool) { n := len(w.perCode()); return n, n >= len(cases) })
+	w.quiet(t)
+	twice := 0
+	for _, c := range cases {
+		switch w.perCode()[mustParse(t, c.Code)] {
+		case 0:
+			t.Error("an admitted event was lost")
+		case 1:
+		default:
+			twice++
+		}
+	}
+	if twice > 2*workers {
+		t.Errorf("%d told twice: more than were in sending when it was killed", twice)
+	}
+	w.well(t)
+}
+
+func TestRedisRestartedInTheMiddle(t *testing.T) {
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		t.Skip("no redis-server on the PATH to restart")
+	}
+	server := redistest.NewServer(t)
+	w := build(t, fhir.ShapeReport)
+	w.cfg.Redis.URL = config.Secret("redis://" + server.Addr + "/0")
+	w.redis = redis.NewClient(&redis.Options{Addr: server.Addr})
+	t.Cleanup(func() { _ = w.redis.Close() })
+	w.run(t)
+	cases := told(120, false)
+	for i, c := range cases {
+		w.publish(c)
+		w.notify(t, fse.ClassicPut, c.Hints...)
+		if i == len(cases)/2 {
+			server.Kill()
+			server.Start(t)
+		}
+	}
+	// What Redis forgot of its last second (everysec) comes again, as every sender sends it again or a sweep finds it.
+	for _, c := range cases {
+		w.notify(t, fse.ClassicPut, c.Hints...)
+	}
+	eventually(t, func() (int, bool) { n := len(w.perCode()); return n, n >= len(cases) })
+	w.quiet(t)
+	for code, n := range w.perCode() {
+		if n != 1 {
+			t.Errorf("%v was told %d times", code, n)
+		}
+	}
+	w.well(t)
+}
+
+func TestNothingLeaks(t *testing.T) {
+	w := build(t, fhir.ShapeFSE2)
+	w.run(t)
+	private := []string{ioKey, postToken, readToken, string(w.cfg.Ledger.SealKey)}
+	for _, c := range fse.Population(60, 11, true) {
+		w.publish(c)
+		w.notify(t, fse.Flavours[len(private)%len(fse.Flavours)], c.Hints...)
+		private = append(private, c.Value, c.ID, c.Code)
+		private = append(private, c.Hints...)
+		for _, r := range c.Resources {
+			if r["resourceType"] == "Patient" {
+				private = append(private, "Inventato", fmt.Sprint(r["id"])+`"`)
+			}
+		}
+	}
+	w.notify(t, fse.R4Full)                                                                           // an event that names nothing
+	_, _ = w.poster.Client.Post(w.poster.URL, "application/fhir+json", strings.NewReader("{garbage")) //nolint:noctx,bodyclose // garbage
+	eventually(t, func() (ledger.Stats, bool) {
+		stats, err := w.program.Ledger.Stats(t.Context(), []string{w.source})
+		return stats, err == nil && stats.Overdue[w.source] == 0 && stats.Tracked == 0
+	})
+	console := get(t, "http://"+w.program.AdminAddr().String()+"/console/")
+	seen := map[string]string{"logs": w.logs.String(), "metrics": w.metrics(t), "console": console, "redis": dump(t, w.redis)}
+	for place, text := range seen {
+		if len(text) < 500 {
+			t.Errorf("%s: only %d bytes to look at", place, len(text))
+		}
+		for _, secret := range private {
+			if secret != "" && strings.Contains(text, secret) {
+				t.Errorf("%s hold something private: %.6s…", place, secret)
+				break
+			}
+		}
+		if found := regexp.MustCompile(`[A-Z]{6}\d{2}[A-EHLMPRST]\d{2}[A-Z]\d{3}[A-Z]`).FindString(text); found != "" {
+			t.Errorf("%s hold a fiscal code", place)
+		}
+	}
+}
+
+// dump is everything in Redis.
+func dump(t *testing.T, client *redis.Client) string {
+	t.Helper()
+	var all strings.Builder
+	keys := client.Scan(t.Context(), 0, "*", 1000).Iterator()
+	for keys.Next(t.Context()) {
+		key := keys.Val()
+		all.WriteString(key + "\n")
+		switch kind := client.Type(t.Context(), key).Val(); kind {
+		case "hash":
+			for field, value := range client.HGetAll(t.Context(), key).Val() {
+				all.WriteString(field + "=" + value + "\n")
+			}
+		case "zset":
+			all.WriteString(strings.Join(client.ZRange(t.Context(), key, 0, -1).Val(), "\n"))
+		case "stream":
+			fmt.Fprint(&all, client.XRange(t.Context(), key, "-", "+").Val())
+		case "string":
+			all.WriteString(client.Get(t.Context(), key).Val())
+		default:
+			t.Errorf("a key of type %s", kind)
+		}
+	}
+	return all.String()
+}
+
+func TestAllInOneBalances(t *testing.T) {
+	w := build(t, fhir.ShapeReport, func(_ *config.Config, o *sandbox.Options) {
+		o.Profile = func(code fiscalcode.Code) sandbox.Profile { return sandbox.Reachable }
+	})
+	w.run(t)
+	cases := fse.Population(80, 5, false)
+	for _, c := range cases {
+		w.publish(c)
+		w.notify(t, fse.Transaction, c.Hints...)
+	}
+	n := map[string]int{}
+	for _, c := range cases {
+		rec := w.record(t, fhir.Locator{Type: c.Type, ID: c.ID})
+		n[strings.Fields(decision(rec))[0]]++
+		if want := c.Reason; c.Outcome != "told" && c.Name != fse.NotOnIO && c.Name != fse.NotAllowed && rec.Reason != want {
+			t.Errorf("%s: %s, want %s", c.Name, rec.Reason, want)
+		}
+	}
+	if sum := n["notify"] + n["suppress"] + n["hold"] + n["unreachable"] + n["wait"]; sum != len(cases) {
+		t.Errorf("%d of %d are accounted for", sum, len(cases))
+	}
+	w.well(t)
+}
