@@ -27,6 +27,7 @@ local function take(set, name, key, score)
   end
   redis.call('HSET', rk, 'l', now + lease)
   redis.call('HINCRBY', rk, 't', 1)
+  if redis.call('HEXISTS', rk, 'k') == 1 then redis.call('HSET', rk, 'k1', 1) end -- this claim sees what was told late
   redis.call('HINCRBY', rk, 'c', 1)
   redis.call('ZADD', set, now + lease, key)
   local claim = {key, name, score}

@@ -26,7 +26,7 @@ for i = 5, #ARGV, 21 do
   local finished, told, event, reason = ARGV[i + 15], ARGV[i + 16], ARGV[i + 17], ARGV[i + 18]
   local source, locator = ARGV[i + 19], ARGV[i + 20]
   local rk, done = prefix .. 'r:' .. key, prefix .. 'done:' .. month .. ':' .. bucket
-  local r = redis.call('HMGET', rk, 't', 'n', 'd', 'i', 'f1', 'k', 's')
+  local r = redis.call('HMGET', rk, 't', 'n', 'd', 'i', 'f1', 'k', 's', 'k1')
   local set = prefix .. 'due:' .. source
   local answer = 'written'
   if r[1] ~= token then
@@ -34,6 +34,7 @@ for i = 5, #ARGV, 21 do
     if told ~= '' then -- what a citizen was told is never forgotten
       if r[2] then
         redis.call('HSET', rk, 'k', told, 'p', recipient)
+        redis.call('HDEL', rk, 'k1')
         redis.call('ZADD', set, 'LT', now, key)
         redis.call('ZREM', prefix .. 'held', key)
         redis.call('HDEL', rk, 'w')
@@ -61,7 +62,8 @@ for i = 5, #ARGV, 21 do
         again = nil
       end
     end
-    if r[6] then again = now end -- told late, by another claim: look at it with that
+    if r[6] and not r[8] then again = now end -- told late since this claim: look at it with that
+    if r[8] then redis.call('HDEL', rk, 'k', 'k1') end
     redis.call('HDEL', rk, 'd', 'i', 'f1', 'l', 'c', 'h')
     if again then
       answer = 'due-again'
