@@ -60,7 +60,7 @@ local function live(rk, key, order, version, settle)
     return answer
   end
   local set = prefix .. 'due:' .. source
-  if r[6] and tonumber(r[6]) > now then -- leased: settle makes it due
+  if r[6] then -- claimed, and not yet settled or claimed again: settle makes it due
     if not r[9] then
       redis.call('HSET', rk, 'd', now + settle, 'f1', now, 'i', tag)
     else

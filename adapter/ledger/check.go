@@ -21,8 +21,12 @@ type Checked struct {
 // Check walks the whole ledger. Sources are those that are configured: due records of others are waiting for nobody.
 func (l *Ledger) Check(ctx context.Context, sources []string) (Checked, error) {
 	var c Checked
+	keys, err := l.allKeys(ctx)
+	if err != nil {
+		return c, err
+	}
 	for p := range Partitions {
-		if err := l.checkPartition(ctx, p, sources, &c); err != nil {
+		if err := l.checkPartition(ctx, p, keys[p], sources, &c); err != nil {
 			return c, fmt.Errorf("partition %d: %w", p, err)
 		}
 	}
@@ -33,11 +37,7 @@ func (c *Checked) find(format string, args ...any) {
 	c.Findings = append(c.Findings, fmt.Sprintf(format, args...))
 }
 
-func (l *Ledger) checkPartition(ctx context.Context, p int, sources []string, c *Checked) error {
-	keys, err := l.keysOf(ctx, p)
-	if err != nil {
-		return err
-	}
+func (l *Ledger) checkPartition(ctx context.Context, p int, keys, sources []string, c *Checked) error {
 	scheduled := map[string][]string{} // record -> sets
 	for _, set := range keys {
 		name := strings.TrimPrefix(set, prefix(p))
@@ -126,22 +126,23 @@ func (l *Ledger) checkBucket(ctx context.Context, redisKey string, c *Checked) e
 	return nil
 }
 
-// keysOf are all keys of a partition.
-func (l *Ledger) keysOf(ctx context.Context, p int) ([]string, error) {
-	var (
-		mu   sync.Mutex
-		keys []string
-	)
+// allKeys are all keys of the ledger, by partition.
+func (l *Ledger) allKeys(ctx context.Context) (byPartition [Partitions][]string, err error) {
+	var mu sync.Mutex
 	scan := func(ctx context.Context, node *redis.Client) error {
-		found := node.Scan(ctx, 0, "staffetta:{"+strconv.Itoa(p)+"}:*", 1000).Iterator()
+		found := node.Scan(ctx, 0, "staffetta:{*}:*", 1000).Iterator()
 		for found.Next(ctx) {
+			tag, _, _ := strings.Cut(strings.TrimPrefix(found.Val(), "staffetta:{"), "}")
+			p, err := strconv.Atoi(tag)
+			if err != nil || p < 0 || p >= Partitions {
+				continue // the pace
+			}
 			mu.Lock()
-			keys = append(keys, found.Val())
+			byPartition[p] = append(byPartition[p], found.Val())
 			mu.Unlock()
 		}
 		return found.Err()
 	}
-	var err error
 	switch client := l.redis.(type) {
 	case *redis.ClusterClient:
 		err = client.ForEachMaster(ctx, scan)
@@ -151,8 +152,11 @@ func (l *Ledger) keysOf(ctx context.Context, p int) ([]string, error) {
 		err = errors.New("cannot walk this kind of Redis")
 	}
 	if err != nil {
-		return nil, unavailable(err)
+		return byPartition, unavailable(err)
 	}
-	slices.Sort(keys)
-	return slices.Compact(keys), nil
+	for p := range byPartition {
+		slices.Sort(byPartition[p]) // a scan may name a key twice
+		byPartition[p] = slices.Compact(byPartition[p])
+	}
+	return byPartition, nil
 }

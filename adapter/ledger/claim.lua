@@ -26,6 +26,7 @@ local function take(set, name, key, score)
     return false
   end
   redis.call('HSET', rk, 'l', now + lease)
+  redis.call('HDEL', rk, 'd', 'i', 'f1') -- this claim sees what was hinted during the last one
   redis.call('HINCRBY', rk, 't', 1)
   if redis.call('HEXISTS', rk, 'k') == 1 then redis.call('HSET', rk, 'k1', 1) end -- this claim sees what was told late
   redis.call('HINCRBY', rk, 'c', 1)

@@ -40,7 +40,15 @@ for i = 5, #ARGV, 21 do
         redis.call('HDEL', rk, 'w')
         if redis.call('HGET', rk, 's') == 'H' then redis.call('HSET', rk, 's', 'P') end
         journal(key, source, 'told-late', state, reason)
-      elseif redis.call('HEXISTS', done, raw) == 0 then
+      elseif string.sub(redis.call('HGET', done, raw) or '', -#told) ~= told then -- unknown, or ended without it
+        local ended = redis.call('HGET', done, raw)
+        if ended then
+          redis.call('HDEL', done, raw)
+          redis.call('HINCRBY', prefix .. 'ends', string.sub(ended, 1, 1) .. string.sub(ended, 16, 16), -1)
+          local read = 0
+          for b = 2, 7 do read = read * 256 + string.byte(ended, b) end
+          redis.call('HSET', rk, 'o', read, 'v', string.sub(ended, 8, 15))
+        end
         redis.call('HSET', rk, 'n', source, 's', state, 'e', now, 'b', body, 'p', recipient, 'x', locator, 'k', told)
         redis.call('ZADD', set, now, key)
         journal(key, source, 'told-late', state, reason)

@@ -1,0 +1,221 @@
+package ledger
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"pgregory.net/rapid"
+
+	"staffetta/adapter/ledger/redistest"
+	"staffetta/fhir"
+	"staffetta/fhir/fiscalcode"
+)
+
+func documentHint(l *Ledger, source string, n int) Hint {
+	locator := fhir.Locator{Type: "DiagnosticReport", ID: fmt.Sprint("r", n)}
+	return Hint{Key: l.DocumentKey(source, locator), Source: source, Locator: locator, State: Pending}
+}
+
+// One source in a storm does not delay another's one: sources take turns, whatever waits at one of them.
+func TestAStormDelaysNobodyElse(t *testing.T) {
+	l := open(t, redistest.Start(t))
+	const storm = 100_000
+	hints := make([]Hint, 0, 1000)
+	for i := range storm {
+		if hints = append(hints, documentHint(l, "storm", i)); len(hints) == cap(hints) {
+			if _, err := l.Admit(t.Context(), hints); err != nil {
+				t.Fatal(err)
+			}
+			hints = hints[:0]
+		}
+	}
+	calm := documentHint(l, "calm", 1)
+	if _, err := l.Admit(t.Context(), []Hint{calm}); err != nil {
+		t.Fatal(err)
+	}
+	claimed, err := l.Claim(t.Context(), ClaimOptions{N: 64, Sources: []string{"storm", "calm"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, rec := range claimed.Records {
+		if rec.Key == calm.Key {
+			return
+		}
+	}
+	t.Errorf("the one report is not among the first %d of %d", len(claimed.Records), storm+1)
+}
+
+func TestAnotherNamingKeyIsRefused(t *testing.T) {
+	client := redistest.Start(t)
+	l := open(t, client)
+	if _, err := l.Admit(t.Context(), []Hint{documentHint(l, "north", 1)}); err != nil {
+		t.Fatal(err)
+	}
+	other, seal := sha256.Sum256([]byte("another")), sha256.Sum256([]byte("seal"))
+	_, err := Open(t.Context(), Options{Redis: client, NamingKey: other[:], SealKeys: []SealKey{{ID: 1, Key: seal[:]}}})
+	if !errors.Is(err, ErrNamingKey) {
+		t.Errorf("start: %v, want %v", err, ErrNamingKey)
+	}
+	l.fingerprint = "another"
+	if _, err := l.Admit(t.Context(), []Hint{documentHint(l, "north", 2)}); !errors.Is(err, ErrNamingKey) {
+		t.Errorf("admit: %v, want %v", err, ErrNamingKey)
+	}
+}
+
+func TestSealKeysRotate(t *testing.T) {
+	client := redistest.Start(t)
+	l := open(t, client)
+	if _, err := l.Admit(t.Context(), []Hint{documentHint(l, "north", 1)}); err != nil {
+		t.Fatal(err)
+	}
+	naming, seal, next := sha256.Sum256([]byte("naming")), sha256.Sum256([]byte("seal")), sha256.Sum256([]byte("next"))
+	rotated, err := Open(t.Context(), Options{
+		Redis: client, NamingKey: naming[:], SealKeys: []SealKey{{ID: 2, Key: next[:]}, {ID: 1, Key: seal[:]}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	claimed, err := rotated.Claim(t.Context(), ClaimOptions{N: 16, Sources: []string{"north"}})
+	if err != nil || len(claimed.Records) != 1 || claimed.Records[0].Locator.ID != "r1" {
+		t.Errorf("%d records, %v", len(claimed.Records), err)
+	}
+}
+
+func TestAFinishedRecordIsReadAsItEnded(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, client redis.UniversalClient) {
+		l := open(t, client)
+		if _, err := l.Admit(t.Context(), []Hint{documentHint(l, "north", 1)}); err != nil {
+			t.Fatal(err)
+		}
+		claimed, err := l.Claim(t.Context(), ClaimOptions{N: 16, Sources: []string{"north"}})
+		if err != nil || len(claimed.Records) != 1 {
+			t.Fatalf("%d records, %v", len(claimed.Records), err)
+		}
+		code, err := fiscalcode.Parse("RSSMRA80A01H501U")
+		if err != nil {
+			t.Fatal(err)
+		}
+		rec := claimed.Records[0]
+		rec.State, rec.ReadOrder, rec.ReadVersion = Delivered, 1_800_000_000_123, l.VersionTag("7")
+		rec.Told = Told{
+			Publication: Published, Edition: l.EditionTag(""), At: time.UnixMilli(1_800_000_000_456),
+			MessageID: "01ARZ3NDEKTSV4RRFFQ69G5FAV", Person: l.PersonTag(code), Uncertain: true,
+		}
+		if settled, err := l.Settle(t.Context(), []Settlement{{Record: rec, Event: "delivered"}}); err != nil || settled[0] != Written {
+			t.Fatalf("%v, %v", settled, err)
+		}
+		got, known, err := l.Lookup(t.Context(), rec.Key)
+		if err != nil || !known {
+			t.Fatalf("known %t, %v", known, err)
+		}
+		if got.State != Delivered || got.ReadOrder != rec.ReadOrder || got.ReadVersion != rec.ReadVersion || got.Told != rec.Told {
+			t.Errorf("got %+v, want %+v", got.Told, rec.Told)
+		}
+		timeline, err := l.Timeline(t.Context(), rec.Key)
+		if err != nil || len(timeline) != 2 || timeline[1].Event != "delivered" {
+			t.Errorf("timeline %v, %v", timeline, err)
+		}
+	})
+}
+
+func TestWhatWasToldIsNeverForgotten(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, client redis.UniversalClient) {
+		l := open(t, client)
+		jumped := time.Duration(0)
+		l.skew = func() time.Duration { return jumped }
+		if _, err := l.Admit(t.Context(), []Hint{documentHint(l, "north", 1)}); err != nil {
+			t.Fatal(err)
+		}
+		claim := func() Record {
+			claimed, err := l.Claim(t.Context(), ClaimOptions{N: 16, Sources: []string{"north"}, Track: true})
+			if err != nil || len(claimed.Records) != 1 {
+				t.Fatalf("%d records, %v", len(claimed.Records), err)
+			}
+			return claimed.Records[0]
+		}
+		stalled := claim()
+		jumped = time.Minute
+		claim() // another worker took over
+		stalled.State = Sent
+		stalled.Told = Told{Publication: Published, At: stalled.Now, MessageID: "01ARZ3NDEKTSV4RRFFQ69G5FAV"}
+		settled, err := l.Settle(t.Context(), []Settlement{{Record: stalled, Next: Next{Track: stalled.Now}, Event: "created"}})
+		if err != nil || settled[0] != StaleToken {
+			t.Fatalf("%v, %v", settled, err)
+		}
+		jumped = 2 * time.Minute
+		if got := claim(); got.Told.MessageID != stalled.Told.MessageID {
+			t.Errorf("told %q, want %q", got.Told.MessageID, stalled.Told.MessageID)
+		}
+	})
+}
+
+func TestPace(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, client redis.UniversalClient) {
+		l := open(t, client)
+		jumped := time.Duration(0)
+		l.skew = func() time.Duration { return jumped }
+		taken := 0
+		for range 100 { // 10 seconds, at 20 a second
+			jumped += 100 * time.Millisecond
+			granted, wait, err := l.Pace().Take(t.Context(), 5, 20, "messages")
+			if err != nil || (granted == 0 && wait <= 0) {
+				t.Fatal(granted, wait, err)
+			}
+			taken += granted
+		}
+		if taken < 190 || taken > 215 {
+			t.Errorf("%d calls in 10 s at 20 a second", taken)
+		}
+		if granted, _, err := l.Pace().Take(t.Context(), 1, 20, "polls"); err != nil || granted != 0 {
+			t.Errorf("a poll came before messages that wait: %d, %v", granted, err)
+		}
+		if err := l.Pace().PauseIO(t.Context(), time.Minute, "throttled"); err != nil {
+			t.Fatal(err)
+		}
+		state, err := l.Pace().State(t.Context())
+		if left := time.Until(state.IOPausedUntil); err != nil || left < 50*time.Second || left > 61*time.Second || state.IOPausedWhy != "throttled" {
+			t.Errorf("paused for %s (%s), %v", left, state.IOPausedWhy, err)
+		}
+	})
+}
+
+func TestPackedIsRead(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		id := rapid.StringMatching(`[0-7][0-9A-HJKMNP-TV-Z]{25}`).Draw(t, "id")
+		packed, is := packULID(id)
+		if !is || unpackULID(packed) != id {
+			t.Fatalf("%s is read as %s", id, unpackULID(packed))
+		}
+		l := fhir.Locator{
+			Type: "Composition", ID: rapid.StringMatching(`[A-Za-z0-9\-.]{1,64}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`).Draw(t, "logical id"),
+			Value: rapid.StringN(0, 40, -1).Draw(t, "value"),
+		}
+		if got, err := unpackLocator(packLocator(l)); err != nil || got != l {
+			t.Fatalf("got %v, %v", got, err)
+		}
+		var rec Record
+		_ = rec.unpack(rapid.StringN(0, 80, 200).Draw(t, "garbage")) // an error, never a panic
+		_ = rec.reopen(rapid.StringN(0, 80, 200).Draw(t, "garbage"))
+	})
+}
+
+func TestAFinishedRecordFitsIntoItsBucket(t *testing.T) {
+	rec := Record{
+		State: Delivered, ReadOrder: 253370764800000, ReadVersion: Tag{255}, Reason: "hidden-from-citizen", Since: time.UnixMilli(253370764800000),
+		Told: Told{Publication: WithdrawnPub, Edition: Tag{255}, At: time.UnixMilli(253370764800000), MessageID: "7ZZZZZZZZZZZZZZZZZZZZZZZZZ", Person: Tag{255}},
+	}
+	if n := len(rec.finished()); n > 64 {
+		t.Errorf("%d bytes, want at most 64", n)
+	}
+}
+
+func TestErrorsNeverHoldARecord(t *testing.T) {
+	if _, err := ParseKey("RSSMRA80A01H501U"); err == nil || strings.Contains(err.Error(), "RSSMRA") {
+		t.Errorf("got %v", err)
+	}
+}
