@@ -44,8 +44,7 @@ local function journal(key, source, event)
 end
 
 -- live marks a record that still needs something.
-local function live(rk, key, order, version, settle)
-  local r = redis.call('HMGET', rk, 'n', 's', 'w', 'o', 'v', 'l', 'g', 'e', 'd', 'i', 'h')
+local function live(rk, r, key, order, version, settle)
   local source, state, wait = r[1], r[2], r[3]
   local answer = known(order, version, tonumber(r[4]), r[5])
   if answer ~= 'newer' then return answer end
@@ -85,9 +84,10 @@ end
 
 -- fresh makes a live record, from nothing or from a finished one.
 local function fresh(rk, key, source, state, order, version, settle, locator)
-  redis.call('HSET', rk, 'n', source, 's', state, 'w', 's', 'e', now, 'g', order .. ':' .. version)
-  if locator ~= '' then redis.call('HSET', rk, 'x', locator) end
-  if order ~= '' then redis.call('HSET', rk, 'h', order) end
+  local f = {'n', source, 's', state, 'w', 's', 'e', now, 'g', order .. ':' .. version}
+  if locator ~= '' then f[11], f[12] = 'x', locator end
+  if order ~= '' then f[#f + 1] = 'h'; f[#f + 1] = order end
+  redis.call('HSET', rk, unpack(f))
   redis.call('ZADD', prefix .. 'due:' .. source, now + settle, key)
   journal(key, source, 'hint')
 end
@@ -98,8 +98,9 @@ for i = 6, #ARGV, 9 do
   local order, version, settle, locator = ARGV[i + 5], ARGV[i + 6], tonumber(ARGV[i + 7]), ARGV[i + 8]
   local rk = prefix .. 'r:' .. key
   local answer
-  if redis.call('EXISTS', rk) == 1 then
-    answer = live(rk, key, order, version, settle)
+  local r = redis.call('HMGET', rk, 'n', 's', 'w', 'o', 'v', 'l', 'g', 'e', 'd', 'i', 'h')
+  if r[1] then
+    answer = live(rk, r, key, order, version, settle)
   else
     for _, month in ipairs(months) do
       local done = prefix .. 'done:' .. month .. ':' .. bucket

@@ -25,9 +25,10 @@ local function take(set, name, key, score)
     redis.call('ZADD', set, r[2], key)
     return false
   end
-  redis.call('HSET', rk, 'l', now + lease)
   redis.call('HDEL', rk, 'd', 'i', 'f1') -- this claim sees what was hinted during the last one
-  redis.call('HINCRBY', rk, 't', 1)
+  -- A token is never given twice, also when the record ended and came again: time, and a number within it.
+  local n = redis.call('INCR', prefix .. 'claims') % 1000
+  redis.call('HSET', rk, 'l', now + lease, 't', string.format('%.0f', now * 1000 + n))
   if redis.call('HEXISTS', rk, 'k') == 1 then redis.call('HSET', rk, 'k1', 1) end -- this claim sees what was told late
   redis.call('HINCRBY', rk, 'c', 1)
   redis.call('ZADD', set, now + lease, key)
