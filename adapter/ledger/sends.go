@@ -90,7 +90,7 @@ func (s *lastSends) note(ids string) {
 
 // redisIDs are the ids that change when Redis restarts or another node becomes the master; "" where it names none.
 func (l *Ledger) redisIDs(ctx context.Context) (string, error) {
-	info, err := l.redis.Info(ctx).Result()
+	info, err := l.redis.Info(ctx, "server", "replication").Result()
 	if err != nil {
 		if strings.Contains(err.Error(), "ERR") { // an embedded one that has no INFO
 			return "", nil

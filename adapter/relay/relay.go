@@ -46,7 +46,8 @@ type Relay struct {
 // claimed is a record in a worker's hands, with the local time of its claim: Redis' clock goes on from there.
 type claimed struct {
 	ledger.Record
-	at time.Time
+	at   time.Time
+	last *sync.WaitGroup // of its slot: the settling of the record before
 }
 
 // now is Redis' clock.
@@ -119,6 +120,9 @@ func (r *Relay) claimInto(ctx context.Context, queue chan<- claimed) (idle time.
 	if len(open.sources) == 0 && !open.track {
 		return longest
 	}
+	if len(queue) > cap(queue)/2 {
+		return longest // the slots wake us when they need more: fewer, larger claims
+	}
 	got, err := r.Ledger.Claim(ctx, ledger.ClaimOptions{N: max(1, free), Sources: open.sources, Track: open.track})
 	at := time.Now()
 	if err != nil {
@@ -138,7 +142,13 @@ func (r *Relay) claimInto(ctx context.Context, queue chan<- claimed) (idle time.
 
 // workUntil is one slot. After ctx ends it gives back what is still queued.
 func (r *Relay) workUntil(ctx context.Context, queue <-chan claimed) {
+	var last sync.WaitGroup // the settling of the record before
+	defer last.Wait()
 	for c := range queue {
+		if len(queue) <= cap(queue)/2 {
+			r.Wake()
+		}
+		c.last = &last
 		if ctx.Err() != nil {
 			r.settle(ctx, c, r.Timetable.givenBack(startOf(c.Record), c.now()))
 			continue
@@ -147,7 +157,8 @@ func (r *Relay) workUntil(ctx context.Context, queue <-chan claimed) {
 	}
 }
 
-// work takes one record one step further and settles it. A slot begins nothing else before.
+// work takes one record one step further and settles it. While that is written the slot may begin to look at the next one,
+// but it sends nothing before (see send).
 func (r *Relay) work(ctx context.Context, c claimed) {
 	started := time.Now()
 	defer func() {
@@ -158,7 +169,8 @@ func (r *Relay) work(ctx context.Context, c claimed) {
 		}
 	}()
 	o := r.step(ctx, c)
-	r.settle(ctx, c, o)
+	c.last.Wait()
+	c.last.Go(func() { r.settle(ctx, c, o) })
 	r.Metrics.stepped(c.Source, o, time.Since(started))
 }
 

@@ -30,6 +30,7 @@ func (r *Relay) send(ctx context.Context, c claimed, doc fhir.Document, publicat
 	if err != nil {
 		return holdFor(c.Record, "message-not-composed")
 	}
+	c.last.Wait() // no more records than slots are ever in sending
 	if !r.writeSending(ctx, sending) {
 		return r.Timetable.givenBack(c.Record, c.now())
 	}
