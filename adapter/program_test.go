@@ -126,7 +126,7 @@ func (w *town) run(t *testing.T) {
 	})
 	t.Cleanup(w.stop)
 	w.poster = &fse.Poster{
-		URL: "http://" + program.PublicAddr().String() + "/fhir/" + w.source, Token: postToken, Server: w.fse, Client: http.DefaultClient,
+		URL: "http://" + program.PublicAddr().String() + "/fhir/" + w.source, Token: postToken, Server: w.fse, Client: new(http.Client),
 	}
 }
 
@@ -185,7 +185,7 @@ func (w *town) notify(t *testing.T, flavour fse.Flavour, names ...string) {
 
 // decision is a state and a reason as the samples' README writes them.
 func decision(rec ledger.Record) string {
-	switch rec.State { //nolint:exhaustive // all others are failures
+	switch rec.State {
 	case ledger.Delivered:
 		return "notify"
 	case ledger.Suppressed:
@@ -288,13 +288,15 @@ func (w *town) loadSample(t *testing.T, sample fse.Resource) (hints []string, do
 // recipients wants one message for each code, and no other.
 func (w *town) recipients(t *testing.T, codes ...string) {
 	t.Helper()
-	var want, got []string
+	messages := w.io.Messages()
+	var want []string
+	got := make([]string, 0, len(messages))
 	for _, code := range codes {
 		if code != "" {
 			want = append(want, code)
 		}
 	}
-	for _, taken := range w.io.Messages() {
+	for _, taken := range messages {
 		got = append(got, taken.Recipient.Reveal())
 	}
 	if strings.Join(got, " ") != strings.Join(want, " ") {

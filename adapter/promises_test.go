@@ -191,7 +191,7 @@ func TestIOAwayThrottledAndBack(t *testing.T) {
 		}
 	})
 	w.run(t)
-	var want []string
+	want := make([]string, 0, 5)
 	for _, c := range told(5, false) {
 		w.publish(c)
 		w.notify(t, fse.R4Full, c.Hints...)
@@ -263,7 +263,7 @@ func get(t *testing.T, url string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	res, err := http.DefaultClient.Do(req)
+	res, err := new(http.Client).Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -352,7 +352,7 @@ policy: {settle: 0s}
 // serve starts a process that can be killed, and gives its address.
 func serve(t *testing.T, path string) (*exec.Cmd, string) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), os.Args[0]) //nolint:gosec // ourselves
+	cmd := exec.CommandContext(t.Context(), os.Args[0])
 	cmd.Env = append(os.Environ(), serveEnv+"="+path)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -375,7 +375,7 @@ func TestKillNineLosesNothing(t *testing.T) {
 	w := build(t, fhir.ShapeReport)
 	path := w.yaml(t)
 	cmd, addr := serve(t, path)
-	w.poster = &fse.Poster{URL: "http://" + addr + "/fhir/" + w.source, Token: postToken, Server: w.fse, Client: http.DefaultClient}
+	w.poster = &fse.Poster{URL: "http://" + addr + "/fhir/" + w.source, Token: postToken, Server: w.fse, Client: new(http.Client)}
 	const n, workers = 300, 16
 	cases := told(n, false)
 	for _, c := range cases {
@@ -458,7 +458,7 @@ func TestNothingLeaks(t *testing.T) {
 		}
 	}
 	w.notify(t, fse.R4Full)                                                                           // an event that names nothing
-	_, _ = w.poster.Client.Post(w.poster.URL, "application/fhir+json", strings.NewReader("{garbage")) //nolint:noctx,bodyclose // garbage
+	garbage(t, w.poster.URL)
 	eventually(t, func() (ledger.Stats, bool) {
 		stats, err := w.program.Ledger.Stats(t.Context(), []string{w.source})
 		return stats, err == nil && stats.Overdue[w.source] == 0 && stats.Tracked == 0
@@ -509,7 +509,7 @@ func dump(t *testing.T, client *redis.Client) string {
 
 func TestAllInOneBalances(t *testing.T) {
 	w := build(t, fhir.ShapeReport, func(_ *config.Config, o *sandbox.Options) {
-		o.Profile = func(code fiscalcode.Code) sandbox.Profile { return sandbox.Reachable }
+		o.Profile = func(fiscalcode.Code) sandbox.Profile { return sandbox.Reachable }
 	})
 	w.run(t)
 	cases := fse.Population(80, 5, false)
@@ -529,4 +529,22 @@ func TestAllInOneBalances(t *testing.T) {
 		t.Errorf("%d of %d are accounted for", sum, len(cases))
 	}
 	w.well(t)
+}
+
+// garbage is a notification that nobody can read.
+func garbage(t *testing.T, url string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader("{garbage"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+postToken)
+	res, err := new(http.Client).Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = res.Body.Close()
+	if res.StatusCode != http.StatusBadRequest {
+		t.Errorf("garbage is answered %d", res.StatusCode)
+	}
 }

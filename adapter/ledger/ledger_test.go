@@ -88,6 +88,7 @@ func TestSealKeysRotate(t *testing.T) {
 
 func TestAFinishedRecordIsReadAsItEnded(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, client redis.UniversalClient) {
+		t.Helper()
 		l := open(t, client)
 		if _, err := l.Admit(t.Context(), []Hint{documentHint(l, "north", 1)}); err != nil {
 			t.Fatal(err)
@@ -125,6 +126,7 @@ func TestAFinishedRecordIsReadAsItEnded(t *testing.T) {
 
 func TestWhatWasToldIsNeverForgotten(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, client redis.UniversalClient) {
+		t.Helper()
 		l := open(t, client)
 		jumped := time.Duration(0)
 		l.skew = func() time.Duration { return jumped }
@@ -156,6 +158,7 @@ func TestWhatWasToldIsNeverForgotten(t *testing.T) {
 
 func TestPace(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, client redis.UniversalClient) {
+		t.Helper()
 		l := open(t, client)
 		jumped := time.Duration(0)
 		l.skew = func() time.Duration { return jumped }

@@ -99,6 +99,7 @@ func (c *modelClaim) covered(order int64, version Tag) bool {
 // are the model's.
 func TestLedgerIsItsModel(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, client redis.UniversalClient) {
+		t.Helper()
 		rapid.Check(t, func(rt *rapid.T) {
 			if err := client.FlushAll(t.Context()).Err(); err != nil {
 				t.Fatal(err)
@@ -193,7 +194,7 @@ func (r *modelRun) settleAs(t *rapid.T, i int, state State, order int64) {
 	rec.State, rec.ReadOrder, rec.ReadVersion, rec.HintedOrder = state, order, Tag{1}, 0
 	rec.Reason, rec.Since = "not-final", rec.Now
 	next := Next{}
-	switch state { //nolint:exhaustive // the four that are drawn
+	switch state {
 	case Pending:
 		next = Next{Due: rec.Now.Add(time.Hour), Wait: WaitSource}
 	case Delivered:
