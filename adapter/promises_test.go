@@ -457,7 +457,7 @@ func TestNothingLeaks(t *testing.T) {
 			}
 		}
 	}
-	w.notify(t, fse.R4Full)                                                                           // an event that names nothing
+	w.notify(t, fse.R4Full) // an event that names nothing
 	garbage(t, w.poster.URL)
 	eventually(t, func() (ledger.Stats, bool) {
 		stats, err := w.program.Ledger.Stats(t.Context(), []string{w.source})
