@@ -1,0 +1,102 @@
+package console_test
+
+import (
+	"crypto/sha256"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+
+	"staffetta/adapter/console"
+	"staffetta/adapter/ledger"
+	"staffetta/adapter/ledger/redistest"
+	"staffetta/fhir"
+)
+
+// open is a console over a ledger that holds one record for a person.
+func open(t *testing.T, client redis.UniversalClient) (http.Handler, *ledger.Ledger, ledger.Key) {
+	t.Helper()
+	naming, seal := sha256.Sum256([]byte("naming")), sha256.Sum256([]byte("seal"))
+	l, err := ledger.Open(t.Context(), ledger.Options{
+		Redis: client, NamingKey: naming[:], SealKeys: []ledger.SealKey{{ID: 1, Key: seal[:]}}, JournalEntries: 100,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	locator := fhir.Locator{Type: "DiagnosticReport", ID: "r1"}
+	key := l.DocumentKey("lab", locator)
+	if _, err := l.Admit(t.Context(), []ledger.Hint{{Key: key, Source: "lab", Locator: locator, State: ledger.Pending}}); err != nil {
+		t.Fatal(err)
+	}
+	claimed, err := l.Claim(t.Context(), ledger.ClaimOptions{N: 16, Sources: []string{"lab"}})
+	if err != nil || len(claimed.Records) != 1 {
+		t.Fatalf("%d records, %v", len(claimed.Records), err)
+	}
+	rec := claimed.Records[0]
+	rec.State, rec.Reason, rec.Since = ledger.Held, "two-codes", rec.Now
+	if _, err := l.Settle(t.Context(), []ledger.Settlement{{Record: rec, Event: "decided-hold"}}); err != nil {
+		t.Fatal(err)
+	}
+	return console.New(console.Options{
+		Ledger: l, Registry: prometheus.NewRegistry(), Sources: []string{"lab"}, Log: slog.New(slog.DiscardHandler),
+	}), l, key
+}
+
+func get(t *testing.T, handler http.Handler, path string) *httptest.ResponseRecorder {
+	t.Helper()
+	answer := httptest.NewRecorder()
+	handler.ServeHTTP(answer, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
+	return answer
+}
+
+func TestThePageAnswersWhoMustBeLookedAt(t *testing.T) {
+	handler, l, key := open(t, redistest.Start(t))
+	if err := l.Pace().Pause(t.Context(), "Giulia", "<trial>"); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Pace().PauseIO(t.Context(), time.Minute, "throttled"); err != nil {
+		t.Fatal(err)
+	}
+	page := get(t, handler, "/console/").Body.String()
+	for _, want := range []string{key.String(), "two-codes", "lab", "decided-hold", "All sending is paused</strong> by Giulia", "&lt;trial&gt;", "io is paused"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page does not say %q", want)
+		}
+	}
+	if policy := get(t, handler, "/console/").Header().Get("Content-Security-Policy"); !strings.Contains(policy, "default-src 'none'") {
+		t.Errorf("Content-Security-Policy: %q", policy)
+	}
+	metrics := get(t, handler, "/metrics").Body.String()
+	for _, want := range []string{`staffetta_records_held{reason="two-codes"} 1`, "staffetta_sending_paused 1", `staffetta_records_due{source="lab"} 0`} {
+		if !strings.Contains(metrics, want) {
+			t.Errorf("the metrics do not say %q", want)
+		}
+	}
+}
+
+func TestHealth(t *testing.T) {
+	server := redistest.Embedded(t)
+	handler, _, _ := open(t, server)
+	for path, want := range map[string]int{"/healthz": 200, "/readyz": 200, "/console/style.css": 200, "/": 302, "/other": 404} {
+		if got := get(t, handler, path).Code; got != want {
+			t.Errorf("%s: %d, want %d", path, got, want)
+		}
+	}
+	if err := server.FlushAll(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if got := get(t, handler, "/readyz").Code; got != http.StatusServiceUnavailable {
+		t.Errorf("after the ledger was emptied: %d, want 503", got)
+	}
+	_ = server.Close()
+	for path, want := range map[string]int{"/healthz": 200, "/readyz": 503, "/console/": 503} {
+		if got := get(t, handler, path).Code; got != want {
+			t.Errorf("without Redis %s: %d, want %d", path, got, want)
+		}
+	}
+}

@@ -1,0 +1,205 @@
+package fhir_test
+
+import (
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"staffetta/fhir"
+	"staffetta/fhir/sandbox"
+)
+
+type resource = sandbox.Resource
+
+// source reads a sandbox over HTTP.
+func source(t *testing.T, handler http.Handler, shape fhir.Shape) *fhir.Source {
+	t.Helper()
+	server := httptest.NewServer(handler)
+	t.Cleanup(server.Close)
+	s, err := fhir.NewSource(fhir.SourceOptions{
+		Name: "test", BaseURL: server.URL + "/fhir/", Aliases: []string{"https://fse.example.it/fhir"}, Shape: shape,
+		Client: server.Client(), MaxBody: 1 << 20,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+var birth = time.Date(1980, 1, 2, 0, 0, 0, 0, time.UTC)
+
+// ward is a server with one report of one patient.
+func ward(change func(report, patient resource)) *sandbox.Server {
+	server := sandbox.NewServer()
+	patient := sandbox.Patient("p1", sandbox.CodeOf(1, birth), birth)
+	report := resource{
+		"resourceType": "DiagnosticReport", "id": "r1", "status": "final", "issued": "2026-11-20T10:00:00Z",
+		"subject": resource{"reference": "Patient/p1"},
+	}
+	if change != nil {
+		change(report, patient)
+	}
+	server.Put(patient)
+	server.Put(sandbox.Patient("p2", sandbox.CodeOf(2, birth), birth))
+	server.Put(report)
+	server.Put(resource{"resourceType": "DiagnosticReport", "id": "r2", "status": "final"})
+	return server
+}
+
+var r1 = fhir.Locator{Type: "DiagnosticReport", ID: "r1"}
+
+func TestPersonsOfAReport(t *testing.T) {
+	own := sandbox.CodeOf(1, birth)
+	identified := func(system, value string) resource { return resource{"system": system, "value": value} }
+	const codes = "http://hl7.it/sid/codiceFiscale"
+	for _, tt := range []struct {
+		name    string
+		subject any
+		trouble fhir.PersonTrouble
+		code    string
+	}{
+		{"relative", resource{"reference": "Patient/p1"}, "", own},
+		{"absolute, under an alias", resource{"reference": "https://fse.example.it/fhir/Patient/p1"}, "", own},
+		{"versioned", resource{"reference": "Patient/p1/_history/4"}, "", own},
+		{"another server's is never asked for", resource{"reference": "https://other.example/fhir/Patient/p1"}, fhir.NoPatient, ""},
+		{"a codice fiscale as a logical reference", resource{"identifier": identified(codes, own)}, "", own},
+		{"another identifier that one patient carries", resource{"identifier": identified("urn:mrn", "77")}, "", own},
+		{"another identifier that nobody carries", resource{"identifier": identified("urn:mrn", "78")}, fhir.NoPatient, ""},
+		{"reference and identifier that agree", resource{"reference": "Patient/p1", "identifier": identified(codes, own)}, "", own},
+		{"reference and identifier that disagree", resource{"reference": "Patient/p2", "identifier": identified(codes, own)}, fhir.TwoCodes, ""},
+		{"conditional", resource{"reference": "Patient?identifier=" + codes + "|" + own}, "", own},
+		{"a group", resource{"reference": "Group/g1"}, fhir.NotAPerson, ""},
+		{"a device, by type", resource{"type": "Device", "identifier": identified(codes, own)}, fhir.NotAPerson, ""},
+		{"display only", resource{"display": "somebody"}, fhir.NoSubject, ""},
+		{"nobody", nil, fhir.NoSubject, ""},
+		{"a URN without its Bundle", resource{"reference": "urn:uuid:1"}, fhir.NoSubject, ""},
+		{"a fragment that is not there", resource{"reference": "#p"}, fhir.NoSubject, ""},
+		{"a patient that is not there", resource{"reference": "Patient/p9"}, fhir.NoPatient, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			server := ward(func(report, patient resource) {
+				report["subject"] = tt.subject
+				patient["identifier"] = append(patient["identifier"].([]any), identified("urn:mrn", "77"))
+			})
+			doc, err := source(t, server, fhir.ShapeReport).Read(t.Context(), r1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if doc.Person.Trouble != tt.trouble || doc.Person.Code.Reveal() != tt.code {
+				t.Errorf("got trouble %q (%s), want %q and the code that was meant", doc.Person.Trouble, doc.Person.Detail, tt.trouble)
+			}
+		})
+	}
+}
+
+func TestAMergeThatGoesRoundIsALoop(t *testing.T) {
+	server := ward(func(_, patient resource) {
+		patient["link"] = []any{resource{"type": "replaced-by", "other": resource{"reference": "Patient/p1"}}}
+	})
+	doc, err := source(t, server, fhir.ShapeReport).Read(t.Context(), r1)
+	if err != nil || doc.Person.Trouble != fhir.LinkLoop {
+		t.Errorf("got %q, %v", doc.Person.Trouble, err)
+	}
+}
+
+func TestALenientServerIsNotBelieved(t *testing.T) {
+	server := ward(nil)
+	server.Lenient = true
+	doc, err := source(t, server, fhir.ShapeReport).Read(t.Context(), fhir.Locator{Type: "DiagnosticReport", ID: "r9"})
+	if err != nil || doc.Standing != fhir.Missing {
+		t.Errorf("got %s, %v; want missing", doc.Standing, err)
+	}
+	server.Delete("DiagnosticReport/r1")
+	if doc, err = source(t, server, fhir.ShapeReport).Read(t.Context(), r1); err != nil || doc.Standing != fhir.Gone {
+		t.Errorf("got %s, %v; want gone", doc.Standing, err)
+	}
+}
+
+func TestOneCallForAReport(t *testing.T) {
+	server := ward(nil)
+	doc, err := source(t, server, fhir.ShapeReport).Read(t.Context(), r1)
+	if calls := server.Calls(); err != nil || doc.Order == 0 || calls["search"] != 1 || calls["read"] != 0 {
+		t.Errorf("%v calls, order %d, %v; want one search", calls, doc.Order, err)
+	}
+}
+
+func TestTroubles(t *testing.T) {
+	answer := func(status int, header, body string) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			if header != "" {
+				w.Header().Set("Retry-After", header)
+			}
+			w.WriteHeader(status)
+			_, _ = w.Write([]byte(body))
+		})
+	}
+	const outcome = `{"resourceType":"OperationOutcome","issue":[{"severity":"error","code":"RSSMRA80A01H501U"}]}`
+	for _, tt := range []struct {
+		name    string
+		handler http.Handler
+		want    fhir.TroubleKind
+		after   time.Duration
+	}{
+		{"401", answer(401, "", ""), fhir.Unauthorized, 0},
+		{"403", answer(403, "", outcome), fhir.Unauthorized, 0},
+		{"429", answer(429, "7", ""), fhir.Throttled, 7 * time.Second},
+		{"503 with Retry-After", answer(503, "3", ""), fhir.Throttled, 3 * time.Second},
+		{"503", answer(503, "", ""), fhir.Unavailable, 0},
+		{"500", answer(500, "", outcome), fhir.Unavailable, 0},
+		{"an error in a 200", answer(200, "", outcome), fhir.Unusable, 0},
+		{"an error among the hits", answer(200, "", `{"resourceType":"Bundle","type":"searchset","entry":[{"resource":`+outcome+`,"search":{"mode":"outcome"}}]}`), fhir.Unusable, 0},
+		{"a page of HTML", answer(200, "", "<html>RSSMRA80A01H501U"), fhir.Unusable, 0},
+		{"too large", answer(200, "", `{"resourceType":"Bundle","entry":[`+strings.Repeat(`{},`, 1<<20)), fhir.Unusable, 0},
+		{"no answer", http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }), fhir.Unavailable, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := source(t, tt.handler, fhir.ShapeReport).Read(t.Context(), r1)
+			trouble, ok := errors.AsType[*fhir.Trouble](err)
+			if !ok || trouble.Kind != tt.want || trouble.RetryAfter != tt.after {
+				t.Fatalf("got %v, want %s after %s", err, tt.want, tt.after)
+			}
+			for _, private := range []string{"RSSMRA", "r1", "127.0.0.1"} {
+				if strings.Contains(err.Error(), private) {
+					t.Errorf("the error holds %q: %v", private, err)
+				}
+			}
+		})
+	}
+}
+
+func TestTwoDocumentsOfOneReportAreAmbiguous(t *testing.T) {
+	server := ward(nil)
+	for _, id := range []string{"c1", "c2"} {
+		server.Put(resource{
+			"resourceType": "Composition", "id": id, "status": "final", "identifier": resource{"value": id},
+			"type":    resource{"coding": []any{resource{"code": "11502-2"}}},
+			"section": []any{resource{"entry": []any{resource{"reference": "DiagnosticReport/r1"}}}},
+		})
+	}
+	found, err := source(t, server, fhir.ShapeFSE2).Find(t.Context(), r1)
+	if err != nil || !found.Ambiguous || len(found.Documents) != 0 {
+		t.Errorf("got %+v, %v", found, err)
+	}
+}
+
+func TestTheNewestVersionOfADocumentCounts(t *testing.T) {
+	server := ward(nil)
+	composition := func(id, status string) {
+		server.Put(resource{
+			"resourceType": "Composition", "id": id, "status": status, "identifier": resource{"system": "urn:s", "value": "doc"},
+			"subject": resource{"reference": "Patient/p1"},
+		})
+	}
+	composition("c1", "final")
+	old := server.Get("Composition/c1")
+	old["meta"] = resource{"versionId": "1", "lastUpdated": "2026-01-01T00:00:00Z"}
+	server.Load(old)
+	composition("c2", "amended")
+	doc, err := source(t, server, fhir.ShapeFSE2).Read(t.Context(), fhir.Locator{Type: "Composition", ID: "c1", System: "urn:s", Value: "doc"})
+	if err != nil || doc.Locator.ID != "c2" || !strings.HasSuffix(doc.Edition, "amended") {
+		t.Errorf("got %s, edition %q, %v", doc.Locator.ID, doc.Edition, err)
+	}
+}
