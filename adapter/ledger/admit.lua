@@ -52,7 +52,8 @@ local function live(rk, r, key, order, version, settle)
   local differs = tag ~= r[7]
   if differs then
     redis.call('HSET', rk, 'g', tag)
-    if order ~= '' and tonumber(order) > tonumber(r[11] or 0) then redis.call('HSET', rk, 'h', order) end
+    local before = math.max(tonumber(r[11] or 0), tonumber(string.match(r[7] or '', '^(%d+):') or 0))
+    if before > tonumber(order ~= '' and order or 0) then redis.call('HSET', rk, 'h', before) end
   end
   if state == 'H' then
     if differs then journal(key, source, 'hint') end
@@ -72,9 +73,10 @@ local function live(rk, r, key, order, version, settle)
   else
     local due = tonumber(redis.call('ZSCORE', set, key) or nil)
     if not due or wait == 'o' then -- only its delivery is followed, or it waits for the source
-      redis.call('HSET', rk, 'w', 's', 'e', now)
+      redis.call('HSET', rk, 'e', now)
+      redis.call('HDEL', rk, 'w')
       redis.call('ZADD', set, math.min(due or math.huge, now + settle), key)
-    elseif wait == 's' and differs then
+    elseif not wait and differs then -- it settles
       redis.call('ZADD', set, math.max(due, math.min(now + settle, tonumber(r[8] or now) + 5 * settle)), key)
     end
   end
@@ -84,9 +86,8 @@ end
 
 -- fresh makes a live record, from nothing or from a finished one.
 local function fresh(rk, key, source, state, order, version, settle, locator)
-  local f = {'n', source, 's', state, 'w', 's', 'e', now, 'g', order .. ':' .. version}
-  if locator ~= '' then f[11], f[12] = 'x', locator end
-  if order ~= '' then f[#f + 1] = 'h'; f[#f + 1] = order end
+  local f = {'n', source, 's', state, 'e', now, 'g', order .. ':' .. version}
+  if locator ~= '' then f[9], f[10] = 'x', locator end
   redis.call('HSET', rk, unpack(f))
   redis.call('ZADD', prefix .. 'due:' .. source, now + settle, key)
   journal(key, source, 'hint')

@@ -147,7 +147,8 @@ func (l *Ledger) readRecord(key Key, f map[string]string) (Record, error) {
 	if version := f["v"]; len(version) == len(rec.ReadVersion) {
 		rec.ReadVersion = Tag([]byte(version))
 	}
-	rec.HintedOrder = max(rec.HintedOrder, decimal(f["h"]))
+	hinted, _, _ := strings.Cut(f["g"], ":")
+	rec.HintedOrder = max(rec.HintedOrder, decimal(f["h"]), decimal(hinted))
 	if first := decimal(f["e"]); first > 0 {
 		rec.HintAt = time.UnixMilli(first)
 	}

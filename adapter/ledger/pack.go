@@ -26,7 +26,7 @@ var states = func() map[string]State {
 }()
 
 // waits stand for what a due record waits for.
-var waits = map[Wait]string{WaitNone: "", WaitSettle: "s", WaitSource: "o", WaitFixed: "f", WaitDelivery: ""}
+var waits = map[Wait]string{WaitNone: "", WaitSettle: "", WaitSource: "o", WaitFixed: "f", WaitDelivery: ""}
 
 // publications by their place, which is what is packed: only ever append.
 var publications = []Publication{NoPublication, Published, Updated, WithdrawnPub}

@@ -26,7 +26,7 @@ for i = 5, #ARGV, 21 do
   local finished, told, event, reason = ARGV[i + 15], ARGV[i + 16], ARGV[i + 17], ARGV[i + 18]
   local source, locator = ARGV[i + 19], ARGV[i + 20]
   local rk, done = prefix .. 'r:' .. key, prefix .. 'done:' .. month .. ':' .. bucket
-  local r = redis.call('HMGET', rk, 't', 'n', 'd', 'i', 'f1', 'k', 's', 'k1')
+  local r = redis.call('HMGET', rk, 't', 'n', 'd', 'i', 'f1', 'k', 's', 'k1', 'g', 'h')
   local set = prefix .. 'due:' .. source
   local answer = 'written'
   if r[1] ~= token then
@@ -72,15 +72,15 @@ for i = 5, #ARGV, 21 do
     end
     if r[6] and not r[8] then again = now end -- told late since this claim: look at it with that
     if r[8] then redis.call('HDEL', rk, 'k', 'k1') end
-    redis.call('HDEL', rk, 'd', 'i', 'f1', 'l', 'c', 'h')
+    redis.call('HDEL', rk, 'd', 'i', 'f1', 'l', 'c', 'h', 'g')
     if again then
       answer = 'due-again'
       if state ~= 'H' then
-        due, wait, finished = again, 's', ''
+        due, wait, finished = again, '', ''
         redis.call('HSET', rk, 'e', r[5] or now)
       end
-      local hinted = r[4] and tonumber(string.match(r[4], '^(%d+):') or nil)
-      if hinted then redis.call('HSET', rk, 'h', hinted) end
+      local hinted = math.max(tonumber(r[10] or 0), tonumber(string.match(r[9] or '', '^(%d+):') or 0))
+      if hinted > 0 then redis.call('HSET', rk, 'h', hinted) end
     end
     if finished ~= '' then
       redis.call('DEL', rk)
