@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -64,6 +66,7 @@ func (p *Program) AdminAddr() net.Addr { return p.admin.Addr() }
 // Run works until ctx ends. Open requests and claimed records are then finished or given back.
 func (p *Program) Run(ctx context.Context) error {
 	defer p.closeRedis()
+	collectSeldom()
 	// The ledger outlives the others: what they finish must still be written.
 	remembering, forget := context.WithCancel(context.WithoutCancel(ctx))
 	watched := make(chan error, 1)
@@ -76,6 +79,16 @@ func (p *Program) Run(ctx context.Context) error {
 	err := parts.Wait()
 	forget()
 	return errors.Join(err, <-watched)
+}
+
+// gcPercent lets the heap grow to four times what lives in it before it is collected: a few MB live, and everything else is
+// gone with its request. GOGC and GOMEMLIMIT, where an operator sets them, have the last word.
+const gcPercent = 300
+
+func collectSeldom() {
+	if os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 }
 
 // wire builds every room, in the order of a document's way.

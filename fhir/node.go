@@ -164,10 +164,8 @@ func (l *list[T]) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 }
 
 func (l *list[T]) one(dec *jsontext.Decoder) error {
-	var item T
-	err := json.UnmarshalDecode(dec, &item)
-	*l = append(*l, item)
-	return err
+	*l = append(*l, *new(T))
+	return json.UnmarshalDecode(dec, &(*l)[len(*l)-1]) // in its place: a node is large
 }
 
 // first is the first element, or the zero value.

@@ -1,26 +1,29 @@
--- admit: marks records of one partition due because hints say that what they stand for changed.
--- KEYS[1]  staffetta:{p}:journal  stream; only names the partition's slot and prefix. The keys of the records, of the due
---          sets and of the buckets of finished records are computed: they share partition and hash tag.
--- ARGV[1]  prefix, "staffetta:{p}:"
--- ARGV[2]  fingerprint of the naming key
--- ARGV[3]  entries that the journal keeps, 0 = no journal
--- ARGV[4]  ms added to Redis' clock (tests)
--- ARGV[5]  months that retention spans, "202611 202610 ...", newest first
--- ARGV[6.. +9 each]  record key, raw key, bucket, source, first state, order in ms ("" unknown), version (8 bytes, ""
---          unknown), settle time in ms, sealed locator
+-- admit: marks records due because hints say that what they stand for changed.
+-- KEYS[1]  staffetta:{p}:journal  stream; only names the slot. All other keys are computed from the raw keys of the records:
+--          on a cluster all records of one call share a partition, and with it the hash tag.
+-- ARGV[1]  fingerprint of the naming key
+-- ARGV[2]  entries that the journal keeps, 0 = no journal
+-- ARGV[3]  ms added to Redis' clock (tests)
+-- ARGV[4]  months that retention spans, "202611 202610 ...", newest first
+-- ARGV[5.. +8 each]  record key, raw key, source, first state, order in ms ("" unknown), version (8 bytes, "" unknown),
+--          settle time in ms, sealed locator
 -- Returns  for each hint "new" | "newer" | "duplicate" | "stale"; or the error NAMING
-local prefix, months = ARGV[1], {}
-for month in string.gmatch(ARGV[5], '%d+') do months[#months + 1] = month end
-
-local fingerprint = redis.call('GET', prefix .. 'naming')
-if not fingerprint then
-  redis.call('SET', prefix .. 'naming', ARGV[2])
-elseif fingerprint ~= ARGV[2] then
-  return redis.error_reply('NAMING another naming key wrote this ledger')
-end
+local prefix, months = '', {}
+for month in string.gmatch(ARGV[4], '%d+') do months[#months + 1] = month end
 
 local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[4]
+local now = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[3]
+
+-- named says whether this partition was written under our naming key.
+local checked = {}
+local function named()
+  if not checked[prefix] then
+    local fingerprint = redis.call('GET', prefix .. 'naming')
+    if not fingerprint then redis.call('SET', prefix .. 'naming', ARGV[1]) end
+    checked[prefix] = fingerprint or ARGV[1]
+  end
+  return checked[prefix] == ARGV[1]
+end
 
 -- known says how a hint stands to what was read: only against that is it a duplicate or stale.
 local function known(order, version, readOrder, readVersion)
@@ -38,8 +41,8 @@ local function number48(value, from)
 end
 
 local function journal(key, source, event)
-  if ARGV[3] ~= '0' then
-    redis.call('XADD', prefix .. 'journal', 'MAXLEN', '~', ARGV[3], '*', 'k', key, 'n', source, 'e', event)
+  if ARGV[2] ~= '0' then
+    redis.call('XADD', prefix .. 'journal', 'MAXLEN', '~', ARGV[2], '*', 'k', key, 'n', source, 'e', event)
   end
 end
 
@@ -94,9 +97,13 @@ local function fresh(rk, key, source, state, order, version, settle, locator)
 end
 
 local answers = {}
-for i = 6, #ARGV, 9 do
-  local key, raw, bucket, source, state = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
-  local order, version, settle, locator = ARGV[i + 5], ARGV[i + 6], tonumber(ARGV[i + 7]), ARGV[i + 8]
+for i = 5, #ARGV, 8 do
+  local key, raw, source, state = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+  local order, version, settle, locator = ARGV[i + 4], ARGV[i + 5], tonumber(ARGV[i + 6]), ARGV[i + 7]
+  local first, second, third = string.byte(raw, 1, 3)
+  local bucket = (second * 256 + third) % 1024
+  prefix = 'staffetta:{' .. first % 16 .. '}:'
+  if not named() then return redis.error_reply('NAMING another naming key wrote this ledger') end
   local rk = prefix .. 'r:' .. key
   local answer
   local r = redis.call('HMGET', rk, 'n', 's', 'w', 'o', 'v', 'l', 'g', 'e', 'd', 'i', 'h')

@@ -175,11 +175,11 @@ func (r *Rules) notFinal(q *Question) (Decision, bool) {
 func (r *Rules) notAReport(q *Question) (Decision, bool) {
 	doc := &q.Document
 	switch {
-	case has(doc.Type, words(summary)):
+	case has(doc.Type, summary):
 		return suppress("not-a-report")
 	case !doc.Shape.OfCompositions():
 		return no() // a report has no class: every one counts
-	case len(doc.Class) > 0 && has(doc.Class, words(referto)), len(doc.Class) == 0 && has(doc.Type, referti):
+	case len(doc.Class) > 0 && has(doc.Class, referto), len(doc.Class) == 0 && has(doc.Type, referti):
 		return no()
 	}
 	return suppress("not-a-report")
@@ -211,9 +211,9 @@ func (r *Rules) obscured(q *Question) (Decision, bool) {
 
 func (r *Rules) restricted(q *Question) (Decision, bool) {
 	switch labels := q.Document.Labels; {
-	case has(labels, words("V")):
+	case has(labels, veryRestricted):
 		return suppress("very-restricted")
-	case has(labels, words("R")):
+	case has(labels, restrictedOnly):
 		return suppress("restricted")
 	}
 	return no()

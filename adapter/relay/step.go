@@ -224,26 +224,36 @@ func (r *Relay) heard(ctx context.Context, call string, answer notifier.Answer) 
 
 // tell writes the one log line for what happened to a document.
 func (r *Relay) tell(ctx context.Context, c claimed, o outcome) {
-	rec := o.record
+	rec := &o.record
+	sent := o.happened == Created || (o.happened == DeliveredByIO && !c.Tracking)
+	age := rec.Told.At.Sub(rec.HintAt)
+	if sent {
+		r.Metrics.delay.Observe(age.Seconds())
+	}
 	level, message := slog.LevelInfo, "document looked at"
+	switch {
+	case rec.State == ledger.Held:
+		level, message = slog.LevelError, "record held"
+	case sent:
+		message = "message sent"
+	case o.happened == Unclear:
+		level, message = slog.LevelWarn, "send uncertain"
+	case o.happened == Led, o.happened == GivenBack, o.happened == StillOnItsWay, o.happened == NotYet:
+		level = slog.LevelDebug
+	}
+	if !r.Log.Enabled(ctx, level) {
+		return
+	}
 	attrs := []slog.Attr{
 		slog.String("record", rec.Key.String()), slog.String("source", rec.Source),
 		slog.String("happened", string(o.happened)), slog.String("state", string(rec.State)),
 	}
 	switch {
 	case rec.State == ledger.Held:
-		level, message = slog.LevelError, "record held"
 		attrs = append(attrs, slog.String("held_reason", rec.Reason))
-	case o.happened == Created, o.happened == DeliveredByIO && !c.Tracking:
-		age := rec.Told.At.Sub(rec.HintAt)
-		r.Metrics.delay.Observe(age.Seconds())
-		message = "message sent"
+	case sent:
 		attrs = append(attrs, slog.String("message_id", rec.Told.MessageID), slog.String("publication", string(rec.Told.Publication)),
 			slog.Duration("since_hint", age))
-	case o.happened == Unclear:
-		level, message = slog.LevelWarn, "send uncertain"
-	case o.happened == Led, o.happened == GivenBack, o.happened == StillOnItsWay, o.happened == NotYet:
-		level = slog.LevelDebug
 	case rec.Reason != "":
 		attrs = append(attrs, slog.String("reason", rec.Reason))
 	}
