@@ -156,7 +156,8 @@ func newRelay(cfg *config.Config, led *ledger.Ledger, registry prometheus.Regist
 	}
 	rules, err := policy.NewRules(policy.Options{
 		MaxAge: time.Duration(cfg.Policy.MaxAge), ReplacementWait: time.Duration(cfg.Policy.ReplacementWait),
-		BelieveMissing: time.Duration(cfg.Policy.BelieveMissing), Minors: cfg.Policy.Minors,
+		BelieveMissing: time.Duration(cfg.Policy.BelieveMissing), VisibleWait: time.Duration(cfg.Policy.VisibleWait),
+		Minors: cfg.Policy.Minors,
 	})
 	if err != nil {
 		return nil, err

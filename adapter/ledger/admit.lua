@@ -58,11 +58,17 @@ local function live(rk, r, key, order, version, settle)
     local before = math.max(tonumber(r[11] or 0), tonumber(string.match(r[7] or '', '^(%d+):') or 0))
     if before > tonumber(order ~= '' and order or 0) then redis.call('HSET', rk, 'h', before) end
   end
+  local set = prefix .. 'due:' .. source
   if state == 'H' then
     if differs then journal(key, source, 'hint') end
+    if wait == 'o' then -- it waits for its source only: no person is needed for another look
+      redis.call('ZREM', prefix .. 'held', key)
+      redis.call('HSET', rk, 's', r[12] or 'P', 'e', now)
+      redis.call('HDEL', rk, 'w')
+      redis.call('ZADD', set, now + settle, key)
+    end
     return answer
   end
-  local set = prefix .. 'due:' .. source
   if r[6] then -- claimed, and not yet settled or claimed again: settle makes it due
     if not r[9] then
       redis.call('HSET', rk, 'd', now + settle, 'f1', now, 'i', tag)
@@ -106,7 +112,7 @@ for i = 5, #ARGV, 8 do
   if not named() then return redis.error_reply('NAMING another naming key wrote this ledger') end
   local rk = prefix .. 'r:' .. key
   local answer
-  local r = redis.call('HMGET', rk, 'n', 's', 'w', 'o', 'v', 'l', 'g', 'e', 'd', 'i', 'h')
+  local r = redis.call('HMGET', rk, 'n', 's', 'w', 'o', 'v', 'l', 'g', 'e', 'd', 'i', 'h', 'q')
   if r[1] then
     answer = live(rk, r, key, order, version, settle)
   else

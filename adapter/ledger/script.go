@@ -22,6 +22,8 @@ var (
 	aliasSource string
 	//go:embed release.lua
 	releaseSource string
+	//go:embed seize.lua
+	seizeSource string
 	//go:embed take.lua
 	takeSource string
 )
@@ -32,6 +34,7 @@ var (
 	settleScript  = redis.NewScript(settleSource)
 	aliasScript   = redis.NewScript(aliasSource)
 	releaseScript = redis.NewScript(releaseSource)
+	seizeScript   = redis.NewScript(seizeSource)
 	takeScript    = redis.NewScript(takeSource)
 )
 

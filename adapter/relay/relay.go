@@ -17,6 +17,7 @@ import (
 type Source struct {
 	*fhir.Source
 	Rules policy.SourceRules
+	Gate  *fhir.Gate // shows what its citizen sees; nil where the source has no such
 }
 
 // Options is what a relay is made of.
