@@ -36,15 +36,27 @@ type Program struct {
 	relay         *relay.Relay
 	closeRedis    func()
 	log           *slog.Logger
+	skew          func() time.Duration
+}
+
+// Option changes how a program is opened.
+type Option func(*Program)
+
+// AtAnotherTime lets the program live at another time than now: the samples of documents have a clock of their own.
+func AtAnotherTime(skew func() time.Duration) Option {
+	return func(p *Program) { p.skew = skew }
 }
 
 // Open wires the program that the file describes and opens its listeners. It waits for Redis until ctx ends.
-func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Program, error) {
+func Open(ctx context.Context, cfg *config.Config, log *slog.Logger, options ...Option) (*Program, error) {
 	client, closeRedis, err := Connect(cfg.Redis)
 	if err != nil {
 		return nil, err
 	}
 	p := &Program{closeRedis: closeRedis, log: log}
+	for _, option := range options {
+		option(p)
+	}
 	if err := p.wire(ctx, cfg, client); err != nil {
 		p.Close()
 		return nil, err
@@ -102,10 +114,10 @@ func (p *Program) wire(ctx context.Context, cfg *config.Config, client redis.Uni
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	var err error
-	if p.Ledger, err = OpenLedger(ctx, cfg, client, log); err != nil {
+	if p.Ledger, err = openLedger(ctx, cfg, client, log, p.skew); err != nil {
 		return err
 	}
-	if p.relay, err = newRelay(cfg, p.Ledger, registry, log); err != nil {
+	if p.relay, err = newRelay(cfg, p.Ledger, registry, log, p.skew); err != nil {
 		return err
 	}
 	if err := p.listenPublic(ctx, cfg, registry); err != nil {
@@ -114,8 +126,8 @@ func (p *Program) wire(ctx context.Context, cfg *config.Config, client redis.Uni
 	return p.listenAdmin(ctx, cfg, registry)
 }
 
-// OpenLedger opens the ledger of the file over its Redis.
-func OpenLedger(ctx context.Context, cfg *config.Config, client redis.UniversalClient, log *slog.Logger) (*ledger.Ledger, error) {
+// openLedger opens the ledger of the file over its Redis.
+func openLedger(ctx context.Context, cfg *config.Config, client redis.UniversalClient, log *slog.Logger, skew func() time.Duration) (*ledger.Ledger, error) {
 	sealing, err := cfg.Ledger.SealKeys()
 	if err != nil {
 		return nil, err
@@ -131,7 +143,7 @@ func OpenLedger(ctx context.Context, cfg *config.Config, client redis.UniversalC
 	return ledger.Open(ctx, ledger.Options{
 		Redis: client, NamingKey: naming, SealKeys: keys,
 		Lease: time.Duration(cfg.Ledger.Lease), Retention: time.Duration(cfg.Ledger.Retention),
-		WaitReplicas: cfg.Ledger.WaitReplicas, JournalEntries: cfg.Ledger.JournalEntries, Log: log,
+		WaitReplicas: cfg.Ledger.WaitReplicas, JournalEntries: cfg.Ledger.JournalEntries, Log: log, Skew: skew,
 	})
 }
 
@@ -149,8 +161,8 @@ func namingKey(l config.Ledger, sealing []config.RawKey) ([]byte, error) {
 }
 
 // newRelay builds the worker with its sources, its rules and IO.
-func newRelay(cfg *config.Config, led *ledger.Ledger, registry prometheus.Registerer, log *slog.Logger) (*relay.Relay, error) {
-	sources, err := newSources(cfg)
+func newRelay(cfg *config.Config, led *ledger.Ledger, registry prometheus.Registerer, log *slog.Logger, skew func() time.Duration) (*relay.Relay, error) {
+	sources, err := newSources(cfg, skew)
 	if err != nil {
 		return nil, err
 	}
@@ -186,8 +198,12 @@ func newRelay(cfg *config.Config, led *ledger.Ledger, registry prometheus.Regist
 const pollsEnd = 7 * 24 * time.Hour
 
 // newSources are the FHIR servers to read from.
-func newSources(cfg *config.Config) (map[string]relay.Source, error) {
+func newSources(cfg *config.Config, skew func() time.Duration) (map[string]relay.Source, error) {
 	sources := make(map[string]relay.Source, len(cfg.Sources))
+	now := time.Now
+	if skew != nil {
+		now = func() time.Time { return time.Now().Add(skew()) }
+	}
 	for _, s := range cfg.Sources {
 		client, err := s.Client()
 		if err != nil {
@@ -196,6 +212,7 @@ func newSources(cfg *config.Config) (map[string]relay.Source, error) {
 		source, err := fhir.NewSource(fhir.SourceOptions{
 			Name: s.Name, BaseURL: s.BaseURL, Aliases: s.Aliases, Shape: fhir.Shape(s.Shape), FiscalCodeSystems: s.Systems,
 			Client: client, MaxBody: int64(s.Read.MaxBody), MaxDepth: cfg.Public.MaxDepth,
+			Now: now,
 		})
 		if err != nil {
 			return nil, fmt.Errorf("source %s: %w", s.Name, err)

@@ -14,15 +14,13 @@ for month in string.gmatch(ARGV[4], '%d+') do months[#months + 1] = month end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[3]
 
--- named says whether this partition was written under our naming key.
-local checked = {}
-local function named()
-  if not checked[prefix] then
-    local fingerprint = redis.call('GET', prefix .. 'naming')
-    if not fingerprint then redis.call('SET', prefix .. 'naming', ARGV[1]) end
-    checked[prefix] = fingerprint or ARGV[1]
-  end
-  return checked[prefix] == ARGV[1]
+-- The fingerprint stands in every partition; that of the first record is asked for all of the call.
+local naming = 'staffetta:{' .. string.byte(ARGV[6], 1) % 16 .. '}:naming'
+local fingerprint = redis.call('GET', naming)
+if not fingerprint then
+  redis.call('SET', naming, ARGV[1])
+elseif fingerprint ~= ARGV[1] then
+  return redis.error_reply('NAMING another naming key wrote this ledger')
 end
 
 -- known says how a hint stands to what was read: only against that is it a duplicate or stale.
@@ -109,7 +107,6 @@ for i = 5, #ARGV, 8 do
   local first, second, third = string.byte(raw, 1, 3)
   local bucket = (second * 256 + third) % 1024
   prefix = 'staffetta:{' .. first % 16 .. '}:'
-  if not named() then return redis.error_reply('NAMING another naming key wrote this ledger') end
   local rk = prefix .. 'r:' .. key
   local answer
   local r = redis.call('HMGET', rk, 'n', 's', 'w', 'o', 'v', 'l', 'g', 'e', 'd', 'i', 'h', 'q')

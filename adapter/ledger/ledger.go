@@ -26,6 +26,8 @@ type Options struct {
 	Retention      time.Duration
 	WaitReplicas   int // replicas of Redis that must have `sending` before the POST; 0 = none
 	JournalEntries int // kept for each partition; 0 = no journal
+	// Skew is added to Redis' clock, for trials at another time than now; nil for none.
+	Skew func() time.Duration
 	Log            *slog.Logger
 }
 
@@ -50,8 +52,7 @@ type Ledger struct {
 
 	calendar atomic.Pointer[calendar]
 
-	// skew is added to Redis' clock: tests jump in time by it.
-	skew func() time.Duration
+	skew func() time.Duration // added to Redis' clock
 	now  func() time.Time
 }
 
@@ -72,7 +73,10 @@ func Open(ctx context.Context, o Options) (*Ledger, error) {
 	l := &Ledger{
 		redis: o.Redis, log: o.Log, seals: keys, lease: o.Lease, retention: o.Retention, replicas: o.WaitReplicas,
 		journalMax: strconv.Itoa(max(0, o.JournalEntries)), now: time.Now,
-		skew: func() time.Duration { return 0 },
+		skew: o.Skew,
+	}
+	if l.skew == nil {
+		l.skew = func() time.Duration { return 0 }
 	}
 	if l.lease <= 0 || l.lease > defaultLease {
 		l.lease = defaultLease

@@ -40,7 +40,7 @@ func (l *Ledger) Lookup(ctx context.Context, key Key) (Record, bool, error) {
 // Release lets a held record be looked at again; false where it is not held.
 func (l *Ledger) Release(ctx context.Context, key Key) (bool, error) {
 	p := key.Partition()
-	c := &call{script: releaseScript, key: heldKey(p), args: []any{prefix(p), key.String(), l.journalMax}}
+	c := &call{script: releaseScript, key: heldKey(p), args: []any{prefix(p), key.String(), l.journalMax, l.skewMS()}}
 	if err := l.run(ctx, []*call{c}); err != nil {
 		return false, err
 	}

@@ -58,7 +58,8 @@ func (l *Ledger) writeAliases(ctx context.Context, settlements []Settlement) err
 				list = append(list, calls[p])
 			}
 			rec := Record{State: FindEnded, LedTo: []Key{alias.Document}}
-			calls[p].args = append(calls[p].args, alias.Key.String(), string(alias.Key[:]), alias.Key.bucket(), today.ending, today.expiry,
+			calls[p].args = append(calls[p].args, alias.Key.String(), string(alias.Key[:]), alias.Key.bucket(), today.ending,
+				today.expiry-l.now().Add(l.skew()).Unix(),
 				rec.finished())
 		}
 	}

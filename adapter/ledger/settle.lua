@@ -139,7 +139,7 @@ for i = 6, #ARGV, 18 do
       redis.call('ZREM', set, key)
       redis.call('ZREM', prefix .. 'track', key)
       redis.call('HSET', done, raw, finished)
-      redis.call('EXPIREAT', done, expiry)
+      redis.call('EXPIRE', done, math.ceil(expiry - now / 1000))
       redis.call('HINCRBY', prefix .. 'ends', string.sub(finished, 1, 1) .. string.sub(finished, 16, 16), 1)
     else
       if again then
