@@ -247,6 +247,16 @@ func (p *pool) add(fullURL string, n *node) {
 	}
 }
 
+// addEntries adds a Bundle and what is inside.
+func (p *pool) addEntries(bundle *node) {
+	p.add("", bundle)
+	for i := range bundle.Entry {
+		if e := &bundle.Entry[i]; len(e.Resource) > 0 && e.Resource[0].ResourceType != "" {
+			p.add(string(e.FullURL), &e.Resource[0])
+		}
+	}
+}
+
 func (p *pool) addAll(other *pool) {
 	for _, n := range other.order {
 		p.add("", n)

@@ -38,7 +38,7 @@ func (c *clipReader) reset(from io.Reader, limits Limits) {
 
 // Read passes on what is left of the next bytes.
 func (c *clipReader) Read(p []byte) (int, error) {
-	if len(p) < 8 {
+	if len(p) < 8 && !c.begun { // a byte order mark must fit
 		return 0, io.ErrShortBuffer
 	}
 	for {

@@ -62,6 +62,10 @@ func beyond(ctx context.Context, grace time.Duration) (context.Context, context.
 // askProfile asks right before each send whether the citizen may be written to; nil says yes.
 func (r *Relay) askProfile(ctx context.Context, c claimed, doc fhir.Document) *outcome {
 	answer := r.IO.Profile(ctx, doc.Person.Code)
+	if ctx.Err() != nil { // our own shutdown is nobody's trouble
+		o := r.Timetable.givenBack(c.Record, c.now())
+		return &o
+	}
 	r.heard(ctx, "profile", answer)
 	o := r.Timetable.afterProfile(c.Record, answer, c.now())
 	if o.happened == AboutToSend {
@@ -120,6 +124,9 @@ func (r *Relay) track(ctx context.Context, c claimed) outcome {
 		return happen(c.Record, StillOnItsWay, ledger.Next{Track: c.now(), Wait: ledger.WaitDelivery})
 	}
 	answer := r.IO.Status(ctx, c.Recipient, c.Told.MessageID)
+	if ctx.Err() != nil {
+		return happen(c.Record, StillOnItsWay, ledger.Next{Track: c.now(), Wait: ledger.WaitDelivery})
+	}
 	r.heard(ctx, "status", answer)
 	return r.Timetable.afterStatus(c.Record, answer, c.now())
 }
