@@ -42,6 +42,12 @@ func (w written) message(to fiscalcode.Code) Message {
 	return Message{Recipient: to, Subject: w.subject, Markdown: w.front + "\n" + w.body}
 }
 
+// longest is the message with the longest reference there may be.
+func (w written) longest() Message {
+	w.front = strings.ReplaceAll(w.front, Placeholder, sampleReference)
+	return w.message(fiscalcode.Code{})
+}
+
 // fallback is the language of citizens who prefer none that there are texts in. It also follows below every other one: the
 // buttons and the portal speak it, it is the language of those who help, and in the bilingual provinces of both offices.
 const fallback, fallbackHeading = "it", "## Italiano\n"
@@ -57,7 +63,7 @@ func NewComposer(o ComposerOptions) (*Composer, error) {
 	if o.Second.exists() {
 		v = append(v, o.Second.check(secondKey, o.Wording)...)
 	}
-	c := &Composer{messages: map[string]map[string]written{}, reference: strings.Contains(o.First.URL+o.Second.URL, Placeholder)}
+	c := &Composer{reference: strings.Contains(o.First.URL+o.Second.URL, Placeholder)}
 	for _, s := range all.inOrder() {
 		v = append(v, s.check(o.Wording)...)
 		if s.override {
@@ -79,11 +85,8 @@ func (c *Composer) renderAll(all texts, o ComposerOptions) error {
 	for _, sso := range []bool{false, true} {
 		for _, second := range []Button{{}, o.Second.or(o.First)} {
 			s := state{wording: o.Wording, first: o.First.withSSO(sso), second: second, found: f}
-			for language := range all {
-				messages := s.messages(all, language)
-				if sso == o.First.SSO && second.exists() == o.Second.exists() {
-					c.messages[language] = messages
-				}
+			if messages := s.messages(all); sso == o.First.SSO && second.exists() == o.Second.exists() {
+				c.messages = messages
 			}
 		}
 	}

@@ -1,10 +1,9 @@
 package notifier
 
 import (
+	"errors"
 	"slices"
 	"strings"
-
-	"staffetta/fhir/fiscalcode"
 )
 
 // state is what a text may depend on: the buttons under it.
@@ -29,10 +28,10 @@ func (s state) String() string {
 // findings are the states that a mistake shows in, by file and mistake.
 type findings map[[2]string][]string
 
-func (s state) wrong(text source, says string) {
-	mistake := [2]string{text.path, says}
-	if in := s.found[mistake]; !slices.Contains(in, s.String()) {
-		s.found[mistake] = append(in, s.String())
+func (s state) wrong(in source, says string) {
+	mistake := [2]string{in.path, says}
+	if states := s.found[mistake]; !slices.Contains(states, s.String()) {
+		s.found[mistake] = append(states, s.String())
 	}
 }
 
@@ -51,67 +50,69 @@ func (f findings) violations() violations {
 	return v
 }
 
-// messages are all messages of a language in this state.
-func (s state) messages(all texts, language string) map[string]written {
-	done := map[string]written{}
-	for _, publication := range publications {
-		done[publication] = s.message(all, language, publication)
+// rendered is a text with everything filled in.
+type rendered struct{ title, body string }
+
+// messages are all messages in this state, by language and publication.
+func (s state) messages(all texts) map[string]map[string]written {
+	texts := s.render(all)
+	front, err := frontOf(s.first, s.second).encode()
+	messages := map[string]map[string]written{}
+	for language := range all {
+		messages[language] = map[string]written{}
+		for publication, source := range all[language] {
+			text := texts[language][publication]
+			w := written{subject: text.title, front: front, body: text.body}
+			if language != fallback {
+				w.body += "\n" + fallbackHeading + "\n" + texts[fallback][publication].body
+			}
+			messages[language][publication] = w
+			if err := errors.Join(err, w.longest().Check()); err != nil {
+				s.wrong(source, err.Error())
+			}
+		}
+	}
+	return messages
+}
+
+// render fills all texts in, and holds what comes out against the rules once more.
+func (s state) render(all texts) map[string]map[string]rendered {
+	done := map[string]map[string]rendered{}
+	for _, source := range all.inOrder() { // the published message before what corrects it
+		if done[source.language] == nil {
+			done[source.language] = map[string]rendered{}
+		}
+		w := Words{Button: s.first.text(source.language), SSO: s.first.SSO}
+		if s.second.exists() {
+			w.SecondButton = s.second.text(source.language)
+		}
+		if isCorrection(source.publication) {
+			w.OldTitle = done[source.language][published].title
+		}
+		text, err := source.render(w)
+		if err != nil {
+			s.wrong(source, "cannot be rendered")
+			continue
+		}
+		lines := strings.Split(text.title+"\n"+text.body, "\n")
+		checkLines(lines, source.language, s.wording, func(_ int, says string) { s.wrong(source, says) })
+		s.checkWhole(source, w, text)
+		done[source.language][source.publication] = text
 	}
 	return done
 }
 
-// message is one of them: the text of the language, and the Italian one below.
-func (s state) message(all texts, language, publication string) written {
-	text := all[language][publication]
-	subject, body := s.render(all, text)
-	if language != fallback {
-		_, italian := s.render(all, all[fallback][publication])
-		body += "\n" + fallbackHeading + "\n" + italian
-	}
-	front, err := frontOf(s.first, s.second).encode()
-	w := written{subject: subject, front: front, body: body}
-	if err == nil {
-		m := w.message(fiscalcode.Code{})
-		m.Markdown = strings.ReplaceAll(m.Markdown, Placeholder, sampleReference)
-		err = m.Check()
-	}
-	if err != nil {
-		s.wrong(text, err.Error())
-	}
-	return w
-}
-
-// render fills a text in, and holds what comes out against the rules once more.
-func (s state) render(all texts, text source) (title, body string) {
-	w := Words{Button: s.first.text(text.language), SSO: s.first.SSO}
-	if s.second.exists() {
-		w.SecondButton = s.second.text(text.language)
-	}
-	if isCorrection(text.publication) {
-		w.OldTitle, _ = s.render(all, all[text.language]["published"])
-	}
-	title, body, err := text.render(w)
-	if err != nil {
-		s.wrong(text, "cannot be rendered")
-		return title, body
-	}
-	lines := strings.Split(title+"\n"+body, "\n")
-	checkLines(lines, text.language, s.wording, func(_ int, says string) { s.wrong(text, says) })
-	s.checkWhole(text, w, title, body)
-	return title, body
-}
-
 // checkWhole holds a text against the rules that concern it as a whole.
-func (s state) checkWhole(text source, w Words, title, body string) {
+func (s state) checkWhole(from source, w Words, text rendered) {
 	switch {
-	case !isCorrection(text.publication):
-	case !strings.HasSuffix(title, ": "+w.OldTitle):
-		s.wrong(text, "want a title as the manual has it for corrections: # Errata corrige: {{.OldTitle}}")
-	case text.language == fallback && !strings.HasPrefix(title, "Errata corrige: "):
-		s.wrong(text, "want a title that begins with Errata corrige")
+	case !isCorrection(from.publication):
+	case !strings.HasSuffix(text.title, ": "+w.OldTitle):
+		s.wrong(from, "want a title as the manual has it for corrections: # Errata corrige: {{.OldTitle}}")
+	case from.language == fallback && !strings.HasPrefix(text.title, "Errata corrige: "):
+		s.wrong(from, "want a title that begins with Errata corrige")
 	}
-	paragraphs := strings.Split(strings.TrimSpace(body), "\n\n")
+	paragraphs := strings.Split(strings.TrimSpace(text.body), "\n\n")
 	if last := paragraphs[len(paragraphs)-1]; !strings.Contains(last, w.Button) && (w.SecondButton == "" || !strings.Contains(last, w.SecondButton)) {
-		s.wrong(text, "ends without an action, want {{.Button}} in the last paragraph")
+		s.wrong(from, "ends without an action, want {{.Button}} in the last paragraph")
 	}
 }

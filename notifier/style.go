@@ -75,7 +75,6 @@ var (
 	image    = regexp.MustCompile(`!\[`)
 	link     = regexp.MustCompile(`\]\(\s*([^)\s]*)|([A-Za-z][A-Za-z0-9+.-]*)://`)
 	linkable = regexp.MustCompile(`^(https://|mailto:|tel:)`)
-	word     = regexp.MustCompile(`\pL+`)
 )
 
 func hasUnfit(line string) bool {
@@ -90,11 +89,18 @@ func hasEmoji(line string) bool {
 	})
 }
 
+const longestAcronym = 4
+
 func hasCapitals(line string) bool {
-	const acronym = 4
-	return slices.ContainsFunc(word.FindAllString(line, -1), func(w string) bool {
-		return utf8.RuneCountInString(w) > acronym && w == strings.ToUpper(w) && w != strings.ToLower(w)
+	return slices.ContainsFunc(wordsIn(line), func(w string) bool {
+		return utf8.RuneCountInString(w) > longestAcronym && inCapitals(w)
 	})
+}
+
+func inCapitals(w string) bool { return w == strings.ToUpper(w) && w != strings.ToLower(w) }
+
+func wordsIn(line string) []string {
+	return strings.FieldsFunc(line, func(r rune) bool { return !unicode.IsLetter(r) })
 }
 
 func beginsWithCapital(line string) bool {
@@ -200,10 +206,7 @@ func opening(language string) rule {
 // acronyms looks for one that is not explained where it is used first: there it stands in brackets, after its words.
 type acronyms struct{ seen map[string]bool }
 
-var (
-	acronym  = regexp.MustCompile(`\p{Lu}{2,4}`)
-	brackets = regexp.MustCompile(`\([^()]*\)`)
-)
+var brackets = regexp.MustCompile(`\([^()]*\)`)
 
 // unexplained reads the next line of the text.
 func (a *acronyms) unexplained(line string) bool {
@@ -211,12 +214,13 @@ func (a *acronyms) unexplained(line string) bool {
 		a.seen = map[string]bool{"IO": true}
 	}
 	for _, inside := range brackets.FindAllString(line, -1) {
-		for _, name := range acronym.FindAllString(inside, -1) {
-			a.seen[name] = true
+		for _, w := range wordsIn(inside) {
+			a.seen[w] = true
 		}
 	}
-	return slices.ContainsFunc(word.FindAllString(line, -1), func(w string) bool {
-		return acronym.FindString(w) == w && !a.seen[w]
+	return slices.ContainsFunc(wordsIn(line), func(w string) bool {
+		n := utf8.RuneCountInString(w)
+		return n >= 2 && n <= longestAcronym && inCapitals(w) && !a.seen[w]
 	})
 }
 

@@ -31,10 +31,12 @@ type Words struct {
 }
 
 // publications are the messages that there are, one template each for every language.
-var publications = []string{"published", "updated", "withdrawn"}
+var publications = []string{published, "updated", "withdrawn"}
+
+const published = "published"
 
 // isCorrection says whether a message corrects an earlier one, in the manual's form: Errata corrige and the old title.
-func isCorrection(publication string) bool { return publication != "published" }
+func isCorrection(publication string) bool { return publication != published }
 
 // source is one template file: a title (# ...), an empty line, and a text.
 type source struct {
@@ -249,11 +251,11 @@ func checkLines(lines []string, language string, wording Wording, found func(lin
 }
 
 // render fills the template in.
-func (s *source) render(w Words) (title, body string, err error) {
+func (s *source) render(w Words) (rendered, error) {
 	var text strings.Builder
 	if err := s.parsed.Execute(&text, w); err != nil {
-		return "", "", fmt.Errorf("%s: %w", s.path, err)
+		return rendered{}, fmt.Errorf("%s: %w", s.path, err)
 	}
-	title, body, _ = strings.Cut(text.String(), "\n")
-	return strings.TrimPrefix(title, "# "), strings.Trim(body, "\n") + "\n", nil
+	title, body, _ := strings.Cut(text.String(), "\n")
+	return rendered{strings.TrimPrefix(title, "# "), strings.Trim(body, "\n") + "\n"}, nil
 }
