@@ -148,6 +148,9 @@ func (c check) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	_, _ = fmt.Fprintf(s.out, "%s: the file is well\n", c.Config)
+	if err := adapter.CheckMessages(cfg, s.out); err != nil {
+		return err
+	}
 	if !c.Ledger {
 		return nil
 	}

@@ -236,7 +236,7 @@ func newIO(cfg *config.Config) (*notifier.Client, *notifier.Composer, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	composer, err := notifier.NewComposer(notifier.ComposerOptions{ButtonURL: cfg.Message.ButtonURL, SSO: cfg.Message.SSO})
+	composer, err := newComposer(cfg.Message)
 	return io, composer, err
 }
 

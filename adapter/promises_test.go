@@ -125,7 +125,7 @@ func TestACorrectionIsOneUpdate(t *testing.T) {
 	eventually(t, func() (int, bool) { n := len(w.io.Messages()); return n, n >= 2 })
 	w.quiet(t)
 	w.recipients(t, c.Code, c.Code)
-	if subject := w.io.Messages()[1].Subject; !strings.Contains(subject, "aggiornato") {
+	if subject := w.io.Messages()[1].Subject; !strings.HasPrefix(subject, "Errata corrige: ") {
 		t.Errorf("the second message says %q", subject)
 	}
 	w.well(t)

@@ -128,11 +128,28 @@ type IO struct {
 	Uncertain string `yaml:"uncertain"`
 }
 
-// Message is what the citizen reads.
+// Message is what the citizen reads. Secure channels are always required: there is no key to say otherwise.
 type Message struct {
-	// ButtonURL is the https address of the portal, the same for everybody: nothing in it may be personal or clinical.
-	ButtonURL string `yaml:"button_url"`
-	SSO       bool   `yaml:"sso"` // the portal is registered with IO: iosso:// instead of iohandledlink://
+	// Wording is which of the shipped sets of texts: referto (default, after IO's model) or novita, which never says that
+	// there is a report (a strict reading of DM 7.9.2023 art. 22). The institution's privacy officer chooses.
+	Wording string `yaml:"wording"`
+	// Templates is a folder of texts that stand in for shipped ones, by their names: published.it.md, updated.de.md ...
+	Templates string `yaml:"templates"`
+	// ButtonURL is the https address of the portal. {ref} in it takes the opaque reference of a document; without it the
+	// address is the same for everybody. Nothing in it may be personal or clinical.
+	ButtonURL  string     `yaml:"button_url"`
+	ButtonText ButtonText `yaml:"button_text"` // default: Vai al Fascicolo Sanitario, Go to your health record
+	SSO        bool       `yaml:"sso"`         // the portal is registered with IO: iosso:// instead of iohandledlink://
+	// SecondButtonURL is https, mailto: or tel:, e.g. of a help desk; absent: one button.
+	SecondButtonURL  string     `yaml:"second_button_url"`
+	SecondButtonText ButtonText `yaml:"second_button_text"` // in both languages, where there is a second button
+	SecondButtonSSO  bool       `yaml:"second_button_sso"`  // as sso: only a page of the portal that starts the sign-in itself
+}
+
+// ButtonText is a button's text in the two languages that the app reads; readers of others see the Italian one.
+type ButtonText struct {
+	Italian string `yaml:"it"`
+	English string `yaml:"en"`
 }
 
 // Policy is the times and ages of the default rules.

@@ -23,6 +23,9 @@ func Default() *Config {
 			BaseURL: "https://api.io.pagopa.it/api/v1", Rate: 20, Track: true, Polls: defaultPolls(),
 			Timeout: Duration(10 * time.Second), Connections: 64, Uncertain: "resend",
 		},
+		Message: Message{
+			Wording: "referto", ButtonText: ButtonText{Italian: "Vai al Fascicolo Sanitario", English: "Go to your health record"},
+		},
 		Policy: Policy{
 			Settle: Duration(time.Minute), MaxAge: Duration(30 * day), ReplacementWait: Duration(15 * time.Minute),
 			Minors: "suppress", VisibleWait: Duration(72 * time.Hour), BelieveMissing: Duration(10 * time.Minute),

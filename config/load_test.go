@@ -204,10 +204,32 @@ func TestMistakes(t *testing.T) {
 			`io.polls[1]: 0s, want 1ms to 30d`,
 		}},
 		{"a message has a button", "button-absent.yaml", []string{
-			`message.button_url: want the https:// address of the portal, the same for everybody`,
+			`message.button_url: want the https:// address of the portal, the same for everybody or with {ref}`,
 		}},
 		{"a button leads to https", "button-not-https.yaml", []string{
-			`message.button_url: want the https:// address of the portal, the same for everybody`,
+			`message.button_url: want the https:// address of the portal, the same for everybody or with {ref}`,
+		}},
+		{"secure channels cannot be turned off", "message-secure-channels.yaml", []string{
+			`line 11: field require_secure_channels not found in type config.Message (secure channels are required by every ` +
+				`message, and nothing can turn that off: remove the key, and set the service's own flag)`,
+		}},
+		{"a wording that ships with Staffetta", "message-words.yaml", []string{
+			`message.wording: want referto or novita`,
+		}},
+		{"a button speaks both languages", "message-button-texts.yaml", []string{
+			`message.button_text: want it and en: without the English text, who reads IO in English has no button`,
+			`message.second_button_text: want it and en: without the English text, who reads IO in English has no button`,
+		}},
+		{"a button speaks no other language", "message-button-language.yaml", []string{
+			`line 11: field de not found in type config.ButtonText (IO's app reads buttons in it and en only: readers of other ` +
+				`languages see the Italian text)`,
+		}},
+		{"a folder of texts must be there", "message-templates-absent.yaml", []string{
+			`message.templates: no such file or directory`,
+		}},
+		{"texts are in a folder, and a second button leads somewhere", "message-templates-file.yaml", []string{
+			`message.templates: want a folder`,
+			`message.second_button_url: missing, but the second button has a text or SSO`,
 		}},
 		{"policy within its bounds", "policy-limits.yaml", []string{
 			`policy.settle: -1s, want 0s to 1d`,

@@ -182,10 +182,25 @@ func (io IO) validate(m *mistakes) {
 	m.oneOf("io.uncertain", io.Uncertain, "resend", "hold")
 }
 
+// validate looks at the form of the keys; the texts themselves are the composer's to judge.
 func (msg Message) validate(m *mistakes) {
 	u, err := url.Parse(msg.ButtonURL)
 	if err != nil || u.Scheme != "https" || u.Hostname() == "" || u.User != nil || !validToken(Secret(msg.ButtonURL)) {
-		m.add("message.button_url", "want the https:// address of the portal, the same for everybody")
+		m.add("message.button_url", "want the https:// address of the portal, the same for everybody or with {ref}")
+	}
+	m.oneOf("message.wording", msg.Wording, "referto", "novita")
+	m.folder("message.templates", msg.Templates)
+	m.bothLanguages("message.button_text", msg.ButtonText)
+	if msg.SecondButtonURL != "" {
+		m.bothLanguages("message.second_button_text", msg.SecondButtonText)
+	} else if msg.SecondButtonSSO || msg.SecondButtonText != (ButtonText{}) {
+		m.add("message.second_button_url", "missing, but the second button has a text or SSO")
+	}
+}
+
+func (m *mistakes) bothLanguages(key string, text ButtonText) {
+	if text.Italian == "" || text.English == "" {
+		m.add(key, "want it and en: without the English text, who reads IO in English has no button")
 	}
 }
 
@@ -283,6 +298,19 @@ func (m *mistakes) pair(key, certFile, keyFile string) {
 	}
 	m.readable(key+".cert_file", certFile)
 	m.readable(key+".key_file", keyFile)
+}
+
+func (m *mistakes) folder(key, path string) {
+	if path == "" {
+		return
+	}
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		m.add(key, "%s", withoutPath(err))
+	case !info.IsDir():
+		m.add(key, "want a folder")
+	}
 }
 
 func (m *mistakes) readable(key, path string) {

@@ -36,11 +36,7 @@ func person(tb testing.TB) fiscalcode.Code {
 
 func message(tb testing.TB) notifier.Message {
 	tb.Helper()
-	composer, err := notifier.NewComposer(notifier.ComposerOptions{ButtonURL: "https://fascicolo.example.it/referti"})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	m, err := composer.Compose("published", person(tb))
+	m, err := composer(tb, options()).Compose(notice(tb, "published"))
 	if err != nil {
 		tb.Fatal(err)
 	}
