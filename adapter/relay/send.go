@@ -65,7 +65,7 @@ func (r *Relay) askProfile(ctx context.Context, c claimed, doc fhir.Document) ([
 	answer := r.IO.Profile(ctx, doc.Person.Code)
 	if ctx.Err() != nil { // our own shutdown is nobody's trouble
 		o := r.Timetable.givenBack(c.Record, c.now())
-		return &o
+		return nil, &o
 	}
 	r.heard(ctx, "profile", answer)
 	o := r.Timetable.afterProfile(c.Record, answer, c.now())
