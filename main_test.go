@@ -113,7 +113,7 @@ func TestTheDemoBalances(t *testing.T) {
 	if code != 0 || !strings.Contains(out, ": balances") || !strings.Contains(out, "IN MEMORY ONLY") {
 		t.Errorf("exit code %d\n%s\n%s", code, out, logs)
 	}
-	if code, _, _ := command(t, "demo", "--exit"); code != exitFinding {
+	if code, _, _ := command(t, "demo", "--exit"); code != exitUsage {
 		t.Errorf("--exit without --reports: exit code %d", code)
 	}
 }

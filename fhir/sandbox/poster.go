@@ -40,7 +40,7 @@ type Poster struct {
 	Server *Server
 	Client *http.Client
 
-	posted, retried, refused, number atomic.Int64
+	posted, retried, refused, number, named atomic.Int64
 }
 
 // Posted counts notifications that were taken, tries that failed, and notifications that were refused for good.
@@ -48,8 +48,12 @@ func (p *Poster) Posted() (posted, retried, refused int64) {
 	return p.posted.Load(), p.retried.Load(), p.refused.Load()
 }
 
+// Named counts the resources that notifications named, as often as they did.
+func (p *Poster) Named() int64 { return p.named.Load() }
+
 // Notify tells of resources by name (Type/id), in a flavour. Classic flavours tell of one at a time.
 func (p *Poster) Notify(ctx context.Context, flavour Flavour, names ...string) error {
+	p.named.Add(int64(len(names)))
 	switch flavour {
 	case ClassicPut, ClassicPost, EmptyPut:
 		for _, name := range names {
