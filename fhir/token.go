@@ -170,7 +170,7 @@ func (g *grant) ended(now time.Time) bool { return !g.until.IsZero() && !now.Bef
 
 // The doings of a Trouble.
 const (
-	askingForToken = "ask for an access token"
+	askingForToken = "ask for an access token" //nolint:gosec // G101: no credential, only words about one
 	discovering    = "discover the token endpoint"
 )
 

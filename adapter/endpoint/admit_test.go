@@ -211,23 +211,28 @@ func TestNew(t *testing.T) {
 		wantErr string
 	}{
 		{
-			"a source without any proof does not start", []endpoint.Source{{Name: "lab"}},
+			"a source without any proof does not start",
+			[]endpoint.Source{{Name: "lab"}},
 			"endpoint: source lab: no token, no JWT, no signature and no certificate: anybody could post",
 		},
 		{
-			"nor one with an empty token", []endpoint.Source{{Name: "lab", Tokens: []string{""}}},
+			"nor one with an empty token",
+			[]endpoint.Source{{Name: "lab", Tokens: []string{""}}},
 			"endpoint: source lab: an empty token or secret",
 		},
 		{
-			"nor one with an empty secret", []endpoint.Source{{Name: "lab", Secrets: []string{"a", ""}}},
+			"nor one with an empty secret",
+			[]endpoint.Source{{Name: "lab", Secrets: []string{"a", ""}}},
 			"endpoint: source lab: an empty token or secret",
 		},
 		{
-			"nor one whose JWTs may be for anybody", []endpoint.Source{{Name: "lab", JWT: &endpoint.JWT{Issuer: "a", KeysURL: "https://b"}}},
+			"nor one whose JWTs may be for anybody",
+			[]endpoint.Source{{Name: "lab", JWT: &endpoint.JWT{Issuer: "a", KeysURL: "https://b"}}},
 			"endpoint: source lab: JWTs want an issuer, an audience, the URL of its keys, and a client",
 		},
 		{
-			"nor one whose certificates may have any name", []endpoint.Source{{Name: "lab", Certificates: &endpoint.Certificates{}}},
+			"nor one whose certificates may have any name",
+			[]endpoint.Source{{Name: "lab", Certificates: &endpoint.Certificates{}}},
 			"endpoint: source lab: client certificates want authorities and names",
 		},
 		{

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -76,6 +77,24 @@ func TestATokenCostsNothingButItsComparison(t *testing.T) {
 	}); n != 0 {
 		t.Errorf("%v allocations, want none", n)
 	}
+}
+
+// FuzzToken shows anything as a token: it may not crash, whatever it is.
+func FuzzToken(f *testing.F) {
+	jwt := everyKind(f)[1]
+	token := strings.TrimPrefix(jwt.header["Authorization"][0], "Bearer ")
+	for _, seed := range []string{token, "", ".", "..", "e30.e30.", token[:20], token + "." + token, "eyJhbGciOiJub25lIn0.e30."} {
+		f.Add(seed)
+	}
+	all, req := jwt.believed(f)
+	all.byName["ward"].jwt.keys.tried = time.Now().Add(24 * time.Hour) // nobody is asked for keys
+	f.Fuzz(func(t *testing.T, text string) {
+		req := req.Clone(t.Context())
+		req.Header.Set("Authorization", "Bearer "+text)
+		if _, doubt := all.authenticate("ward", req); (doubt == noDoubt) != (text == token) && !strings.HasPrefix(text, token[:strings.LastIndexByte(token, '.')]) {
+			t.Errorf("%q: doubt %q", text, doubt)
+		}
+	})
 }
 
 func BenchmarkAuthenticate(b *testing.B) {

@@ -61,8 +61,7 @@ func (a *asking) with(t *testing.T, certificate *tls.Certificate, s sent) got {
 	}
 	transport := &http.Transport{TLSClientConfig: trust}
 	defer transport.CloseIdleConnections()
-	over := *a.house
-	over.url, over.client = a.url, &http.Client{Transport: transport}
+	over := &house{url: a.url, client: &http.Client{Transport: transport}}
 	return over.send(t, s)
 }
 

@@ -61,7 +61,7 @@ func (s *TokenServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusUnauthorized, code, r)
 		return
 	}
-	for _, scope := range strings.Fields(r.PostForm.Get("scope")) {
+	for scope := range strings.FieldsSeq(r.PostForm.Get("scope")) {
 		if !slices.Contains(s.Scopes, scope) {
 			refuse(w, http.StatusBadRequest, "invalid_scope", r)
 			return
