@@ -54,7 +54,8 @@ func secure(t *testing.T) *secured {
 	s.login = &fse.TokenServer{
 		ClientID: smartClient, Keys: map[string]crypto.PublicKey{"k1": s.client.Certificate.Leaf.PublicKey}, Scopes: []string{"system/*.rs"},
 	}
-	s.town = build(t, fhir.ShapeReport, longCutOff)
+	s.town = build(t, fhir.ShapeReport)
+	s.atSampleTime()
 	s.fse.Token, s.fse.Fault = "", s.login.Guard
 	public := s.ca.Issue(t, tlstest.Holder{})
 	source, caFile := &s.cfg.Sources[0], tlstest.Write(t, s.folder, "ca.pem", s.ca.PEM())
@@ -142,7 +143,12 @@ func (p proving) RoundTrip(req *http.Request) (*http.Response, error) {
 	req.Body = io.NopCloser(bytes.NewReader(body))
 	req.Header.Set("Authorization", "Bearer "+p.proof.jwt)
 	req.Header.Set("X-Signature", hex.EncodeToString(sum.Sum(nil)))
-	return p.next.RoundTrip(req)
+	res, err := p.next.RoundTrip(req)
+	if err == nil && res.ProtoMajor != 2 {
+		_ = res.Body.Close()
+		return nil, fmt.Errorf("%s, want HTTP/2: a listener that asks for certificates speaks it too", res.Proto)
+	}
+	return res, err
 }
 
 // posting makes the poster show a proof.
@@ -152,7 +158,7 @@ func (s *secured) posting(t *testing.T, p proof) {
 	if p.certificate != nil {
 		trust.Certificates = []tls.Certificate{*p.certificate}
 	}
-	transport := &http.Transport{TLSClientConfig: trust}
+	transport := &http.Transport{TLSClientConfig: trust, ForceAttemptHTTP2: true}
 	t.Cleanup(transport.CloseIdleConnections)
 	s.poster.URL = "https://" + s.program.PublicAddr().String() + "/fhir/" + s.source
 	s.poster.Client = &http.Client{Transport: proving{transport, p}}
