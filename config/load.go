@@ -63,16 +63,30 @@ func (c *Config) relativeTo(folder string) {
 	}
 	for i := range c.Sources {
 		source := &c.Sources[i]
-		paths = append(paths, &source.Read.CAFile, &source.Read.CertFile, &source.Read.KeyFile)
-		for j := range source.Receive.BearerTokenFiles {
-			paths = append(paths, &source.Receive.BearerTokenFiles[j])
-		}
+		paths = append(paths, source.paths()...)
 	}
 	for _, path := range paths {
 		if *path != "" && !filepath.IsAbs(*path) {
 			*path = filepath.Join(folder, *path)
 		}
 	}
+}
+
+// paths are those of a source that are no secrets of one value.
+func (s *Source) paths() []*string {
+	receive, read := &s.Receive, &s.Read
+	paths := make([]*string, 0, 8+len(receive.BearerTokenFiles)+len(receive.HMACSecretFiles))
+	paths = append(
+		paths, &receive.JWT.CAFile, &receive.MTLS.CAFile, &read.CAFile, &read.CertFile, &read.KeyFile, &read.OAuth2.KeyFile,
+		&read.ModI.SigningCertFile, &read.ModI.SigningKeyFile,
+	)
+	for i := range receive.BearerTokenFiles {
+		paths = append(paths, &receive.BearerTokenFiles[i])
+	}
+	for i := range receive.HMACSecretFiles {
+		paths = append(paths, &receive.HMACSecretFiles[i])
+	}
+	return paths
 }
 
 // inLines says what YAML found wrong, one line each, without the values that it would repeat: one may be a secret at

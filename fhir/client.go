@@ -166,7 +166,7 @@ func (s *Source) call(req *http.Request, doing string) (*node, Standing, error) 
 		if ctx := req.Context(); ctx.Err() != nil && errors.Is(context.Cause(ctx), context.Canceled) {
 			return nil, "", fmt.Errorf("%s: %w", doing, ctx.Err())
 		}
-		return nil, "", &Trouble{Kind: Unavailable, Doing: doing, Err: withoutURL(err)}
+		return nil, "", unanswered(err, doing)
 	}
 	defer func() { _ = res.Body.Close() }()
 	switch res.StatusCode {
@@ -191,6 +191,15 @@ func (s *Source) decode(ctx context.Context, res *http.Response, doing string) (
 		return nil, "", &Trouble{Kind: Unusable, Doing: doing, Err: errOutcome}
 	}
 	return n, Readable, nil
+}
+
+// unanswered is what it means that a request got no answer. It may not have been sent: then what kept the client from
+// authenticating says it.
+func unanswered(err error, doing string) *Trouble {
+	if before, ok := errors.AsType[*Trouble](err); ok {
+		return &Trouble{Kind: before.Kind, RetryAfter: before.RetryAfter, Doing: doing, Err: before}
+	}
+	return &Trouble{Kind: Unavailable, Doing: doing, Err: withoutURL(err)}
 }
 
 // refused is what a status means for the source.

@@ -171,7 +171,7 @@ func TestAuthentication(t *testing.T) {
 // checkLogin wants the same answer for every reason.
 func checkLogin(t *testing.T, answer got) {
 	t.Helper()
-	const want = `{"issue":[{"severity":"error","code":"login","diagnostics":"no valid bearer token for this source"}],"resourceType":"OperationOutcome"}`
+	const want = `{"issue":[{"severity":"error","code":"login","diagnostics":"no valid credentials for this source"}],"resourceType":"OperationOutcome"}`
 	if answer.body != want {
 		t.Errorf("body %s, want %s", answer.body, want)
 	}
