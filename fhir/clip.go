@@ -4,25 +4,32 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"math"
 )
 
 // clipAt is the length from which on a string is cut short: ids, codes, times and references are far shorter, and an
 // embedded PDF is never held.
 const clipAt = 2 << 10
 
+// namesAt is how many names one object may have: the decoder remembers them all, to see one that stands twice. FHIR's own
+// have far less than a hundred.
+const namesAt = 1000
+
 var (
-	errTooDeep  = errors.New("nested too deep")
-	errTooLarge = errors.New("too large")
+	errTooDeep      = errors.New("nested too deep")
+	errTooLarge     = errors.New("too large")
+	errTooManyNames = errors.New("too many names")
 )
 
-// clipReader passes JSON on, with long strings cut short, and stops at a depth or a size: the decoder behind it would
-// hold a whole string at once. It works in the buffer of its caller. What it leaves out is not validated.
+// clipReader passes JSON on, with long strings cut short, and stops at a depth, a size, or too many names in an object: the
+// decoder behind it would hold a whole string and all names at once. It works in the buffer of its caller. What it leaves
+// out is not validated.
 type clipReader struct {
 	from     io.Reader
 	left     int64 // bytes that may still come; below zero: too large
 	maxDepth int
 
-	depth    int
+	commas   []int // of each object and array that is open; far below zero for an array
 	inString bool
 	length   int  // of the string so far
 	cutting  bool // leaving out the rest of the string
@@ -33,7 +40,7 @@ type clipReader struct {
 }
 
 func (c *clipReader) reset(from io.Reader, limits Limits) {
-	*c = clipReader{from: from, left: limits.MaxBytes, maxDepth: limits.MaxDepth}
+	*c = clipReader{from: from, left: limits.MaxBytes, maxDepth: limits.MaxDepth, commas: c.commas[:0]}
 }
 
 // Read passes on what is left of the next bytes.
@@ -95,11 +102,21 @@ func (c *clipReader) outside(p []byte) (int, error) {
 	for i, b := range p {
 		switch b {
 		case '{', '[':
-			if c.depth++; c.depth > c.maxDepth {
+			if len(c.commas) >= c.maxDepth {
 				return i, errTooDeep
 			}
+			c.commas = append(c.commas, 0)
+			if b == '[' {
+				c.commas[len(c.commas)-1] = math.MinInt
+			}
 		case '}', ']':
-			c.depth--
+			c.commas = c.commas[:max(0, len(c.commas)-1)]
+		case ',':
+			if last := len(c.commas) - 1; last >= 0 {
+				if c.commas[last]++; c.commas[last] >= namesAt {
+					return i, errTooManyNames
+				}
+			}
 		case '"':
 			c.inString, c.length, c.escape, c.high = true, 0, 0, false
 			return i + 1, nil

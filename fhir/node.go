@@ -216,6 +216,8 @@ func readNode(body io.Reader, limits Limits) (*node, error) {
 			return nil, errTooLarge
 		case errors.Is(err, errTooDeep):
 			return nil, errTooDeep
+		case errors.Is(err, errTooManyNames):
+			return nil, errTooManyNames
 		}
 		return nil, errors.New("the answer is not well-formed JSON") // its own text may hold what the source wrote
 	}

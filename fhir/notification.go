@@ -141,6 +141,8 @@ func unreadable(err error) error {
 		return &Issue{Status: http.StatusRequestEntityTooLarge, Code: "too-long", Diagnostics: "the Bundle has more entries than this server accepts"}
 	case errors.Is(err, errTooDeep):
 		issue.Code, issue.Diagnostics = "structure", "the body is nested deeper than this server accepts"
+	case errors.Is(err, errTooManyNames):
+		issue.Diagnostics = "one object has more elements than any of FHIR has"
 	case errors.Is(err, errNotObject):
 		issue.Diagnostics = "the body is not one JSON object"
 	}

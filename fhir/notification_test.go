@@ -259,6 +259,7 @@ func TestTooLargeTooDeepTooMany(t *testing.T) {
 		"too large":         io.MultiReader(strings.NewReader(`{"a":"`), &pdf{2 << 20}),
 		"too large, blanks": strings.NewReader(strings.Repeat(" ", 2<<20)),
 		"too deep":          strings.NewReader(strings.Repeat(`{"a":`, 1000)),
+		"too many names":    strings.NewReader(`{"resourceType":"Patient","a":{` + strings.Repeat(`"a":1,`, 1000)),
 		"too many entries":  strings.NewReader(`{"resourceType":"Bundle","type":"batch","entry":[` + strings.Repeat(`{},`, 1000) + `{}]}`),
 	} {
 		_, err := fhir.DecodeNotification(fhir.NotificationRequest{Method: "POST", Body: body, Limits: tight})
