@@ -36,7 +36,6 @@ type clipReader struct {
 	escape   int  // bytes of an escape sequence that are still to come; -1 right after the backslash
 	high     bool // the last escape was a high surrogate: its other half must follow
 	hex      int  // hex digits of the escape seen
-	begun    bool // past the byte order mark
 }
 
 func (c *clipReader) reset(from io.Reader, limits Limits) {
@@ -45,8 +44,8 @@ func (c *clipReader) reset(from io.Reader, limits Limits) {
 
 // Read passes on what is left of the next bytes.
 func (c *clipReader) Read(p []byte) (int, error) {
-	if len(p) < 8 && !c.begun { // a byte order mark must fit
-		return 0, io.ErrShortBuffer
+	if len(p) == 0 {
+		return 0, nil
 	}
 	for {
 		n, err := c.from.Read(p)
@@ -66,10 +65,6 @@ func (c *clipReader) Read(p []byte) (int, error) {
 
 // clip moves what is kept to the front.
 func (c *clipReader) clip(p []byte) (kept int, err error) {
-	if !c.begun && len(p) > 0 {
-		c.begun = true
-		p = c.withoutBOM(p)
-	}
 	for i := 0; i < len(p); {
 		var n int
 		switch {
@@ -87,14 +82,6 @@ func (c *clipReader) clip(p []byte) (kept int, err error) {
 		i += n
 	}
 	return kept, nil
-}
-
-// withoutBOM blanks a byte order mark (reference fhir-subscriptions.md, 3.7); a shorter first read keeps it, and is refused.
-func (c *clipReader) withoutBOM(p []byte) []byte {
-	if bytes.HasPrefix(p, []byte("\xef\xbb\xbf")) {
-		copy(p, "   ")
-	}
-	return p
 }
 
 // outside passes structure on, up to and with the quote that opens a string.
