@@ -160,7 +160,7 @@ func (s *Source) bounded(ctx context.Context) (context.Context, context.CancelFu
 
 // call sends one request and reads the answer; nil with Missing or Gone on 404 and 410.
 func (s *Source) call(req *http.Request, doing string) (*node, Standing, error) {
-	req.Header.Set("Accept", "application/fhir+json")
+	req.Header.Set("Accept", "application/fhir+json, application/fhir+xml;q=0.5")
 	res, err := s.o.Client.Do(req) //nolint:gosec // built from our own base, a type and a checked id
 	if err != nil {
 		if ctx := req.Context(); ctx.Err() != nil && errors.Is(context.Cause(ctx), context.Canceled) {

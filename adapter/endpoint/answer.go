@@ -13,7 +13,8 @@ import (
 )
 
 // The answers of reference fhir-subscriptions.md, 2.4: HAPI needs a Bundle for a Bundle, and nothing at all for a bare
-// resource; others take exactly 200.
+// resource; others take exactly 200. They are JSON also where XML came, whatever Accept says: HAPI reads an answer by the
+// answer's own Content-Type, and the other senders look at its status only.
 var (
 	fhirJSON     = []string{"application/fhir+json"}
 	bundleAnswer = []byte(`{"resourceType":"Bundle","type":"transaction-response"}`)

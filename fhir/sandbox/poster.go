@@ -39,6 +39,7 @@ type Poster struct {
 	Token  string
 	Server *Server
 	Client *http.Client
+	XML    bool // post in XML
 
 	posted, retried, refused, number, named atomic.Int64
 }
@@ -156,7 +157,7 @@ func (p *Poster) post(ctx context.Context, method, path string, r Resource) erro
 	var body []byte
 	if r != nil {
 		var err error
-		if body, err = json.Marshal(r); err != nil {
+		if body, err = p.encode(r); err != nil {
 			return err
 		}
 	}
@@ -179,13 +180,23 @@ func (p *Poster) post(ctx context.Context, method, path string, r Resource) erro
 	}
 }
 
+func (p *Poster) encode(r Resource) ([]byte, error) {
+	if p.XML {
+		return XML(r)
+	}
+	return json.Marshal(r)
+}
+
 func (p *Poster) once(ctx context.Context, method, path string, body []byte) (int, error) {
 	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(p.URL, "/")+path, bytes.NewReader(body))
 	if err != nil {
 		return 0, err
 	}
 	req.Header.Set("Authorization", "Bearer "+p.Token)
-	if len(body) > 0 {
+	switch {
+	case len(body) > 0 && p.XML:
+		req.Header.Set("Content-Type", "application/fhir+xml")
+	case len(body) > 0:
 		req.Header.Set("Content-Type", "application/fhir+json")
 	}
 	res, err := p.Client.Do(req)
