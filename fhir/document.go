@@ -275,22 +275,37 @@ func (s *Source) complete(ctx context.Context, p *pool, composition *node) error
 	return nil
 }
 
-// addReport reads the report that only shares the Composition's identifier (hl7-it): labels may stand on it alone.
+// addReport reads the report that only names the Composition or shares its identifier (hl7-it): labels may stand on it alone.
 func (s *Source) addReport(ctx context.Context, p *pool, composition *node) error {
-	id := composition.Identifier.first()
-	if s.o.Shape != ShapeHL7IT || id.Value == "" || len(s.reports(p, composition)) > 0 {
-		return nil
+	var ways []url.Values
+	if id := composition.Identifier.first(); id.Value != "" {
+		ways = append(ways, url.Values{"identifier": {token(string(id.System), string(id.Value))}})
 	}
-	found, err := s.search(ctx, "DiagnosticReport", url.Values{"identifier": {token(string(id.System), string(id.Value))}})
-	if err != nil {
-		return ignoreUnsupported(err)
+	if subject, ok := parseReference(string(composition.Subject.first().Reference)); ok && s.own(subject) {
+		ways = append(ways, url.Values{"subject": {subject.kind + "/" + subject.id}, "_sort": {"-_lastUpdated"}, "_count": {"50"}})
 	}
-	for _, n := range found.of("DiagnosticReport") {
-		if s.names(n, composition) { // a lenient server sends others too
-			p.add("", n)
+	for _, query := range ways {
+		if s.o.Shape != ShapeHL7IT || len(s.reports(p, composition)) > 0 {
+			return nil
+		}
+		found, err := s.search(ctx, "DiagnosticReport", query)
+		if err != nil && !errors.Is(err, errUnsupported) {
+			return err
+		}
+		if err == nil {
+			s.addNamed(p, found, composition)
 		}
 	}
 	return nil
+}
+
+// addNamed adds the reports that name the Composition, or share its identifier: a search gives others too.
+func (s *Source) addNamed(p, found *pool, composition *node) {
+	for _, n := range found.of("DiagnosticReport") {
+		if s.names(n, composition) {
+			p.add("", n)
+		}
+	}
 }
 
 // addDocumentReference asks for what speaks of the Composition where it did not come along: some servers do not know

@@ -3,6 +3,7 @@ package fhir
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/url"
 	"slices"
 )
@@ -154,8 +155,8 @@ func (s *Source) documentsOf(found *Found, p *pool, report *node) bool {
 		}
 	}
 	referti := 0
-	for _, c := range newest {
-		doc := s.compositionFacts(p, c)
+	for _, key := range slices.Sorted(maps.Keys(newest)) {
+		doc := s.compositionFacts(p, newest[key])
 		found.Documents = append(found.Documents, doc)
 		if !isSummary(doc.Type) {
 			referti++
@@ -164,6 +165,15 @@ func (s *Source) documentsOf(found *Found, p *pool, report *node) bool {
 	if found.Ambiguous = referti > 1; found.Ambiguous {
 		found.Documents = nil
 	}
+	slices.SortStableFunc(found.Documents, func(a, b Document) int { // the referto first: it is what is remembered
+		switch {
+		case isSummary(a.Type) == isSummary(b.Type):
+			return 0
+		case isSummary(b.Type):
+			return -1
+		}
+		return 1
+	})
 	return len(newest) > 0
 }
 

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -89,11 +90,14 @@ func (c *Client) Send(ctx context.Context, m Message) Answer {
 	var created struct {
 		ID string `json:"id"`
 	}
-	if json.Unmarshal(got.body, &created) != nil {
+	if json.Unmarshal(got.body, &created) != nil || !ulid.MatchString(created.ID) {
 		created.ID = "" // created all the same; its delivery cannot be followed
 	}
 	return Answer{Kind: Created, HTTPStatus: got.status, MessageID: created.ID}
 }
+
+// ulid is what IO's message ids are (reference io.md, 2.2).
+var ulid = regexp.MustCompile(`^[0-7][0-9A-HJKMNP-TV-Z]{25}$`)
 
 // Status asks how the delivery of a message stands (GET /messages/{fiscal_code}/{id}): the one URL that holds a codice
 // fiscale, because IO's contract has no other.

@@ -79,6 +79,19 @@ func TestAMessageGoesItsWay(t *testing.T) {
 	}
 }
 
+// What IO answers 201 to is created, whatever it calls it; an id that is none of IO's cannot be asked for.
+func TestAnIDThatIsNoneIsNotFollowed(t *testing.T) {
+	for _, body := range []string{`{"id":"6f1d9b1e-0000-4000-8000-000000000000"}`, `{"id":""}`, `{}`, `<html>`} {
+		c := client(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusCreated)
+			_, _ = io.WriteString(w, body)
+		}))
+		if got := c.Send(t.Context(), message(t)); got.Kind != notifier.Created || got.MessageID != "" {
+			t.Errorf("%s: %s, id %q", body, got.Kind, got.MessageID)
+		}
+	}
+}
+
 func TestProfiles(t *testing.T) {
 	for profile, want := range map[sandbox.Profile]notifier.Kind{
 		sandbox.Reachable: notifier.Allowed, sandbox.NotOnIO: notifier.NotOnIO, sandbox.NotAllowed: notifier.NotAllowed,

@@ -51,7 +51,9 @@ local function live(rk, r, key, order, version, settle)
   if answer ~= 'newer' then return answer end
   local tag = order .. ':' .. version
   local differs = tag ~= r[7]
-  if differs then
+  local newest = tonumber(string.match(r[7] or '', '^(%d+):') or 0)
+  local moves = differs and (order == '' or tonumber(order) >= newest) -- an older one that comes late moves nothing
+  if moves then
     redis.call('HSET', rk, 'g', tag)
     local before = math.max(tonumber(r[11] or 0), tonumber(string.match(r[7] or '', '^(%d+):') or 0))
     if before > tonumber(order ~= '' and order or 0) then redis.call('HSET', rk, 'h', before) end
@@ -70,9 +72,12 @@ local function live(rk, r, key, order, version, settle)
   if r[6] then -- claimed, and not yet settled or claimed again: settle makes it due
     if not r[9] then
       redis.call('HSET', rk, 'd', now + settle, 'f1', now, 'i', tag)
+      if tonumber(r[6]) <= now and state ~= 'S' then -- its worker died: it settles before it is claimed again
+        redis.call('ZADD', set, now + settle, key)
+      end
     else
       if tag ~= r[10] then redis.call('HSET', rk, 'i', '*') end
-      if differs then
+      if moves then
         local first = tonumber(redis.call('HGET', rk, 'f1'))
         redis.call('HSET', rk, 'd', math.max(tonumber(r[9]), math.min(now + settle, first + 5 * settle)))
       end
@@ -83,7 +88,7 @@ local function live(rk, r, key, order, version, settle)
       redis.call('HSET', rk, 'e', now)
       redis.call('HDEL', rk, 'w')
       redis.call('ZADD', set, math.min(due or math.huge, now + settle), key)
-    elseif not wait and differs then -- it settles
+    elseif not wait and moves then -- it settles
       redis.call('ZADD', set, math.max(due, math.min(now + settle, tonumber(r[8] or now) + 5 * settle)), key)
     end
   end
@@ -122,6 +127,9 @@ for i = 5, #ARGV, 9 do
         if answer == 'newer' then
           redis.call('HDEL', done, raw)
           redis.call('HINCRBY', prefix .. 'ends', string.sub(value, 1, 1) .. string.sub(value, 16, 16), -1)
+          local locators = prefix .. 'kept:' .. month .. ':' .. bucket
+          if not found then locator = redis.call('HGET', locators, raw) or locator end
+          redis.call('HDEL', locators, raw)
           fresh(rk, key, source, string.sub(value, 1, 1), order, version, settle, locator)
           redis.call('HSET', rk, 'f', value, 'o', number48(value, 2), 'v', string.sub(value, 8, 15))
         end

@@ -120,6 +120,7 @@ func (l *Ledger) readClaims(ctx context.Context, cmd *redis.Cmd, claimed *Claime
 		return unavailable(err)
 	}
 	now := number(answer[0])
+	l.ahead.Store(now - l.skewMS() - l.now().UnixMilli())
 	if next := number(answer[1]); next > 0 {
 		claimed.NextDue = min(claimed.NextDue, time.Duration(max(0, next-now))*time.Millisecond)
 	}
@@ -128,7 +129,10 @@ func (l *Ledger) readClaims(ctx context.Context, cmd *redis.Cmd, claimed *Claime
 		rec, err := l.readClaim(one, now)
 		if err != nil { // nobody can look at it: held as poison
 			l.log.ErrorContext(ctx, "record not readable", slog.String("record", rec.Key.String()), slog.Any("error", err))
-			rec.State, rec.Claims, rec.Begun = Pending, max(rec.Claims, suspect), unreadable
+			rec.Claims, rec.Begun = max(rec.Claims, suspect), unreadable
+			if rec.State == "" {
+				rec.State = Pending
+			}
 		}
 		claimed.Records = append(claimed.Records, rec)
 	}
@@ -176,7 +180,9 @@ func liveOf(values []any) (f live) {
 
 // readRecord reads a live record from its fields.
 func (l *Ledger) readRecord(key Key, f live) (Record, error) {
-	rec := Record{Key: key, Source: f.source, token: decimal(f.token), Claims: int(decimal(f.claims)), Begun: int(decimal(f.begun))}
+	rec := Record{
+		Key: key, Source: f.source, State: states[f.state], token: decimal(f.token), Claims: int(decimal(f.claims)), Begun: int(decimal(f.begun)),
+	}
 	switch {
 	case f.body != "":
 		if err := rec.unpack(f.body); err != nil {
@@ -231,6 +237,9 @@ func (r *Record) mergeLate(packed string) error {
 	told := in.told()
 	if err := in.err(); err != nil {
 		return err
+	}
+	if told.At.Before(r.Told.At) {
+		return nil // another message was taken after that one
 	}
 	r.Told, r.Publication, r.Edition = told, NoPublication, Tag{}
 	r.State = Delivered

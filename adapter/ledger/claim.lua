@@ -35,6 +35,10 @@ local function take(prefix, set, name, key, score)
     redis.call('ZADD', set, r[1], key)
     return false
   end
+  if r[2] and name == 'track' then -- a poll looks at no document: what was hinted during the last claim waits
+    redis.call('ZADD', prefix .. 'due:' .. r[3], 'LT', r[2], key)
+    redis.call('HDEL', rk, 'w')
+  end
   if r[2] then redis.call('HDEL', rk, 'd', 'i', 'f1') end -- this claim sees what was hinted during the last one
   local own, crashed = token(prefix), tonumber(r[6] or 0) + 1
   redis.call('HSET', rk, 'l', now + lease, 't', own, 'c', crashed)

@@ -52,8 +52,10 @@ type Ledger struct {
 
 	calendar atomic.Pointer[calendar]
 
-	skew func() time.Duration // added to Redis' clock
-	now  func() time.Time
+	// ahead is how far Redis' clock is before ours, in ms, as we saw it last: months are its months.
+	ahead atomic.Int64
+	skew  func() time.Duration // added to Redis' clock
+	now   func() time.Time
 }
 
 const (
@@ -99,9 +101,11 @@ func Open(ctx context.Context, o Options) (*Ledger, error) {
 // checkNaming compares the fingerprint of the naming key, and says aloud when the ledger is empty: it does not know
 // then what anybody was told before.
 func (l *Ledger) checkNaming(ctx context.Context) error {
-	if _, err := l.Admit(ctx, nil); err != nil {
-		return err
+	clock, err := l.redis.Time(ctx).Result()
+	if err != nil {
+		return unavailable(err)
 	}
+	l.ahead.Store(clock.UnixMilli() - l.now().UnixMilli())
 	pipe := l.redis.Pipeline()
 	found := make([]*redis.StringCmd, Partitions)
 	for p := range found {
@@ -152,7 +156,7 @@ type calendar struct {
 
 // calendar is read with every record: it changes once an hour at most.
 func (l *Ledger) today() *calendar {
-	now := l.now().Add(l.skew()).UTC()
+	now := l.now().Add(l.skew() + time.Duration(l.ahead.Load())*time.Millisecond).UTC()
 	if c := l.calendar.Load(); c != nil && c.hour == now.Unix()/3600 {
 		return c
 	}

@@ -26,6 +26,9 @@ func (l *Ledger) Lookup(ctx context.Context, key Key) (Record, bool, error) {
 	}
 	if f := liveOf(fields.Val()); f.source != "" {
 		rec, err := l.readRecord(key, f)
+		if f.state == letters[Held] {
+			rec.State = Held // whatever was told late
+		}
 		return rec, true, err
 	}
 	for _, cmd := range done {

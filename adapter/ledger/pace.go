@@ -65,7 +65,11 @@ func (p *Pace) pause(ctx context.Context, field, whyField string, d time.Duratio
 	if err != nil {
 		return err
 	}
-	if err := p.ledger.redis.HSet(ctx, paceKey, field, now.Add(d).UnixMilli(), whyField, why).Err(); err != nil {
+	until := now.Add(d).UnixMilli()
+	if known, err := p.ledger.redis.HGet(ctx, paceKey, field).Int64(); err == nil && known > until {
+		return nil // somebody was asked for a longer one
+	}
+	if err := p.ledger.redis.HSet(ctx, paceKey, field, until, whyField, why).Err(); err != nil {
 		return unavailable(err)
 	}
 	return nil

@@ -16,6 +16,7 @@ import (
 // lastSends are the messages that this process sent a moment ago. A Redis that was restarted or failed over to may have
 // forgotten them: they are written again before anything else is claimed.
 type lastSends struct {
+	look  sync.Mutex // one at a time looks: nobody uses a claim before the last sends are written again
 	mu    sync.Mutex
 	sends []remembered // a ring: once it is full, the oldest stands at next
 	next  int
@@ -28,6 +29,7 @@ type lastSends struct {
 type remembered struct {
 	settlement Settlement
 	at         time.Time
+	written    bool
 }
 
 const (
@@ -38,19 +40,24 @@ const (
 )
 
 // remember keeps the settlements by which a citizen was told, the latest of them.
-func (s *lastSends) remember(settlements []Settlement) {
+func (s *lastSends) remember(settlements []Settlement, written bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := range settlements {
 		one := &settlements[i]
-		if one.Record.State != Sent && (one.Record.State != Delivered || one.Record.Tracking) {
+		if !toldNow(&one.Record) {
 			continue
+		}
+		for i := range s.sends { // the one that could not be written has been by now
+			if !s.sends[i].written && s.sends[i].settlement.Record.Key == one.Record.Key {
+				s.sends[i].written = written
+			}
 		}
 		if len(s.sends) < rememberMost {
 			s.sends = append(s.sends, remembered{})
 		}
 		kept := &s.sends[s.next]
-		kept.settlement, kept.at = *one, time.Now()
+		kept.settlement, kept.at, kept.written = *one, time.Now(), written
 		kept.settlement.Record.token, kept.settlement.Admit, kept.settlement.Aliases = staleOnlyFor, nil, nil
 		s.next = (s.next + 1) % rememberMost
 	}
@@ -60,7 +67,7 @@ func (s *lastSends) remember(settlements []Settlement) {
 func (s *lastSends) recent() (all []Settlement) {
 	for i := range s.sends {
 		one := &s.sends[(s.next+i)%len(s.sends)]
-		if time.Since(one.at) <= rememberFor {
+		if !one.written || time.Since(one.at) <= rememberFor {
 			all = append(all, one.settlement)
 		}
 	}
@@ -69,12 +76,12 @@ func (s *lastSends) recent() (all []Settlement) {
 
 // lost says whether Redis is another one than before, after writing the last sends to it again.
 func (s *lastSends) lost(ctx context.Context, l *Ledger) (bool, error) {
-	s.mu.Lock()
+	s.look.Lock()
+	defer s.look.Unlock()
 	due := time.Since(s.asked) >= askRedisID
 	if due {
 		s.asked = time.Now()
 	}
-	s.mu.Unlock()
 	if dialed := s.dialed.Swap(false); !due && !dialed {
 		return false, nil
 	}
@@ -85,7 +92,8 @@ func (s *lastSends) lost(ctx context.Context, l *Ledger) (bool, error) {
 	}
 	s.mu.Lock()
 	was := s.ids
-	if was == "" || was == ids || ids == "" {
+	unwritten := slices.ContainsFunc(s.sends, func(r remembered) bool { return !r.written })
+	if !unwritten && (was == "" || was == ids || ids == "") {
 		s.ids = ids
 		s.mu.Unlock()
 		return false, nil
@@ -101,6 +109,11 @@ func (s *lastSends) lost(ctx context.Context, l *Ledger) (bool, error) {
 		return true, a.err
 	}
 	s.note(ids)
+	s.mu.Lock()
+	for i := range s.sends {
+		s.sends[i].written = true
+	}
+	s.mu.Unlock()
 	return true, nil
 }
 
@@ -136,7 +149,7 @@ func (l *Ledger) redisIDs(ctx context.Context) (string, error) {
 func idsOf(ctx context.Context, node redis.Cmdable) (string, error) {
 	info, err := node.Info(ctx, "server", "replication").Result()
 	if err != nil {
-		if strings.Contains(err.Error(), "ERR") { // an embedded one that has no INFO
+		if text := err.Error(); strings.Contains(text, "ERR") || strings.Contains(text, "NOPERM") { // it has no INFO, or gives none
 			return "", nil
 		}
 		return "", unavailable(err)

@@ -23,9 +23,7 @@ func (l *Ledger) Settle(ctx context.Context, settlements []Settlement) ([]Settle
 		trips = l.durable // not with the others: they need not wait for replicas
 	}
 	trips.do(ctx, a)
-	if a.err == nil {
-		l.sends.remember(settlements)
-	}
+	l.sends.remember(settlements, a.err == nil)
 	return a.settled, a.err
 }
 
@@ -79,7 +77,7 @@ func (d *load) settlements(a *asked) {
 	}
 }
 
-const settlementArgs, settleArgs = 18, 5
+const settlementArgs, settleArgs = 20, 5
 
 func (d *load) startSettle(partition int) *call {
 	today := d.today()
@@ -109,13 +107,21 @@ func (l *Ledger) appendSettlement(args []any, s *Settlement) []any {
 	if told != "" && rec.Locator.Type != "" {
 		locator = l.seals.seal(rec.Key, packLocator(rec.Locator))
 	}
-	keep := "0"
+	keep, polled := "0", "0"
+	if rec.Tracking {
+		polled = "1"
+	}
 	if s.Next.Keep {
 		keep = "1"
 	}
+	// A document of several resources is more than its members: when one of them goes, it is still to be found.
+	kept := "0"
+	if finished != "" && rec.Told.Publication != NoPublication && (rec.Locator.Type == "Composition" || rec.Locator.Type == "Bundle") {
+		kept = "1"
+	}
 	return append(args, rec.Key.String(), string(rec.Key[:]), rec.token, keep,
 		milliseconds(s.Next.Due), waits[s.Next.Wait], milliseconds(s.Next.Track), letters[rec.State], order, version,
-		string(rec.pack()), recipient, finished, told, s.Event, rec.Reason, rec.Source, locator)
+		string(rec.pack()), recipient, finished, told, s.Event, rec.Reason, rec.Source, locator, polled, kept)
 }
 
 func milliseconds(t time.Time) string {
@@ -123,4 +129,9 @@ func milliseconds(t time.Time) string {
 		return ""
 	}
 	return strconv.FormatInt(t.UnixMilli(), 10)
+}
+
+// toldNow says whether IO took a message in this claim.
+func toldNow(rec *Record) bool {
+	return (rec.State == Sent || rec.State == Delivered) && rec.Told.Publication != NoPublication && !rec.Told.At.Before(rec.Now)
 }

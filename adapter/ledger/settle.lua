@@ -6,9 +6,10 @@
 -- ARGV[3]  length of the lease in ms
 -- ARGV[4]  months that finished records may lie in, "202611 202610 ...", that of now first
 -- ARGV[5]  when the month of now expires, in s since 1970
--- ARGV[6.. +18 each]  see settle.go, appendSettlement: key, raw key, token, "1" keep, due in ms ("" none), wait, track in ms
+-- ARGV[6.. +20 each]  see settle.go, appendSettlement: key, raw key, token, "1" keep, due in ms ("" none), wait, track in ms
 --          ("" none), state, order, version, body, recipient, finished value ("" where it is not finished), what was told
---          ("" where no message was taken), event, reason, source, sealed locator
+--          ("" where no message was taken), event, reason, source, sealed locator, "1" where the claim was
+--          for its delivery: a look that waits beside it goes on waiting, "1" where the locator is kept when it ends
 -- Returns  for each settlement "written" | "due-again" | "stale-token"
 local prefix, months, expiry = '', {}, ARGV[5]
 for month in string.gmatch(ARGV[4], '%d+') do months[#months + 1] = month end
@@ -80,16 +81,16 @@ local function told_late(key, raw, r, bucket, source, state, reason, body, recip
 end
 
 local answers = {}
-for i = 6, #ARGV, 18 do
+for i = 6, #ARGV, 20 do
   local key, raw, token, keep, due, wait = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 5]
   local track, state, order, version, body = ARGV[i + 6], ARGV[i + 7], ARGV[i + 8], ARGV[i + 9], ARGV[i + 10]
   local recipient, finished, told, event = ARGV[i + 11], ARGV[i + 12], ARGV[i + 13], ARGV[i + 14]
-  local reason, source, locator = ARGV[i + 15], ARGV[i + 16], ARGV[i + 17]
+  local reason, source, locator, polled = ARGV[i + 15], ARGV[i + 16], ARGV[i + 17], ARGV[i + 18]
   local first, second, third = string.byte(raw, 1, 3)
   prefix = 'staffetta:{' .. first % 16 .. '}:'
   local bucket = (second * 256 + third) % 1024
   local rk, done = prefix .. 'r:' .. key, prefix .. 'done:' .. months[1] .. ':' .. bucket
-  local r = redis.call('HMGET', rk, 't', 'n', 'd', 'i', 'f1', 'k', 's', 'k1', 'g', 'h')
+  local r = redis.call('HMGET', rk, 't', 'n', 'd', 'i', 'f1', 'k', 's', 'k1', 'g', 'h', 'w')
   local set = prefix .. 'due:' .. source
   local answer = 'written'
   if r[1] ~= token then
@@ -97,6 +98,8 @@ for i = 6, #ARGV, 18 do
     if told ~= '' then
       told_late(key, raw, r, bucket, source, state, reason, body, recipient, locator, told)
     end
+  elseif keep == '1' and r[6] and not r[8] then
+    answer = 'due-again' -- somebody told the citizen since this claim: nothing is written, it is looked at with that
   elseif keep == '1' then
     redis.call('HSET', rk, 's', state, 'b', body, 'p', recipient, 'l', now + ARGV[3])
     redis.call('ZADD', set, 'XX', now + ARGV[3], key)
@@ -113,7 +116,7 @@ for i = 6, #ARGV, 18 do
       end
     end
     if r[6] and not r[8] then again = now end -- told late since this claim: look at it with that
-    local gone = {'d', 'i', 'f1', 'l', 'c', 'cb', 'h', 'g'}
+    local gone = {'d', 'i', 'f1', 'l', 'c', 'cb', 'h', 'g', 't'} -- without its token it cannot be settled twice
     local set_to = {'s', state, 'b', body}
     local function field(name, value)
       if value and value ~= '' then
@@ -127,14 +130,26 @@ for i = 6, #ARGV, 18 do
       gone[#gone + 1] = 'k'
       gone[#gone + 1] = 'k1'
     end
+    if polled == '1' and due == '' and state ~= 'H' then
+      local waiting = redis.call('ZSCORE', set, key)
+      if waiting then due, wait, finished = waiting, r[11] or '', '' end
+    end
     if again then
       answer = 'due-again'
       if state ~= 'H' then
-        due, wait, finished = again, '', ''
+        if wait == 'f' and due ~= '' then due = math.max(tonumber(due), tonumber(again)) -- a backoff, an embargo stays
+        elseif polled == '1' and due ~= '' then due, wait = math.min(tonumber(due), tonumber(again)), ''
+        else due, wait = again, '' end
+        finished = ''
         field('e', r[5] or now)
       end
     end
     if finished ~= '' then
+      local locators = prefix .. 'kept:' .. months[1] .. ':' .. bucket
+      if ARGV[i + 19] == '1' then
+        redis.call('HSET', locators, raw, redis.call('HGET', rk, 'x') or locator)
+        redis.call('EXPIRE', locators, math.ceil(expiry - now / 1000))
+      end
       redis.call('DEL', rk)
       redis.call('ZREM', set, key)
       redis.call('ZREM', prefix .. 'track', key)
@@ -153,7 +168,9 @@ for i = 6, #ARGV, 18 do
       field('p', recipient)
       field('w', wait)
       field('f', nil)
-      if state == 'H' and string.upper(r[7]) == 'F' then field('q', 'F') end -- a release goes on finding
+      if state == 'H' and string.upper(r[7]) == 'F' then field('q', 'F') -- a release goes on finding
+      elseif state == 'H' and recipient ~= '' then field('q', 'S') -- or sends again, to exactly that person
+      elseif state == 'H' then field('q', nil) end
       redis.call('HDEL', rk, unpack(gone))
       redis.call('HSET', rk, unpack(set_to))
       if due ~= '' then redis.call('ZADD', set, due, key) else redis.call('ZREM', set, key) end

@@ -24,20 +24,23 @@ type budget struct {
 	pace *ledger.Pace
 	rate float64 // calls per second, all replicas together
 
-	turn chan struct{} // one taker at a time asks Redis; the others queue in order
-	mu   sync.Mutex
-	have int
+	turns map[class]chan struct{} // one taker of a class at a time asks Redis; the others queue in order
+	mu    sync.Mutex
+	have  map[class]int // a poll takes nothing that was asked for a message
 }
 
 func newBudget(pace *ledger.Pace, rate float64) *budget {
-	b := &budget{pace: pace, rate: rate, turn: make(chan struct{}, 1)}
-	b.turn <- struct{}{}
+	b := &budget{pace: pace, rate: rate, turns: map[class]chan struct{}{}, have: map[class]int{}}
+	for _, one := range []class{forMessages, forPolls} {
+		b.turns[one] = make(chan struct{}, 1)
+		b.turns[one] <- struct{}{}
+	}
 	return b
 }
 
 // take takes n calls, waiting at most for longest. It says no when the time is over, when ctx ends or when Redis is away.
 func (b *budget) take(ctx context.Context, n int, purpose class, longest time.Duration) bool {
-	if b.fromStock(n) {
+	if b.fromStock(n, purpose) {
 		return true
 	}
 	ctx, cancel := context.WithTimeout(ctx, longest)
@@ -45,10 +48,10 @@ func (b *budget) take(ctx context.Context, n int, purpose class, longest time.Du
 	select {
 	case <-ctx.Done():
 		return false
-	case <-b.turn:
+	case <-b.turns[purpose]:
 	}
-	defer func() { b.turn <- struct{}{} }()
-	for !b.fromStock(n) {
+	defer func() { b.turns[purpose] <- struct{}{} }()
+	for !b.fromStock(n, purpose) {
 		if !b.refill(ctx, n, purpose) {
 			return false
 		}
@@ -57,21 +60,21 @@ func (b *budget) take(ctx context.Context, n int, purpose class, longest time.Du
 }
 
 // fromStock takes n calls from what this process has.
-func (b *budget) fromStock(n int) bool {
+func (b *budget) fromStock(n int, purpose class) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.have < n {
+	if b.have[purpose] < n {
 		return false
 	}
-	b.have -= n
+	b.have[purpose] -= n
 	return true
 }
 
 // giveBack returns calls that were not made.
-func (b *budget) giveBack(n int) {
+func (b *budget) giveBack(n int, purpose class) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.have += n
+	b.have[purpose] += n
 }
 
 // refill asks Redis for a slice, and waits as long as Redis says where there is none.
@@ -81,7 +84,7 @@ func (b *budget) refill(ctx context.Context, n int, purpose class) bool {
 	if err != nil {
 		return false
 	}
-	b.giveBack(granted)
+	b.giveBack(granted, purpose)
 	if granted > 0 {
 		return true
 	}

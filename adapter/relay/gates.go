@@ -45,6 +45,7 @@ var errNoAnswer = errors.New("no usable answer")
 type opened struct {
 	sources []string
 	track   bool
+	few     bool // a breaker is half open: one record is a try
 }
 
 func newGates(pace *ledger.Pace, sources []string, metrics *Metrics, log *slog.Logger) *gates {
@@ -120,16 +121,31 @@ func (g *gates) open(sources []string) opened {
 	g.mu.Unlock()
 	now := time.Now()
 	var o opened
-	o.track = g.breakers[""].State() != gobreaker.StateOpen && now.After(state.IOPausedUntil)
+	io := g.breakers[""].State()
+	o.track, o.few = io != gobreaker.StateOpen && now.After(state.IOPausedUntil), io == gobreaker.StateHalfOpen
 	if !o.track || state.OperatorPaused {
 		return o
 	}
 	for _, name := range sources {
-		if g.breakers[name].State() != gobreaker.StateOpen && now.After(state.SourcesPausedUntil[name]) {
+		at := g.breakers[name].State()
+		if at != gobreaker.StateOpen && now.After(state.SourcesPausedUntil[name]) {
 			o.sources = append(o.sources, name)
+			o.few = o.few || at == gobreaker.StateHalfOpen
 		}
 	}
 	return o
+}
+
+// closed says whether a step with a record of the source is doomed by now.
+func (g *gates) closed(source string, tracking bool) bool {
+	if _, known := g.breakers[source]; !known {
+		return false
+	}
+	o := g.open([]string{source})
+	if tracking {
+		return !o.track
+	}
+	return len(o.sources) == 0
 }
 
 // paused says whether a person has paused all sending.

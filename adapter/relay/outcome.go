@@ -43,10 +43,10 @@ func happen(rec ledger.Record, happened Happened, next ledger.Next) outcome {
 		rec.Detail = string(rec.State) + " " + string(happened)
 		return holdFor(rec, "impossible-transition")
 	}
-	rec.State = state
 	if state == ledger.Held {
 		return held(happened, rec)
 	}
+	rec.State = state
 	return outcome{happened: happened, record: rec, next: next}
 }
 
@@ -58,6 +58,9 @@ func holdFor(rec ledger.Record, reason string) outcome {
 // held asks for a person. What only waits for its source looks by itself when the source has something new to say (design,
 // section 4).
 func held(happened Happened, rec ledger.Record) outcome {
+	if rec.State == ledger.Sending && rec.Told.Uncertain && rec.Reason != reasonUncertain {
+		rec.Detail, rec.Reason = rec.Reason, reasonUncertain // whatever stops it: the person may have been told
+	}
 	rec.State = ledger.Held
 	next := ledger.Next{}
 	if rec.Reason == "no-document" || rec.Reason == "not-visible" {
@@ -123,6 +126,9 @@ func (t Timetable) afterDecision(rec ledger.Record, d policy.Decision, now time.
 	}
 	rec = because(rec, d.Reason, now)
 	rec.Detail = d.Detail
+	if d.Hidden {
+		rec.Since = now // a finished record remembers Since: last seen hidden, not first
+	}
 	switch d.Action {
 	case policy.Notify:
 		return happen(rec, AboutToSend, ledger.Next{Keep: true})
@@ -156,7 +162,9 @@ func (t Timetable) ends(rec ledger.Record, happened Happened, now time.Time) out
 // unknown, so a person is asked.
 func (t Timetable) silentAfterUnclear(rec ledger.Record, now time.Time) outcome {
 	rec.Told = t.toldUncertainly(rec, now)
-	return holdFor(rec, reasonUncertain)
+	o := holdFor(rec, reasonUncertain)
+	o.record = noRecipient(o.record) // a release believes that the person knows
+	return o
 }
 
 // reasonUncertain names a record of whose POST we do not know whether it reached IO.
@@ -242,7 +250,10 @@ func (t Timetable) unclear(rec ledger.Record, now time.Time) outcome {
 	if t.HoldUncertain {
 		return holdFor(rec, reasonUncertain)
 	}
-	rec = withTrouble(because(rec, reasonUncertain, now), now)
+	attempts := rec.Attempts
+	rec = because(rec, reasonUncertain, now)
+	rec.Attempts = attempts
+	rec = withTrouble(rec, now)
 	if now.Sub(rec.Trouble) > t.GiveUpAfter {
 		return holdFor(rec, reasonUncertain)
 	}
@@ -253,7 +264,7 @@ func (t Timetable) unclear(rec ledger.Record, now time.Time) outcome {
 // same message stays unclear the record stays in sending, since a resend must go to exactly that person.
 func (t Timetable) notCreated(rec ledger.Record, next ledger.Next) outcome {
 	if rec.Told.Uncertain {
-		return happen(rec, Unclear, next)
+		return happen(because(rec, reasonUncertain, rec.Now), Unclear, next)
 	}
 	return happen(noLongerSending(rec), NotCreated, next)
 }
@@ -269,8 +280,9 @@ func (t Timetable) afterStatus(rec ledger.Record, answer notifier.Answer, now ti
 	switch answer.Kind {
 	case notifier.StatusKnown:
 		return t.afterStatusWord(rec, answer.Status, now)
-	case notifier.Throttled, notifier.KeyRefused, notifier.Forbidden, notifier.Unavailable, notifier.Unclear,
-		notifier.RecipientForbidden:
+	case notifier.RecipientForbidden, notifier.Unavailable, notifier.Unclear:
+		return t.pollAgain(rec, "no-final-status", now)
+	case notifier.Throttled, notifier.KeyRefused, notifier.Forbidden:
 		return happen(rec, StillOnItsWay, ledger.Next{Track: now.Add(t.pollGap(rec.Polls)), Wait: ledger.WaitDelivery})
 	case notifier.Refused, notifier.NotOnIO, notifier.NotAllowed, notifier.Allowed, notifier.Created:
 		return t.pollAgain(rec, "message-not-found", now)
@@ -287,10 +299,18 @@ func (t Timetable) afterStatusWord(rec ledger.Record, status string, now time.Ti
 		return t.ends(because(noRecipient(rec), "rejected", now), RejectedByIO, now)
 	case "FAILED":
 		rec = because(noRecipient(rec), "failed", now)
-		rec.Told = ledger.Told{} // the citizen does not have it: a release announces it again
+		rec.Told = unsaid(rec.Told)
 		return happen(rec, FailedByIO, ledger.Next{})
 	}
 	return t.pollAgain(rec, "no-final-status", now)
+}
+
+// unsaid is what the citizen still knows where IO failed to deliver: a release announces it again.
+func unsaid(told ledger.Told) ledger.Told {
+	if told.Publication != ledger.Updated {
+		return ledger.Told{}
+	}
+	return ledger.Told{Publication: ledger.Published, At: told.At, Person: told.Person} // of no edition: any is an update
 }
 
 // pollAgain asks once more after a wider gap, and holds the record when IO never comes to an end.
@@ -315,6 +335,9 @@ func (t Timetable) afterTrouble(rec ledger.Record, trouble *fhir.Trouble, now ti
 
 // givenBack leaves the record as it was; the pause of its upstream decides when it is claimed again.
 func (t Timetable) givenBack(rec ledger.Record, now time.Time) outcome {
+	if rec.Tracking && rec.State == ledger.Sent {
+		return happen(rec, StillOnItsWay, ledger.Next{Track: now, Wait: ledger.WaitDelivery})
+	}
 	return happen(rec, GivenBack, t.later(rec, now, ledger.WaitFixed, now))
 }
 

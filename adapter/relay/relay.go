@@ -93,6 +93,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	finishing, done := beyond(ctx, settleAtShutdown)
 	defer done()
 	var slots, helpers sync.WaitGroup
+	r.gates.refresh(ctx) // a pause outlives a restart
 	helpers.Go(func() { r.gates.watch(ctx) })
 	for range r.Workers {
 		slots.Go(func() { r.workUntil(ctx, finishing, waiting) })
@@ -152,6 +153,9 @@ func (r *Relay) claimInto(ctx context.Context, waiting *queue) (idle time.Durati
 	if free <= 0 || waiting.half() {
 		return longest // the slots wake us when they need more: fewer, larger claims
 	}
+	if open.few {
+		free = 1
+	}
 	got, err := r.Ledger.Claim(ctx, ledger.ClaimOptions{N: free, Sources: open.sources, Track: open.track})
 	at := time.Now()
 	if err != nil {
@@ -163,7 +167,10 @@ func (r *Relay) claimInto(ctx context.Context, waiting *queue) (idle time.Durati
 	for _, rec := range got.Records {
 		waiting.push(claimed{Record: rec, at: at})
 	}
-	if len(got.Records) > 0 {
+	switch {
+	case len(got.Records) > 0 && open.few:
+		return longest
+	case len(got.Records) > 0:
 		return 0
 	}
 	return min(longest, max(got.NextDue, time.Millisecond))
@@ -182,7 +189,8 @@ func (r *Relay) workUntil(ctx, finishing context.Context, waiting *queue) {
 			r.Wake(0)
 		}
 		c.last = &last
-		if ctx.Err() != nil || time.Since(c.at) > r.Lease/3 { // it waited too long: its lease would end in the middle of its step
+		// Where it waited too long, its lease would end in the middle of its step; where the gate has closed, its step is doomed.
+		if ctx.Err() != nil || time.Since(c.at) > r.Lease/3 || r.gates.closed(c.Source, c.Tracking) {
 			r.settle(finishing, c, r.Timetable.givenBack(startOf(c.Record), c.now()))
 			waiting.done(c, 0)
 			continue

@@ -3,17 +3,13 @@ package relay
 import (
 	"context"
 	"slices"
-	"time"
 
 	"staffetta/adapter/ledger"
 	"staffetta/fhir"
 )
 
-// predecessorBusy is the reason of a document that waits for the one that it replaces, and askBusy how long.
-const (
-	predecessorBusy = "predecessor-busy"
-	askBusy         = 5 * time.Second
-)
+// predecessorBusy is the reason of a document that waits for the one that it replaces.
+const predecessorBusy = "predecessor-busy"
 
 // takeOver lets a document inherit what was told of those that it replaces, and ends them (design, section 4, Replacement):
 // it is settled first, with what it inherited, and then they are, so that a crash between the two changes nothing. Nil says
@@ -31,8 +27,8 @@ func (r *Relay) takeOver(ctx context.Context, c *claimed, doc fhir.Document) (*o
 	}
 	rec := c.Record
 	for i := range old {
-		if old[i].State == ledger.Sending || old[i].State == ledger.Sent {
-			return c.waitFor(predecessorBusy), nil
+		if old[i].State == ledger.Sending || old[i].State == ledger.Sent || old[i].Reason == reasonUncertain {
+			return c.waitFor(predecessorBusy), nil // or a person must say what was told
 		}
 		rec.LedTo = append(rec.LedTo, old[i].Key)
 		rec = inherit(rec, &old[i], c.Told.Publication == ledger.NoPublication)
@@ -52,10 +48,12 @@ func inherit(rec ledger.Record, old *ledger.Record, told bool) ledger.Record {
 	return rec
 }
 
-// waitFor looks again in a moment.
+// waitFor looks again in a moment, then less and less often.
 func (c *claimed) waitFor(reason string) *outcome {
 	now := c.now()
-	o := happen(because(c.Record, reason, now), NotYet, ledger.Next{Due: now.Add(askBusy), Wait: ledger.WaitFixed})
+	rec := because(c.Record, reason, now)
+	rec.Attempts++
+	o := happen(rec, NotYet, ledger.Next{Due: now.Add(pauseAfter(rec.Attempts)), Wait: ledger.WaitFixed})
 	return &o
 }
 
@@ -129,6 +127,9 @@ func (r *Relay) endOne(ctx context.Context, source string, key ledger.Key) (bool
 // what it replaces.
 func (r *Relay) handOver(ctx context.Context, c *claimed, doc fhir.Document) error {
 	key := r.Ledger.DocumentKey(c.Source, doc.ReplacedBy)
+	if known, _, err := r.Ledger.Lookup(ctx, key); err != nil || known.State == ledger.Replaced {
+		return err // it is over itself: its own successor speaks for both, or a person
+	}
 	hint := ledger.Hint{Key: key, Source: c.Source, Locator: doc.ReplacedBy, State: ledger.Pending}
 	if _, err := r.Ledger.Admit(ctx, []ledger.Hint{hint}); err != nil {
 		return err

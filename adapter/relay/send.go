@@ -24,7 +24,7 @@ func (r *Relay) send(ctx context.Context, c claimed, doc fhir.Document, publicat
 	}
 	languages, refused := r.askProfile(ctx, c, doc)
 	if refused != nil {
-		r.budget.giveBack(1)
+		r.budget.giveBack(1, forMessages)
 		return *refused
 	}
 	sending, msg, err := r.compose(c, doc, publication, languages)
@@ -85,7 +85,11 @@ func (r *Relay) compose(
 		rec.Publication, rec.Edition = publication, r.Ledger.EditionTag(doc.Edition)
 		rec.Recipient = doc.Person.Code
 	}
-	o := happen(because(rec, "", c.now()), AboutToSend, ledger.Next{Keep: true})
+	rec.Edition = r.Ledger.EditionTag(doc.Edition) // a resend, too, announces what is there now
+	attempts := rec.Attempts
+	rec = because(rec, "", c.now())
+	rec.Attempts = attempts
+	o := happen(rec, AboutToSend, ledger.Next{Keep: true})
 	msg, err := r.Composer.Compose(notifier.Notice{
 		Publication: string(o.record.Publication), Recipient: o.record.Recipient, Languages: languages,
 	})
@@ -105,17 +109,17 @@ func (r *Relay) writeSending(ctx context.Context, rec ledger.Record) bool {
 		r.Log.WarnContext(ctx, "sending not written", slog.String("record", rec.Key.String()), slog.Any("error", err))
 		return false
 	}
-	return settled[0] != ledger.StaleToken
+	return settled[0] == ledger.Written
 }
 
 // unclearClaim is a record claimed in `sending`: the process that wrote it may have sent, and we do not know.
 func (r *Relay) unclearClaim(ctx context.Context, c claimed) (claimed, *outcome) {
-	if c.Reason != reasonUncertain {
-		r.Metrics.uncertain.Inc()
-		r.Log.WarnContext(ctx, "send uncertain", slog.String("record", c.Key.String()), slog.String("source", c.Source))
+	if c.Reason != "" {
+		return c, nil // known already: it waits, or a person released it
 	}
+	r.Metrics.uncertain.Inc()
+	r.Log.WarnContext(ctx, "send uncertain", slog.String("record", c.Key.String()), slog.String("source", c.Source))
 	c.Record = because(c.Record, reasonUncertain, c.now())
-	c.Told.Uncertain = true
 	if r.Timetable.HoldUncertain {
 		held := holdFor(c.Record, reasonUncertain)
 		return c, &held

@@ -22,6 +22,9 @@ func startOf(rec ledger.Record) ledger.Record {
 		rec.HiddenAt = rec.Since // a finished record remembers only since when it rests
 	}
 	rec.State = begin(rec.State, rec.Told.Publication != ledger.NoPublication)
+	if rec.State == ledger.Sending {
+		rec.Told.Uncertain = true // whoever wrote it may have sent
+	}
 	if rec.State != ledger.Sending && rec.State != ledger.Sent {
 		rec = noLongerSending(rec)
 	}

@@ -98,7 +98,7 @@ var transitions = map[ledger.State]map[Happened]ledger.State{
 	ledger.Rejected:  toldBefore(ledger.Rejected),
 	ledger.Noted:     toldBefore(ledger.Noted),
 	// What is replaced is over: whatever is hinted, its successor speaks for it.
-	ledger.Replaced: {NothingOwed: ledger.Replaced, TakenOver: ledger.Replaced, GivenBack: ledger.Replaced, CrashedTooOften: ledger.Held},
+	ledger.Replaced: {NothingOwed: ledger.Replaced, Inherited: ledger.Replaced, TakenOver: ledger.Replaced, GivenBack: ledger.Replaced, CrashedTooOften: ledger.Held},
 }
 
 // toldBefore is a finished record of a told document that a newer hint opened again.
