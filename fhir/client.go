@@ -137,13 +137,9 @@ func (n *node) isError() bool {
 
 // call sends one request and reads the answer; nil with Missing or Gone on 404 and 410.
 func (s *Source) call(req *http.Request, doing string) (*node, Standing, error) {
-	req.Header.Set("Accept", "application/fhir+json")
-	res, err := s.o.Client.Do(req)
+	res, err := s.send(req, doing)
 	if err != nil {
-		if ctx := req.Context(); ctx.Err() != nil && errors.Is(context.Cause(ctx), context.Canceled) {
-			return nil, "", fmt.Errorf("%s: %w", doing, ctx.Err())
-		}
-		return nil, "", &Trouble{Kind: Unavailable, Doing: doing, Err: withoutURL(err)}
+		return nil, "", err
 	}
 	defer func() { _ = res.Body.Close() }()
 	switch res.StatusCode {
@@ -155,6 +151,19 @@ func (s *Source) call(req *http.Request, doing string) (*node, Standing, error) 
 		return nil, Gone, nil
 	}
 	return nil, "", refused(res, doing)
+}
+
+// send sends one request; its answer must be closed.
+func (s *Source) send(req *http.Request, doing string) (*http.Response, error) {
+	req.Header.Set("Accept", "application/fhir+json")
+	res, err := s.o.Client.Do(req)
+	if err == nil {
+		return res, nil
+	}
+	if ctx := req.Context(); ctx.Err() != nil && errors.Is(context.Cause(ctx), context.Canceled) {
+		return nil, fmt.Errorf("%s: %w", doing, ctx.Err())
+	}
+	return nil, &Trouble{Kind: Unavailable, Doing: doing, Err: withoutURL(err)}
 }
 
 func (s *Source) decode(ctx context.Context, res *http.Response, doing string) (*node, Standing, error) {
