@@ -33,7 +33,7 @@ func (r reply) missing() bool { return r.status == http.StatusNotFound || r.stat
 
 // refusal is the reply as an error.
 func (r reply) refusal(doing string) *Trouble {
-	t := &Trouble{Kind: Unusable, Status: r.status, Doing: doing}
+	t := &Trouble{Kind: Unusable, Status: r.status, Doing: doing, issue: r.issue}
 	if r.issue != "" {
 		t.Err = errors.New("issue " + r.issue)
 	}

@@ -373,24 +373,32 @@ func (s *Subscriber) update(ctx context.Context, st step) (*held, error) {
 	return s.recreate(ctx, st, r.refusal(doing))
 }
 
-// recreate makes another one and removes the old one. Where the server allows only one at a time, and certainly no updates,
-// the old one goes first.
+// recreate makes another one and removes the old one. Where the server forbids updates and allows only one of a kind at a
+// time, the old one goes first.
 func (s *Subscriber) recreate(ctx context.Context, st step, refused *Trouble) (*held, error) {
 	h, err := s.create(ctx, st.wanted)
-	trouble, is := errors.AsType[*Trouble](err)
-	never := refused == nil || refused.Status == http.StatusMethodNotAllowed || refused.Status == http.StatusNotImplemented
-	switch {
-	case err == nil:
+	if err == nil {
 		return h, s.remove(ctx, st.held)
-	case !is || trouble.Kind != Unusable || trouble.Status == 0:
+	}
+	trouble, is := errors.AsType[*Trouble](err)
+	forbidden := refused == nil || refused.Status == http.StatusMethodNotAllowed || refused.Status == http.StatusNotImplemented
+	switch {
+	case !is || trouble.Kind != Unusable:
 		return nil, err
-	case !never:
+	case !forbidden:
 		return nil, refused // what we want is refused, not the update
+	case !trouble.conflict():
+		return nil, err // the old one is better than none
 	}
 	if err := s.remove(ctx, st.held); err != nil {
 		return nil, err
 	}
 	return s.create(ctx, st.wanted)
+}
+
+// conflict says that a server refuses something because of what it has already.
+func (t *Trouble) conflict() bool {
+	return t.Status == http.StatusConflict || slices.Contains([]string{"business-rule", "conflict", "duplicate"}, t.issue)
 }
 
 func (s *Subscriber) at(id string) string { return s.base + "/Subscription/" + id }
