@@ -57,6 +57,28 @@ func (s *Source) fillIn() {
 	if s.Read.Connections == 0 {
 		s.Read.Connections = 64
 	}
+	if s.Flavour == "" {
+		s.Flavour = "auto"
+	}
+	if s.Subscribe == "" {
+		s.Subscribe = "manual"
+	}
+	s.Subscription.fillIn()
+}
+
+func (s *Subscription) fillIn() {
+	if s.Content == "" {
+		s.Content = "id-only"
+	}
+	if s.Heartbeat == nil {
+		s.Heartbeat = new(Duration(5 * time.Minute))
+	}
+	if s.Timeout == nil {
+		s.Timeout = new(Duration(30 * time.Second))
+	}
+	if s.MaxCount == nil {
+		s.MaxCount = new(20)
+	}
 }
 
 // Embedded says whether the ledger lives in the memory of this process.

@@ -23,6 +23,8 @@ var (
 	releaseSource string
 	//go:embed take.lua
 	takeSource string
+	//go:embed lease.lua
+	leaseSource string
 )
 
 var (
@@ -32,6 +34,7 @@ var (
 	aliasScript   = redis.NewScript(aliasSource)
 	releaseScript = redis.NewScript(releaseSource)
 	takeScript    = redis.NewScript(takeSource)
+	leaseScript   = redis.NewScript(leaseSource)
 )
 
 // call is one script to be run on one partition.
