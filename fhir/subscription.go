@@ -158,7 +158,7 @@ type Intended struct {
 	ID       string // "" for one that would be created
 	Criteria string
 	Status   string
-	JSON     []byte // what would be sent, nil where nothing would
+	JSON     []byte // what is wanted there: it is sent unless it is so already; nil for one that would be removed
 }
 
 // Intend says what Ensure would do, and changes nothing. Secrets are shown as <secret>, unless they are asked for.
@@ -174,7 +174,7 @@ func (s *Subscriber) Intend(ctx context.Context, known []Remembered, secrets boo
 		if step.held != nil {
 			all[i].ID, all[i].Status = step.held.id, step.held.status
 		}
-		if step.wanted == nil || step.deed == Unchanged {
+		if step.wanted == nil {
 			continue
 		}
 		shown := step.wanted

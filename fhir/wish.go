@@ -87,10 +87,7 @@ func (s *Subscriber) wanted() []*wanted {
 		one.criteria = s.choice.Topic
 		return []*wanted{&one}
 	}
-	criteria := s.wish.Criteria
-	if len(criteria) == 0 {
-		criteria = criteriaOf(s.source.o.Shape)
-	}
+	criteria := s.Criteria()
 	all := make([]*wanted, len(criteria))
 	for i, c := range criteria {
 		each := one
@@ -98,6 +95,14 @@ func (s *Subscriber) wanted() []*wanted {
 		all[i] = &each
 	}
 	return all
+}
+
+// Criteria are the searches of classic Subscriptions: those that are configured, or those of the shape.
+func (s *Subscriber) Criteria() []string {
+	if len(s.wish.Criteria) > 0 {
+		return s.wish.Criteria
+	}
+	return criteriaOf(s.source.o.Shape)
 }
 
 // mark begins the reason of every Subscription that we write: it tells ours from others that post to the same endpoint, and
