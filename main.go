@@ -162,12 +162,12 @@ func (c check) Run(ctx context.Context, s streams) error {
 type subscribe struct {
 	file
 
-	Source string `arg:"" help:"Name of the source, as in the file."`
-	Show   bool   `xor:"mode" help:"Show our Subscriptions at the server, and change nothing; exit code 1 where they are not active."`
-	Remove bool   `xor:"mode" help:"Remove our Subscriptions: switch them off, wait, delete. Those that are not ours are left alone."`
-	DryRun bool   `xor:"mode" help:"Change nothing at the server: print the exact JSON on stdout, and what would be done with it on stderr."`
-	Reveal bool   `help:"With --dry-run: print the bearer token too; it is shown as <secret> otherwise."`
-	Sample int    `default:"100" help:"How many of the source's latest resources are looked at first, to say how many the criteria and the rules would match; 0: none."`
+	Source  string `arg:"" help:"Name of the source, as in the file."`
+	Show    bool   `xor:"mode" help:"Show our Subscriptions at the server, and change nothing; exit code 1 where they are not active."`
+	Remove  bool   `xor:"mode" help:"Remove our Subscriptions: switch them off, wait, delete. Those that are not ours are left alone."`
+	DryRun  bool   `xor:"mode" help:"Change nothing at the server: print the exact JSON on stdout, and what would be done with it on stderr."`
+	Secrets bool   `name:"reveal" help:"With --dry-run: print the bearer token too; it is shown as <secret> otherwise."`
+	Sample  int    `default:"100" help:"How many of the source's latest resources are looked at first, to say how many the criteria and the rules would match; 0: none."`
 }
 
 // Run subscribes; a finding is exit code 1.
@@ -186,7 +186,7 @@ func (c subscribe) Run(ctx context.Context, s streams) error {
 		mode = adapter.SubscribeDryRun
 	}
 	well, err := adapter.Subscribe(ctx, cfg, log, adapter.SubscribeOptions{
-		Source: c.Source, Mode: mode, Reveal: c.Reveal, Sample: min(max(0, c.Sample), 1000), Out: s.out, Aside: s.logs,
+		Source: c.Source, Mode: mode, Secrets: c.Secrets, Sample: min(max(0, c.Sample), 1000), Out: s.out, Aside: s.logs,
 	})
 	if err == nil && !well {
 		return errFinding

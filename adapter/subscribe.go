@@ -58,10 +58,10 @@ const (
 
 // SubscribeOptions are what `staffetta subscribe` is asked for.
 type SubscribeOptions struct {
-	Source string
-	Mode   SubscribeMode
-	Reveal bool // a dry run shows the token
-	Sample int  // resources that are looked at first; 0: none
+	Source  string
+	Mode    SubscribeMode
+	Secrets bool // a dry run shows the token
+	Sample  int  // resources that are looked at first; 0: none
 	// Out is for people; of a dry run, JSON and nothing else. Aside takes what a dry run has to say beside it.
 	Out, Aside io.Writer
 }
@@ -384,7 +384,7 @@ func (e *errand) dryRun(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	intended, ensured, err := e.subscriber.Intend(ctx, known, e.o.Reveal)
+	intended, ensured, err := e.subscriber.Intend(ctx, known, e.o.Secrets)
 	if err != nil {
 		return err
 	}

@@ -59,7 +59,12 @@ func (w *town) behind(t *testing.T, f *front, product string) {
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- w.fse.Run(ctx) }()
-	t.Cleanup(func() { stop(); <-ended })
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
 	w.run(t)
 	f.open <- &url.URL{Scheme: "http", Host: w.program.PublicAddr().String()}
 }

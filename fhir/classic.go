@@ -64,7 +64,7 @@ func (w *wanted) contact() []models.ContactPoint {
 	if w.Contact == "" {
 		return nil
 	}
-	system := models.ContactPointSystem(contactSystem(w.Contact))
+	system := contactSystem(w.Contact)
 	return []models.ContactPoint{{System: &system, Value: &w.Contact}}
 }
 

@@ -85,8 +85,8 @@ func (s *Source) reply(ctx context.Context, res *http.Response, doing string) (r
 		return r, fmt.Errorf("%s: %w", doing, ctx.Err())
 	case err != nil && r.fine():
 		return r, &Trouble{Kind: Unusable, Status: res.StatusCode, Doing: doing, Err: plainly(err)}
-	case err != nil || len(bytes.TrimSpace(text)) == 0:
-		return r, nil
+	case err != nil, len(bytes.TrimSpace(text)) == 0:
+		return r, nil //nolint:nilerr // the body of a refusal that cannot be read leaves its status
 	case !jsontext.Value(text).IsValid():
 		if r.fine() && res.StatusCode != http.StatusNoContent {
 			return r, &Trouble{Kind: Unusable, Status: res.StatusCode, Doing: doing, Err: errNotFHIR}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -87,12 +88,12 @@ func (c *clinic) take(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusBadRequest)
 		return
 	}
-	text := r.Method + " " + string(told.Kind)
+	said := []string{r.Method, string(told.Kind)}
 	for _, e := range told.Events {
-		text += " " + e.Type + "/" + e.ID
+		said = append(said, e.Type+"/"+e.ID)
 	}
 	c.mu.Lock()
-	c.took = append(c.took, text)
+	c.took = append(c.took, strings.Join(said, " "))
 	c.mu.Unlock()
 	w.WriteHeader(http.StatusOK)
 }
@@ -139,7 +140,7 @@ func (c *clinic) ensure(t *testing.T) fhir.Ensured {
 
 // deeds are what was done, in order.
 func deeds(e fhir.Ensured) string {
-	var all []string
+	all := make([]string, 0, len(e.Kept))
 	for _, k := range e.Kept {
 		text := string(k.Deed)
 		if k.Recreated {
@@ -155,8 +156,9 @@ func deeds(e fhir.Ensured) string {
 
 // statuses are those at the server, in the order of creation.
 func (c *clinic) statuses() string {
-	var all []string
-	for _, one := range c.server.Subscriptions() {
+	kept := c.server.Subscriptions()
+	all := make([]string, 0, len(kept))
+	for _, one := range kept {
 		status, _ := one["status"].(string)
 		all = append(all, status)
 	}
@@ -428,10 +430,7 @@ func TestDifferencesAreSeenAtTheServer(t *testing.T) {
 func TestDoublesAreRemoved(t *testing.T) {
 	c := open(t, sandbox.Products()["HAPI"])
 	c.ensure(t)
-	double := resource{}
-	for k, v := range c.server.Subscriptions()[0] {
-		double[k] = v
-	}
+	double := maps.Clone(c.server.Subscriptions()[0])
 	double["id"] = "double"
 	c.server.Keep(double)
 	c.wants(t, "a double", c.ensure(t), "unchanged, removed: not wanted", "active")

@@ -172,7 +172,7 @@ func same(a, b string) bool {
 // check says what a product cannot carry.
 func (w *wanted) check() error {
 	if w.product == Medplum && strings.Contains(w.Token, ":") {
-		return errors.New("Medplum cuts a header at its second colon: want a bearer token without one") //nolint:staticcheck,revive // a name
+		return errors.New("the server cuts a header at its second colon (Medplum): want a bearer token without one")
 	}
 	if w.Endpoint == "" {
 		return errors.New("public.url is missing: how does the server reach us?")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -168,7 +169,7 @@ type watch struct {
 	source  string
 	looked  bool
 	well    bool
-	said    string // what was said of its state last: it is said once
+	said    map[string]string // statuses by id, as they were said last: each is said once
 	foreign int
 	gap     time.Duration
 }
@@ -241,13 +242,13 @@ func (w *watch) tellDeed(ctx context.Context, log *slog.Logger, kept fhir.Kept) 
 
 // tellState says once that Subscriptions are active, or that they are not.
 func (w *watch) tellState(ctx context.Context, log *slog.Logger, e fhir.Ensured) {
-	said := ""
+	said := map[string]string{}
 	for _, kept := range e.Kept {
 		if kept.Deed != fhir.Removed {
-			said += kept.ID + " " + kept.Status + "; "
+			said[kept.ID] = kept.Status
 		}
 	}
-	if said == w.said {
+	if maps.Equal(said, w.said) {
 		return
 	}
 	w.said = said

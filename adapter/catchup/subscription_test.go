@@ -157,8 +157,9 @@ func (r *replica) active(t *testing.T) float64 {
 
 // statuses are those at the server.
 func (w *ward) statuses() string {
-	var all []string
-	for _, one := range w.server.Subscriptions() {
+	kept := w.server.Subscriptions()
+	all := make([]string, 0, len(kept))
+	for _, one := range kept {
 		all = append(all, fmt.Sprint(one["status"]))
 	}
 	return strings.Join(all, " ")
@@ -263,7 +264,9 @@ func TestTheKeeperOutlivesTroubleAtTheServer(t *testing.T) {
 		return strings.Contains(w.logs.String(), `"level":"ERROR","msg":"subscription cannot be kept"`)
 	})
 	status.Store(http.StatusInternalServerError)
-	eventually(t, "a warning", func() bool { return strings.Contains(w.logs.String(), `"level":"WARN","msg":"subscription cannot be kept"`) })
+	eventually(t, "a warning", func() bool {
+		return strings.Contains(w.logs.String(), `"level":"WARN","msg":"subscription cannot be kept"`)
+	})
 	if r.active(t) != 0 {
 		t.Error("the metric does not say so")
 	}

@@ -76,7 +76,9 @@ func (t Traits) statusOf(n notice) Resource {
 		subscription = Resource{"name": "subscription", "valueString": t.reference(n, "Subscription/"+n.id)}
 	}
 	parameters := []any{
-		subscription, Resource{"name": "status", "valueCode": n.status}, Resource{"name": "type", "valueCode": n.kind},
+		subscription,
+		Resource{"name": "status", "valueCode": n.status},
+		Resource{"name": "type", "valueCode": n.kind},
 		Resource{"name": "events-since-subscription-start", "valueString": strconv.FormatInt(n.count, 10)},
 	}
 	if n.content != "empty" && n.topic != "" {
@@ -96,7 +98,7 @@ func (t Traits) statusOf(n notice) Resource {
 }
 
 func (t Traits) statusResource(n notice) Resource {
-	var number func(int64) any = func(i int64) any { return strconv.FormatInt(i, 10) }
+	number := func(i int64) any { return strconv.FormatInt(i, 10) }
 	if t.Way == R5 {
 		number = func(i int64) any { return i } // as published examples write it
 	}
@@ -107,7 +109,7 @@ func (t Traits) statusResource(n notice) Resource {
 	if n.content != "empty" && n.topic != "" {
 		status["topic"] = n.topic
 	}
-	events := []any{}
+	events := make([]any, 0, len(n.events))
 	for _, e := range n.events {
 		one := Resource{"eventNumber": number(e.number), "timestamp": e.at.UTC().Format(time.RFC3339)}
 		if n.content != "empty" {

@@ -106,7 +106,7 @@ func (p *Poster) notice(kind string) notice {
 }
 
 func (p *Poster) transaction(names []string) Resource {
-	entries := []any{}
+	entries := make([]any, 0, len(names))
 	for _, name := range names {
 		entries = append(entries, Resource{
 			"fullUrl": fseBase + name, "resource": p.Server.Get(name), "request": Resource{"method": "PUT", "url": name},

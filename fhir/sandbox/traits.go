@@ -126,7 +126,7 @@ func (t Traits) capability() Resource {
 		subscription["supportedProfile"] = []any{backport + "backport-subscription"}
 	}
 	if t.ListsTopics {
-		extensions := []any{}
+		extensions := make([]any, 0, len(t.Topics))
 		for _, canonical := range t.canonicals() {
 			extensions = append(extensions, Resource{"url": backport + "capabilitystatement-subscriptiontopic-canonical", "valueCanonical": canonical})
 		}
