@@ -35,9 +35,11 @@ func newKeeper(cfg *config.Config, sources map[string]relay.Source, led *ledger.
 func newSubscriber(cfg *config.Config, s config.Source, source *fhir.Source) *fhir.Subscriber {
 	sub := s.Subscription
 	w := fhir.Wish{
-		Flavour: fhir.Flavour(s.Flavour), BaseURL: sub.BaseURL, Token: string(s.Receive.Tokens()[0]),
-		Criteria: sub.Criteria, Topic: sub.Topic, Filters: sub.Filters, Content: sub.Content, Heartbeat: time.Duration(*sub.Heartbeat),
+		Flavour: fhir.Flavour(s.Flavour), BaseURL: sub.BaseURL, Criteria: sub.Criteria, Topic: sub.Topic, Filters: sub.Filters, Content: sub.Content, Heartbeat: time.Duration(*sub.Heartbeat),
 		Timeout: time.Duration(*sub.Timeout), MaxCount: *sub.MaxCount, End: time.Duration(sub.End), Contact: sub.Contact,
+	}
+	if tokens := s.Receive.Tokens(); len(tokens) > 0 {
+		w.Token = string(tokens[0]) // the first one is shown; the others are for rotation
 	}
 	if cfg.Public.URL != "" {
 		w.Endpoint = strings.TrimSuffix(cfg.Public.URL, "/") + "/fhir/" + s.Name

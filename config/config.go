@@ -119,7 +119,7 @@ type Subscription struct {
 
 // Receive is how the source authenticates to us.
 type Receive struct {
-	BearerTokens     []Secret `yaml:"bearer_tokens"`      // any of them is valid: two during a rotation
+	BearerTokens     []Secret `yaml:"bearer_tokens"`      // any of them is valid: two during a rotation; our Subscription asks for the first
 	BearerTokenFiles []string `yaml:"bearer_token_files"` // as many more; Complete adds what they hold to BearerTokens
 }
 

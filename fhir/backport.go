@@ -60,7 +60,7 @@ type topicChannel struct {
 	Endpoint  string   `json:"endpoint"`
 	Payload   string   `json:"payload"`
 	Content   extended `json:"_payload"`
-	Header    []string `json:"header"`
+	Header    []string `json:"header,omitempty"`
 }
 
 const restHook = "rest-hook"
@@ -70,7 +70,7 @@ func (w *wanted) backport(id, end string) ([]byte, error) {
 		ResourceType: "Subscription", ID: id, Meta: profiled{[]string{backportProfile}}, Status: w.status(), Contact: w.contacts(),
 		End: end, Reason: w.reason(), Criteria: w.criteria,
 		Channel: topicChannel{
-			Type: restHook, Endpoint: w.Endpoint, Payload: fhirJSON, Header: []string{w.header()},
+			Type: restHook, Endpoint: w.Endpoint, Payload: fhirJSON, Header: w.headers(),
 			Content: extended{[]value{{URL: payloadContent, Code: w.Content}}},
 		},
 	}
@@ -117,7 +117,7 @@ type topicR5 struct {
 	FilterBy     []filterBy  `json:"filterBy,omitempty"`
 	ChannelType  plainCoding `json:"channelType"`
 	Endpoint     string      `json:"endpoint"`
-	Parameter    []named     `json:"parameter"`
+	Parameter    []named     `json:"parameter,omitempty"`
 	Heartbeat    int         `json:"heartbeatPeriod,omitzero"`
 	Timeout      int         `json:"timeout,omitzero"`
 	ContentType  string      `json:"contentType"`
@@ -147,8 +147,11 @@ func (w *wanted) r5(id, end string) ([]byte, error) {
 		ResourceType: "Subscription", ID: id, Name: "Staffetta " + w.source, Status: w.status(), Topic: w.criteria, Contact: w.contacts(),
 		End: end, Reason: w.reason(),
 		ChannelType: plainCoding{System: "http://terminology.hl7.org/CodeSystem/subscription-channel-type", Code: restHook},
-		Endpoint:    w.Endpoint, Parameter: []named{{"Authorization", "Bearer " + w.Token}}, ContentType: fhirJSON, Content: w.Content,
+		Endpoint:    w.Endpoint, ContentType: fhirJSON, Content: w.Content,
 		Heartbeat: seconds(w.Heartbeat), Timeout: seconds(w.Timeout), MaxCount: w.MaxCount,
+	}
+	if w.Token != "" {
+		subscription.Parameter = []named{{"Authorization", w.authorization()}}
 	}
 	for _, filter := range w.Filters {
 		kind, query, err := ParseCriteria(filter)

@@ -21,7 +21,7 @@ func (w *wanted) classic(id, end string) ([]byte, error) {
 	subscription := models.Subscription{
 		Status: models.SubscriptionStatusRequested, Reason: w.reason(), Criteria: w.criteria, Contact: w.contact(),
 		Channel: models.SubscriptionChannel{
-			Type: models.SubscriptionChannelTypeRestHook, Endpoint: &w.Endpoint, Header: []string{w.header()},
+			Type: models.SubscriptionChannelTypeRestHook, Endpoint: &w.Endpoint, Header: w.headers(),
 		},
 	}
 	if w.status() == "active" {
@@ -57,7 +57,21 @@ func legible(text jsontext.Value) ([]byte, error) {
 	return text, err
 }
 
-func (w *wanted) header() string { return "Authorization: Bearer " + w.Token }
+// authorization is the header by which the server proves itself; "" where no token is agreed.
+func (w *wanted) authorization() string {
+	if w.Token == "" {
+		return ""
+	}
+	return "Bearer " + w.Token
+}
+
+// headers are lines, as R4 has them.
+func (w *wanted) headers() []string {
+	if w.Token == "" {
+		return nil
+	}
+	return []string{"Authorization: " + w.authorization()}
+}
 
 // contact is whom to ask about the Subscription.
 func (w *wanted) contact() []models.ContactPoint {

@@ -1,6 +1,7 @@
 package fhir
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -79,7 +80,7 @@ func (s *Source) reply(ctx context.Context, res *http.Response, doing string) (r
 	r := reply{status: res.StatusCode, location: res.Header.Get("Location")}
 	var clip clipReader
 	clip.reset(res.Body, Limits{MaxBytes: s.o.MaxBody, MaxDepth: s.o.MaxDepth})
-	text, err := io.ReadAll(&clip)
+	text, err := io.ReadAll(bufio.NewReader(&clip)) // whose reads are never too short for the clipper
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return r, fmt.Errorf("%s: %w", doing, ctx.Err())

@@ -182,7 +182,7 @@ func (h *held) differs(w *wanted) string {
 		return "endpoint"
 	case !same(h.criteria, w.criteria):
 		return "criteria"
-	case h.authorization != "" && h.authorization != "Bearer "+w.Token:
+	case h.authorization != "" && h.authorization != w.authorization():
 		return "token"
 	case (w.End == 0) != h.end.IsZero():
 		return "end"

@@ -537,6 +537,24 @@ func TestAServerThatListsNoSubscriptions(t *testing.T) {
 	}
 }
 
+// Answers of every length are read, in pieces of any size.
+func TestAnswersOfEveryLength(t *testing.T) {
+	c := open(t, sandbox.Products()["HAPI"])
+	c.wish.Flavour = fhir.FlavourClassic
+	for n := range 600 {
+		c.server.Fault = func(w http.ResponseWriter, _ *http.Request) bool {
+			text := `{"resourceType":"CapabilityStatement","fhirVersion":"4.0.1","a":"` + strings.Repeat("x", n) + `"}`
+			_, _ = io.WriteString(w, text[:n%len(text)])
+			w.(http.Flusher).Flush()
+			_, _ = io.WriteString(w, text[n%len(text):])
+			return true
+		}
+		if server, _, err := c.subscriber().Learn(t.Context()); err != nil || server.FHIRVersion != "4.0.1" {
+			t.Fatalf("%d bytes more: %v", n, err)
+		}
+	}
+}
+
 func TestWarnings(t *testing.T) {
 	c := open(t, sandbox.Products()["Firely"])
 	c.wish.BaseURL = ""
@@ -609,6 +627,64 @@ func TestSubscriptionsAsTheyAreWritten(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A server that proves itself in another way is given no token.
+func TestWithoutAToken(t *testing.T) {
+	for _, name := range []string{"HAPI", "Aidbox", "R5"} {
+		c := open(t, sandbox.Products()[name])
+		c.wish.Token = ""
+		intended, _, err := c.subscriber().Intend(t.Context(), nil, false)
+		if err != nil || bytes.Contains(intended[0].JSON, []byte("Authorization")) {
+			t.Errorf("%s: %v, and a header without a token", name, err)
+		}
+	}
+}
+
+// FuzzServerAnswers gives any answer to all that is asked about Subscriptions: nothing panics, and no error repeats it.
+func FuzzServerAnswers(f *testing.F) {
+	const canary = "RSSMRA80A01H501U"
+	for _, seed := range []string{
+		`{"resourceType":"CapabilityStatement","fhirVersion":"4.0.1","software":{"name":"` + canary + `"},"rest":[{"resource":[{"type":"Subscription","supportedProfile":["` + canary + `"]}]}]}`,
+		`{"resourceType":"Bundle","entry":[{"resource":{"resourceType":"Subscription","id":"s1","status":"` + canary + `","channel":{"header":["Authorization"]}}}],"link":[{"relation":"next","url":"?a"}]}`,
+		`{"resourceType":"Subscription","id":"s1","topic":"` + canary + `","filterBy":[{"filterParameter":"a"}],"end":"` + canary + `","heartbeatPeriod":1e99}`,
+		`{"resourceType":"Bundle","entry":[{"resource":{"resourceType":"Parameters","parameter":[{"name":"status","valueCode":"` + canary + `"}]}}]}`,
+		`{"resourceType":"OperationOutcome","issue":[{"severity":"error","code":"` + canary + `"}]}`,
+		`[`, `{"resourceType":7,"rest":{"resource":{"type":["Subscription"]}}}`, canary,
+	} {
+		f.Add([]byte(seed), 200)
+		f.Add([]byte(seed), 400)
+	}
+	var mu sync.Mutex
+	var body []byte
+	var status int
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		w.WriteHeader(status)
+		_, _ = w.Write(body)
+	}))
+	f.Cleanup(server.Close)
+	f.Fuzz(func(t *testing.T, answer []byte, code int) {
+		if code < 200 || code > 599 {
+			t.Skip("no status of an answer")
+		}
+		mu.Lock()
+		body, status = answer, code
+		mu.Unlock()
+		c := &clinic{base: server.URL + "/fhir", client: server.Client(), now: time.Now()}
+		c.source = c.open(t, fhir.ShapeReport)
+		for _, flavour := range []fhir.Flavour{fhir.FlavourAuto, fhir.FlavourR5} {
+			c.wish = fhir.Wish{Flavour: flavour, Endpoint: "https://adapter.example/fhir/test", Token: bearer, Topic: "https://x/t"}
+			s := fhir.NewSubscriber(fhir.SubscriberOptions{
+				Source: c.source, Wish: c.wish, Pause: func(context.Context, time.Duration) error { return nil },
+			})
+			_, err := s.Ensure(t.Context(), []fhir.Remembered{{ID: "s1", Endpoint: c.wish.Endpoint}})
+			if err != nil && strings.Contains(err.Error(), canary) && !strings.Contains(err.Error(), "topics") {
+				t.Errorf("the error repeats what the server said: %v", err)
+			}
+		}
+	})
 }
 
 // What is refused changes nothing: a Subscription that works is not given up for one that does not.

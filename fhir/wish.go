@@ -17,7 +17,7 @@ type Wish struct {
 	Flavour  Flavour
 	BaseURL  string // where the server keeps Subscriptions; "": its service base
 	Endpoint string // our own URL for this source
-	Token    string // that the server must show us: Authorization: Bearer
+	Token    string // that the server must show us: Authorization: Bearer; "": it proves itself in another way
 	Secret   string // Medplum signs its bodies with it; "": none
 	// Criteria are searches of the classic flavour, one Subscription each; none: those of the shape.
 	Criteria  []string
@@ -143,9 +143,10 @@ func (w *wanted) body(id string, now time.Time) ([]byte, error) {
 // masked is what is wanted, with the secrets hidden.
 func (w *wanted) masked() *wanted {
 	masked := *w
-	masked.Token = "<secret>"
-	if masked.Secret != "" {
-		masked.Secret = "<secret>"
+	for _, secret := range []*string{&masked.Token, &masked.Secret} {
+		if *secret != "" {
+			*secret = "<secret>"
+		}
 	}
 	return &masked
 }
