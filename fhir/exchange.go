@@ -238,14 +238,14 @@ func (s *Source) within(link string) (target string, own bool) {
 		return "", false
 	}
 	to, err := base.Parse(link)
-	if err != nil || to.User != nil {
+	if err != nil || to.User != nil || strings.Contains(to.Path, "..") {
 		return "", false
 	}
 	query := to.RawQuery
 	to.RawQuery, to.Fragment = "", ""
 	for _, own := range s.bases {
 		rest, is := strings.CutPrefix(strings.TrimSuffix(to.String(), "/"), own)
-		if !is || strings.Contains(rest, "..") || (rest != "" && rest[0] != '/') {
+		if !is || (rest != "" && rest[0] != '/') {
 			continue
 		}
 		if target = s.o.BaseURL + rest; query != "" {

@@ -537,24 +537,6 @@ func TestAServerThatListsNoSubscriptions(t *testing.T) {
 	}
 }
 
-// Answers of every length are read, in pieces of any size.
-func TestAnswersOfEveryLength(t *testing.T) {
-	c := open(t, sandbox.Products()["HAPI"])
-	c.wish.Flavour = fhir.FlavourClassic
-	for n := range 600 {
-		c.server.Fault = func(w http.ResponseWriter, _ *http.Request) bool {
-			text := `{"resourceType":"CapabilityStatement","fhirVersion":"4.0.1","a":"` + strings.Repeat("x", n) + `"}`
-			_, _ = io.WriteString(w, text[:n%len(text)])
-			w.(http.Flusher).Flush()
-			_, _ = io.WriteString(w, text[n%len(text):])
-			return true
-		}
-		if server, _, err := c.subscriber().Learn(t.Context()); err != nil || server.FHIRVersion != "4.0.1" {
-			t.Fatalf("%d bytes more: %v", n, err)
-		}
-	}
-}
-
 func TestWarnings(t *testing.T) {
 	c := open(t, sandbox.Products()["Firely"])
 	c.wish.BaseURL = ""
