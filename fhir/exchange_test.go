@@ -26,9 +26,9 @@ func TestLinksAreRebuilt(t *testing.T) {
 		t.Fatal(err)
 	}
 	for link, want := range map[string]string{
-		"https://fse.example/fhir?_getpages=a":                "https://fse.example/fhir?_getpages=a",
-		"https://fse.example/fhir/Subscription?page=2":        "https://fse.example/fhir/Subscription?page=2",
-		"http://inside:8080/r4/DiagnosticReport?_offset=20":   "https://fse.example/fhir/DiagnosticReport?_offset=20",
+		"https://fse.example/fhir?_getpages=a":              "https://fse.example/fhir?_getpages=a",
+		"https://fse.example/fhir/Subscription?page=2":      "https://fse.example/fhir/Subscription?page=2",
+		"http://inside:8080/r4/DiagnosticReport?_offset=20": "https://fse.example/fhir/DiagnosticReport?_offset=20",
 		"?_offset=20":                                         "https://fse.example/fhir?_offset=20",
 		"Subscription?_offset=20":                             "https://fse.example/fhir/Subscription?_offset=20",
 		"/fhir/Subscription?page=2":                           "https://fse.example/fhir/Subscription?page=2",
