@@ -24,7 +24,7 @@ func withLedger(ctx context.Context, cfg *config.Config, log *slog.Logger, erran
 		return err
 	}
 	defer closeRedis()
-	led, err := OpenLedger(ctx, cfg, client, log)
+	led, err := openLedger(ctx, cfg, client, log, nil)
 	if err != nil {
 		return err
 	}

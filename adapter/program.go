@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -36,15 +38,27 @@ type Program struct {
 	keeper        *catchup.Keeper
 	closeRedis    func()
 	log           *slog.Logger
+	skew          func() time.Duration
+}
+
+// Option changes how a program is opened.
+type Option func(*Program)
+
+// AtAnotherTime lets the program live at another time than now: the samples of documents have a clock of their own.
+func AtAnotherTime(skew func() time.Duration) Option {
+	return func(p *Program) { p.skew = skew }
 }
 
 // Open wires the program that the file describes and opens its listeners. It waits for Redis until ctx ends.
-func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Program, error) {
+func Open(ctx context.Context, cfg *config.Config, log *slog.Logger, options ...Option) (*Program, error) {
 	client, closeRedis, err := Connect(cfg.Redis)
 	if err != nil {
 		return nil, err
 	}
 	p := &Program{closeRedis: closeRedis, log: log}
+	for _, option := range options {
+		option(p)
+	}
 	if err := p.wire(ctx, cfg, client); err != nil {
 		p.Close()
 		return nil, err
@@ -66,6 +80,7 @@ func (p *Program) AdminAddr() net.Addr { return p.admin.Addr() }
 // Run works until ctx ends. Open requests and claimed records are then finished or given back.
 func (p *Program) Run(ctx context.Context) error {
 	defer p.closeRedis()
+	collectSeldom()
 	// The ledger outlives the others: what they finish must still be written.
 	remembering, forget := context.WithCancel(context.WithoutCancel(ctx))
 	watched := make(chan error, 1)
@@ -81,6 +96,16 @@ func (p *Program) Run(ctx context.Context) error {
 	return errors.Join(err, <-watched)
 }
 
+// gcPercent lets the heap grow to four times what lives in it before it is collected: a few MB live, and everything else is
+// gone with its request. GOGC and GOMEMLIMIT, where an operator sets them, have the last word.
+const gcPercent = 300
+
+func collectSeldom() {
+	if os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
+}
+
 // wire builds every room, in the order of a document's way.
 func (p *Program) wire(ctx context.Context, cfg *config.Config, client redis.UniversalClient) error {
 	log := p.log
@@ -92,14 +117,14 @@ func (p *Program) wire(ctx context.Context, cfg *config.Config, client redis.Uni
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	var err error
-	if p.Ledger, err = OpenLedger(ctx, cfg, client, log); err != nil {
+	if p.Ledger, err = openLedger(ctx, cfg, client, log, p.skew); err != nil {
 		return err
 	}
-	sources, err := newSources(cfg)
+	sources, err := newSources(cfg, p.skew)
 	if err != nil {
 		return err
 	}
-	if p.relay, err = newRelay(cfg, sources, p.Ledger, registry, log); err != nil {
+	if p.relay, err = newRelay(cfg, sources, p.Ledger, registry, log, p.skew); err != nil {
 		return err
 	}
 	p.keeper = newKeeper(cfg, sources, p.Ledger, registry, log)
@@ -109,8 +134,8 @@ func (p *Program) wire(ctx context.Context, cfg *config.Config, client redis.Uni
 	return p.listenAdmin(ctx, cfg, registry)
 }
 
-// OpenLedger opens the ledger of the file over its Redis.
-func OpenLedger(ctx context.Context, cfg *config.Config, client redis.UniversalClient, log *slog.Logger) (*ledger.Ledger, error) {
+// openLedger opens the ledger of the file over its Redis.
+func openLedger(ctx context.Context, cfg *config.Config, client redis.UniversalClient, log *slog.Logger, skew func() time.Duration) (*ledger.Ledger, error) {
 	sealing, err := cfg.Ledger.SealKeys()
 	if err != nil {
 		return nil, err
@@ -126,7 +151,7 @@ func OpenLedger(ctx context.Context, cfg *config.Config, client redis.UniversalC
 	return ledger.Open(ctx, ledger.Options{
 		Redis: client, NamingKey: naming, SealKeys: keys,
 		Lease: time.Duration(cfg.Ledger.Lease), Retention: time.Duration(cfg.Ledger.Retention),
-		WaitReplicas: cfg.Ledger.WaitReplicas, JournalEntries: cfg.Ledger.JournalEntries, Log: log,
+		WaitReplicas: cfg.Ledger.WaitReplicas, JournalEntries: cfg.Ledger.JournalEntries, Log: log, Skew: skew,
 	})
 }
 
@@ -144,7 +169,9 @@ func namingKey(l config.Ledger, sealing []config.RawKey) ([]byte, error) {
 }
 
 // newRelay builds the worker with its sources, its rules and IO.
-func newRelay(cfg *config.Config, sources map[string]relay.Source, led *ledger.Ledger, registry prometheus.Registerer, log *slog.Logger) (*relay.Relay, error) {
+func newRelay(
+	cfg *config.Config, sources map[string]relay.Source, led *ledger.Ledger, registry prometheus.Registerer, log *slog.Logger, skew func() time.Duration,
+) (*relay.Relay, error) {
 	rules, err := newRules(cfg)
 	if err != nil {
 		return nil, err
@@ -175,19 +202,20 @@ const pollsEnd = 7 * 24 * time.Hour
 func newRules(cfg *config.Config) (*policy.Rules, error) {
 	return policy.NewRules(policy.Options{
 		MaxAge: time.Duration(cfg.Policy.MaxAge), ReplacementWait: time.Duration(cfg.Policy.ReplacementWait),
-		BelieveMissing: time.Duration(cfg.Policy.BelieveMissing), Minors: cfg.Policy.Minors,
+		BelieveMissing: time.Duration(cfg.Policy.BelieveMissing), VisibleWait: time.Duration(cfg.Policy.VisibleWait),
+		Minors: cfg.Policy.Minors,
 	})
 }
 
 // newSources are the FHIR servers to read from.
-func newSources(cfg *config.Config) (map[string]relay.Source, error) {
+func newSources(cfg *config.Config, skew func() time.Duration) (map[string]relay.Source, error) {
 	sources := make(map[string]relay.Source, len(cfg.Sources))
 	for _, s := range cfg.Sources {
 		client, err := s.Client()
 		if err != nil {
 			return nil, err
 		}
-		if sources[s.Name], err = newSource(cfg, s, client); err != nil {
+		if sources[s.Name], err = newSource(cfg, s, client, skew); err != nil {
 			return nil, err
 		}
 	}
@@ -195,10 +223,14 @@ func newSources(cfg *config.Config) (map[string]relay.Source, error) {
 }
 
 // newSource is one FHIR server, read through a client.
-func newSource(cfg *config.Config, s config.Source, client *http.Client) (relay.Source, error) {
+func newSource(cfg *config.Config, s config.Source, client *http.Client, skew func() time.Duration) (relay.Source, error) {
+	now := time.Now
+	if skew != nil {
+		now = func() time.Time { return time.Now().Add(skew()) }
+	}
 	source, err := fhir.NewSource(fhir.SourceOptions{
 		Name: s.Name, BaseURL: s.BaseURL, Aliases: s.Aliases, Shape: fhir.Shape(s.Shape), FiscalCodeSystems: s.Systems,
-		Client: client, MaxBody: int64(s.Read.MaxBody), MaxDepth: cfg.Public.MaxDepth,
+		Client: client, MaxBody: int64(s.Read.MaxBody), MaxDepth: cfg.Public.MaxDepth, Now: now,
 	})
 	if err != nil {
 		return relay.Source{}, fmt.Errorf("source %s: %w", s.Name, err)

@@ -44,6 +44,7 @@ type town struct {
 	redis   *redis.Client
 	logs    *logs
 	program *adapter.Program
+	options []adapter.Option
 	source  string
 	stop    func()
 }
@@ -110,7 +111,7 @@ func build(t *testing.T, shape fhir.Shape, changes ...change) *town {
 // run starts the program; it ends with the test, or by stop.
 func (w *town) run(t *testing.T) {
 	t.Helper()
-	program, err := adapter.Open(t.Context(), w.cfg, slog.New(slog.NewJSONHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	program, err := adapter.Open(t.Context(), w.cfg, slog.New(slog.NewJSONHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelDebug})), w.options...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,12 +214,13 @@ func load(t *testing.T, path string) fse.Resource {
 	return r
 }
 
-// The documents of testdata/fse-samples are decided as their README says. Their clock is 2026-11-23; the cut-off is
-// widened, so that the tests still hold in a year's time.
-func longCutOff(cfg *config.Config, _ *sandbox.Options) {
-	cfg.Policy.MaxAge = config.Duration(10 * 365 * 24 * time.Hour)
+// atSampleTime lets a program live at the time of testdata/fse-samples: ages and cut-offs depend on it.
+func (w *town) atSampleTime() {
+	skew := time.Until(time.Date(2026, 11, 23, 12, 0, 0, 0, time.FixedZone("CET", 3600)))
+	w.options = append(w.options, adapter.AtAnotherTime(func() time.Duration { return skew }))
 }
 
+// The documents of testdata/fse-samples are decided as their README says.
 func TestSampleDocuments(t *testing.T) {
 	for _, tt := range []struct {
 		file            string
@@ -243,7 +245,8 @@ func TestSampleDocuments(t *testing.T) {
 		{"hl7it-document.json", fhir.ShapeHL7IT, "", fhir.Locator{}, "notify", "BNCLCU75B68F205U"},
 	} {
 		t.Run(tt.file, func(t *testing.T) {
-			w := build(t, tt.shape, longCutOff)
+			w := build(t, tt.shape)
+			w.atSampleTime()
 			w.run(t)
 			sample := load(t, tt.file)
 			hints, locator := w.loadSample(t, sample)
@@ -320,7 +323,8 @@ func TestSamplePatients(t *testing.T) {
 		{"old-sid", "notify", "CLMGLI88H49F205O"},
 	} {
 		t.Run(tt.file, func(t *testing.T) {
-			w := build(t, fhir.ShapeReport, longCutOff)
+			w := build(t, fhir.ShapeReport)
+			w.atSampleTime()
 			w.run(t)
 			w.fse.Load(load(t, "patients/survivor.json"))
 			patient := load(t, "patients/"+tt.file+".json")

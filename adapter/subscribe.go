@@ -82,7 +82,7 @@ func Subscribe(ctx context.Context, cfg *config.Config, log *slog.Logger, o Subs
 	if err != nil {
 		return false, err
 	}
-	read, err := newSource(cfg, e.source, client)
+	read, err := newSource(cfg, e.source, client, nil)
 	if err != nil {
 		return false, err
 	}
@@ -179,7 +179,7 @@ func (e *errand) sample(ctx context.Context, choice fhir.Choice) error {
 	if err != nil {
 		return err
 	}
-	read, err := newSource(e.cfg, e.source, catchup.Allowed(client, catchup.Allowance(e.o.Sample)))
+	read, err := newSource(e.cfg, e.source, catchup.Allowed(client, catchup.Allowance(e.o.Sample)), nil)
 	if err != nil {
 		return err
 	}

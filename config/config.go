@@ -167,6 +167,7 @@ type Policy struct {
 	MaxAge          Duration `yaml:"max_age"`          // of documents announced for the first time, default 30d
 	ReplacementWait Duration `yaml:"replacement_wait"` // for the successor of a document that is gone, default 15m
 	Minors          string   `yaml:"minors"`           // suppress (default), notify, or 14 to 17: the youngest age told
+	VisibleWait     Duration `yaml:"visible_wait"`     // for a document that its citizen cannot open yet, default 72h, then a person must look
 	BelieveMissing  Duration `yaml:"believe_missing"`  // how long a 404 is asked again before it is believed, default 10m
 }
 

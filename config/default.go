@@ -25,7 +25,7 @@ func Default() *Config {
 		},
 		Policy: Policy{
 			Settle: Duration(time.Minute), MaxAge: Duration(30 * day), ReplacementWait: Duration(15 * time.Minute),
-			Minors: "suppress", BelieveMissing: Duration(10 * time.Minute),
+			Minors: "suppress", VisibleWait: Duration(72 * time.Hour), BelieveMissing: Duration(10 * time.Minute),
 		},
 		Log:     Log{Level: "info"},
 		Workers: 16,

@@ -235,6 +235,7 @@ func TestMistakes(t *testing.T) {
 			`policy.max_age: 1s, want 1h to 3650d`,
 			`policy.replacement_wait: -1s, want 0s to 30d`,
 			`policy.minors: want suppress, notify, 14, 15, 16 or 17`,
+			`policy.visible_wait: -1s, want 0s to 365d`,
 			`policy.believe_missing: 365d, want 0s to 30d`,
 		}},
 	} {

@@ -253,6 +253,7 @@ func (p Policy) validate(m *mistakes) {
 	m.between("policy.max_age", p.MaxAge, time.Hour, 3650*day)
 	m.between("policy.replacement_wait", p.ReplacementWait, 0, 30*day)
 	m.oneOf("policy.minors", p.Minors, "suppress", "notify", "14", "15", "16", "17")
+	m.between("policy.visible_wait", p.VisibleWait, 0, 365*day)
 	m.between("policy.believe_missing", p.BelieveMissing, 0, 30*day)
 }
 

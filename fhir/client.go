@@ -29,7 +29,8 @@ type SourceOptions struct {
 // Source reads documents and patients at one FHIR server.
 type Source struct {
 	o       SourceOptions
-	bases   []string // of references that are its own, without a slash at their end
+	timeout time.Duration // of one call; 0: none
+	bases   []string      // of references that are its own, without a slash at their end
 	systems []string
 	way     atomic.Int32 // the way from a report to its Composition that worked last
 }
@@ -50,7 +51,13 @@ func NewSource(o SourceOptions) (*Source, error) {
 		o.MaxDepth = 64
 	}
 	o.BaseURL = strings.TrimSuffix(o.BaseURL, "/")
-	s := &Source{o: o, bases: []string{o.BaseURL}, systems: append(slices.Clone(officialSystems), o.FiscalCodeSystems...)}
+	// The client's time limit becomes a deadline of each call: http.Client would copy every request for it.
+	var timeout time.Duration
+	if o.Client != nil {
+		client := *o.Client
+		timeout, client.Timeout, o.Client = client.Timeout, 0, &client
+	}
+	s := &Source{o: o, timeout: timeout, bases: []string{o.BaseURL}, systems: append(slices.Clone(officialSystems), o.FiscalCodeSystems...)}
 	for _, alias := range o.Aliases {
 		s.bases = append(s.bases, strings.TrimSuffix(alias, "/"))
 	}
@@ -65,6 +72,8 @@ var errUnsupported = errors.New("the server does not support this search")
 
 // read reads one resource by type and id; nil with Missing or Gone where it is not there.
 func (s *Source) read(ctx context.Context, kind, id string) (*node, Standing, error) {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.o.BaseURL+"/"+kind+"/"+id, nil)
 	if err != nil {
 		return nil, "", &Trouble{Kind: Unusable, Doing: "read " + kind}
@@ -82,6 +91,8 @@ func (s *Source) read(ctx context.Context, kind, id string) (*node, Standing, er
 // search asks for resources of one type. Identifiers, which may hold a codice fiscale, travel in the body. It gives
 // errUnsupported where the server refuses the search itself.
 func (s *Source) search(ctx context.Context, kind string, query url.Values) (*pool, error) {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
 	doing := "search " + kind
 	method, target, body := http.MethodGet, s.o.BaseURL+"/"+kind+"?"+query.Encode(), ""
 	if query.Has("identifier") {
@@ -109,13 +120,17 @@ func (s *Source) search(ctx context.Context, kind string, query url.Values) (*po
 		return nil, &Trouble{Kind: Unusable, Doing: doing, Err: errors.New("the answer is no Bundle")}
 	}
 	p := newPool()
-	for _, e := range n.Entry {
-		r := e.Resource.first()
+	for i := range n.Entry {
+		e := &n.Entry[i]
+		if len(e.Resource) == 0 {
+			continue
+		}
+		r := &e.Resource[0]
 		if r.ResourceType == "OperationOutcome" && r.isError() {
 			return nil, &Trouble{Kind: Unusable, Doing: doing, Err: errOutcome}
 		}
 		if r.ResourceType != "" {
-			p.add(string(e.FullURL), &r)
+			p.add(string(e.FullURL), r)
 		}
 	}
 	return p, nil
@@ -133,6 +148,14 @@ var errOutcome = errors.New("an OperationOutcome with an error in a successful a
 
 func (n *node) isError() bool {
 	return slices.ContainsFunc(n.Issue, func(i issue) bool { return i.Severity == "error" || i.Severity == "fatal" })
+}
+
+// bounded is the time of one call.
+func (s *Source) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if s.timeout <= 0 {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, s.timeout)
 }
 
 // call sends one request and reads the answer; nil with Missing or Gone on 404 and 410.
@@ -156,7 +179,7 @@ func (s *Source) call(req *http.Request, doing string) (*node, Standing, error) 
 // send sends one request; its answer must be closed.
 func (s *Source) send(req *http.Request, doing string) (*http.Response, error) {
 	req.Header.Set("Accept", "application/fhir+json")
-	res, err := s.o.Client.Do(req)
+	res, err := s.o.Client.Do(req) //nolint:gosec // built from our own base, a type and a checked id
 	if err == nil {
 		return res, nil
 	}

@@ -68,6 +68,9 @@ func (s *Source) reportFacts(l Locator, report *node) Document {
 	doc.Type = codings(report.Code)
 	doc.Categories, doc.Codes = codings(report.Category), codings(report.Code)
 	doc.label(report)
+	s.replaces(&doc, report)
+	doc.ReplacedBy = s.replacedBy(report)
+	doc.Visible = true // a report that can be read is all that this shape knows
 	return doc
 }
 
@@ -356,7 +359,10 @@ func (s *Source) compositionFacts(p *pool, composition *node) Document {
 	}
 	doc.Codes = append(doc.Codes, sectionCodes(composition.Section, nil)...)
 	doc.Categories = append(doc.Categories, codings(composition.Category)...)
-	s.addReferences(&doc, s.documentReferences(p, composition))
+	s.replaces(&doc, composition)
+	references := s.documentReferences(p, composition)
+	s.addReferences(&doc, references)
+	doc.Visible = len(references) > 0 || s.o.Shape != ShapeFSE2
 	for _, n := range append([]*node{composition}, s.reports(p, composition)...) {
 		doc.latest(n)
 		doc.label(n)
@@ -381,6 +387,7 @@ func (s *Source) addReferences(doc *Document, references []*node) {
 	for _, n := range references {
 		doc.latest(n)
 		doc.label(n)
+		s.replaces(doc, n)
 		doc.Type = append(doc.Type, codings(n.Type)...)
 		doc.Class = append(doc.Class, codings(n.Category)...)
 		doc.Access = append(doc.Access, codings(n.Context.first().Event)...)

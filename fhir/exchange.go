@@ -51,6 +51,8 @@ type call struct {
 
 // exchange makes a call. Its error is trouble of the whole source; whatever says something of this one call is a reply.
 func (s *Source) exchange(ctx context.Context, c call) (reply, error) {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
 	kind, body := "application/fhir+json", c.body
 	if c.form != nil {
 		kind, body = "application/x-www-form-urlencoded", []byte(c.form.Encode())
@@ -82,8 +84,10 @@ func (s *Source) reply(ctx context.Context, res *http.Response, doing string) (r
 	clip.reset(res.Body, Limits{MaxBytes: s.o.MaxBody, MaxDepth: s.o.MaxDepth})
 	text, err := io.ReadAll(bufio.NewReader(&clip)) // whose reads are never too short for the clipper
 	switch {
-	case err != nil && ctx.Err() != nil:
+	case err != nil && errors.Is(ctx.Err(), context.Canceled):
 		return r, fmt.Errorf("%s: %w", doing, ctx.Err())
+	case err != nil && ctx.Err() != nil:
+		return r, &Trouble{Kind: Unavailable, Doing: doing, Err: ctx.Err()}
 	case err != nil && r.fine():
 		return r, &Trouble{Kind: Unusable, Status: res.StatusCode, Doing: doing, Err: plainly(err)}
 	case err != nil, len(bytes.TrimSpace(text)) == 0:

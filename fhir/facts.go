@@ -117,6 +117,12 @@ type Document struct {
 	// Members are the resources by which a later hint may speak of this document: Composition, DocumentReference, reports,
 	// the document Bundle. Empty in shape report.
 	Members []Locator
+	// Replaces are the resources that this document says it replaces (relatesTo, HAPI's `replaces`): by type and id, or by
+	// identifier. ReplacedBy is the report that this one was merged into (HAPI's `replaced-by`); zero where it was not.
+	Replaces   []Locator
+	ReplacedBy Locator
+	// Visible says that the source itself shows the document to its citizen, as far as its own words go.
+	Visible bool
 	Person  Person
 }
 

@@ -32,6 +32,7 @@ type node struct {
 	Section      list[section]    `json:"section"`
 	Extension    list[extension]  `json:"extension"`
 	Composition  list[ref]        `json:"composition"` // R5 DiagnosticReport
+	RelatesTo    list[relation]   `json:"relatesTo"`
 	Contained    list[node]       `json:"contained"`
 	Active       text             `json:"active"`
 	BirthDate    text             `json:"birthDate"`
@@ -96,6 +97,18 @@ type extension struct {
 	Positive  text      `json:"valuePositiveInt"`
 }
 
+// relation is relatesTo of a Composition (targetReference, targetIdentifier) or of a DocumentReference (target). The
+// ministry's own server writes the id of what is replaced into the element's id, and no target.
+type relation struct {
+	ID         text             `json:"id"`
+	Code       code             `json:"code"`
+	Type       text             `json:"type"` // R5 Composition
+	Target     list[ref]        `json:"target"`
+	Reference  list[ref]        `json:"targetReference"`
+	Resource   list[ref]        `json:"resourceReference"` // R5
+	Identifier list[identifier] `json:"targetIdentifier"`
+}
+
 // link is Patient.link; in a Bundle, whose links we do not follow, its elements are absent.
 type link struct {
 	Other list[ref] `json:"other"`
@@ -133,6 +146,20 @@ func (t *text) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	return dec.SkipValue()
 }
 
+// code is a code, or the first one of a CodeableConcept in its place, as R5 has it.
+type code string
+
+// UnmarshalJSONFrom reads a code.
+func (c *code) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	if dec.PeekKind() != '{' {
+		return (*text)(c).UnmarshalJSONFrom(dec)
+	}
+	var full concept
+	err := json.UnmarshalDecode(dec, &full)
+	*c = code(full.Coding.first().Code)
+	return err
+}
+
 // list is an array of objects, or one object in its place; anything else is as good as absent.
 type list[T any] []T
 
@@ -164,10 +191,8 @@ func (l *list[T]) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 }
 
 func (l *list[T]) one(dec *jsontext.Decoder) error {
-	var item T
-	err := json.UnmarshalDecode(dec, &item)
-	*l = append(*l, item)
-	return err
+	*l = append(*l, *new(T))
+	return json.UnmarshalDecode(dec, &(*l)[len(*l)-1]) // in its place: a node is large
 }
 
 // first is the first element, or the zero value.

@@ -1,6 +1,7 @@
 package fhir
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -226,16 +227,16 @@ func (r *wireResource) asEvent() Event {
 type firstByte struct {
 	from   io.Reader
 	blanks int64 // that may still come before it
-	kept   []byte
+	buffer [512]byte
+	kept   []byte // of the buffer
 	err    error
 }
 
 func (f *firstByte) isEmpty() (bool, error) {
 	for {
-		var buffer [512]byte
-		n, err := f.from.Read(buffer[:])
-		f.kept, f.err = append(f.kept, buffer[:n]...), err
-		blank := strings.Trim(string(f.kept), " \t\r\n") == ""
+		n, err := f.from.Read(f.buffer[:])
+		f.kept, f.err = f.buffer[:n], err
+		blank := len(bytes.Trim(f.kept, " \t\r\n")) == 0
 		switch {
 		case !blank:
 			return false, nil
@@ -247,7 +248,6 @@ func (f *firstByte) isEmpty() (bool, error) {
 		if f.blanks -= int64(n); f.blanks < 0 {
 			return false, errTooLarge
 		}
-		f.kept = f.kept[:0]
 	}
 }
 

@@ -29,10 +29,12 @@ type ClientOptions struct {
 
 // Client calls IO, once for each call: what an answer means for the future belongs to the ledger's timetable.
 type Client struct {
-	base  string
-	http  *http.Client
-	keys  []string
-	valid atomic.Int32 // index of the key that worked last
+	base string
+	http *http.Client
+	// timeout of one call; 0: none
+	timeout time.Duration
+	keys    []string
+	valid   atomic.Int32 // index of the key that worked last
 }
 
 // NewClient makes a client; it calls nobody yet.
@@ -44,7 +46,10 @@ func NewClient(o ClientOptions) (*Client, error) {
 	if o.Key == "" {
 		return nil, errors.New("io.key is empty")
 	}
-	c := &Client{base: strings.TrimSuffix(o.BaseURL, "/"), http: o.HTTP, keys: []string{o.Key}}
+	// The client's time limit becomes a deadline of each call: http.Client would copy every request for it.
+	client := *o.HTTP
+	client.Timeout = 0
+	c := &Client{base: strings.TrimSuffix(o.BaseURL, "/"), http: &client, timeout: o.HTTP.Timeout, keys: []string{o.Key}}
 	if o.SecondaryKey != "" {
 		c.keys = append(c.keys, o.SecondaryKey)
 	}
@@ -157,6 +162,11 @@ func (c *Client) call(ctx context.Context, method, path string, body any) answer
 }
 
 func (c *Client) once(ctx context.Context, method, path string, content []byte, key string) (got answered) {
+	if c.timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, c.timeout)
+		defer cancel()
+	}
 	var written atomic.Bool
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		WroteHeaders: func() { written.Store(true) },

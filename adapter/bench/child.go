@@ -94,9 +94,12 @@ func (c *child) kill() {
 // ticksPerSecond is USER_HZ, 100 on every Linux.
 const ticksPerSecond = 100
 
-// cpu is the processor time that the child has used so far, of user and system.
-func (c *child) cpu() (time.Duration, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", c.cmd.Process.Pid))
+// cpu is the processor time that the child has used so far.
+func (c *child) cpu() (time.Duration, error) { return cpuOf(c.cmd.Process.Pid) }
+
+// cpuOf is the processor time of a process, of user and system.
+func cpuOf(pid int) (time.Duration, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0, err
 	}

@@ -67,6 +67,9 @@ func (s *redisServer) memory(ctx context.Context) (int64, error) {
 	return 0, errors.New("no used_memory in INFO")
 }
 
+// cpu is the processor time that Redis has used so far.
+func (s *redisServer) cpu() (time.Duration, error) { return cpuOf(s.cmd.Process.Pid) }
+
 func freePort(ctx context.Context) (int, error) {
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {

@@ -22,54 +22,71 @@ func measureTold(ctx context.Context, o options, out io.Writer) error {
 			return startStaffetta(ctx, w, r, "0s", w.io(), "")
 		}},
 	}
-	rates, cpu := make([][]float64, 2), make([][]float64, 2)
+	rates, cpu, redisCPU := make([][]float64, 2), make([][]float64, 2), make([][]float64, 2)
 	for range o.rounds {
 		for c, one := range competitors {
-			perSecond, each, err := toldOnce(ctx, o.documents, w, one)
+			got, err := toldOnce(ctx, o.documents, w, one)
 			if err != nil {
 				return fmt.Errorf("%s: %w", one.name, err)
 			}
-			rates[c], cpu[c] = append(rates[c], perSecond), append(cpu[c], float64(each.Microseconds()))
+			rates[c], cpu[c] = append(rates[c], got.perSecond), append(cpu[c], float64(got.cpu.Microseconds()))
+			redisCPU[c] = append(redisCPU[c], float64(got.redis.Microseconds()))
 		}
 	}
 	for c, one := range competitors {
-		_, _ = fmt.Fprintf(out, "end to end: %-12s %7.0f told/s  ratio %.2f   CPU %6.0f us per told document  ratio %.2f\n", one.name,
-			median(rates[c]), median(rates[c])/median(rates[0]), median(cpu[c]), median(cpu[c])/median(cpu[0]))
+		_, _ = fmt.Fprintf(out, "end to end: %-12s %7.0f told/s  ratio %.2f   CPU %6.0f us per told document  ratio %.2f   of Redis %4.0f us\n", one.name,
+			median(rates[c]), median(rates[c])/median(rates[0]), median(cpu[c]), median(cpu[c])/median(cpu[0]), median(redisCPU[c]))
 	}
 	return measureCalls(ctx, w, out)
 }
 
+// told is how one run went; the times are processor time per told document.
+type told struct {
+	perSecond  float64
+	cpu, redis time.Duration
+}
+
 // toldOnce posts n reports and waits for n messages.
-func toldOnce(ctx context.Context, n int, w *world, one competitor) (perSecond float64, cpu time.Duration, err error) {
+func toldOnce(ctx context.Context, n int, w *world, one competitor) (told, error) {
 	r, err := startRedis(ctx)
 	if err != nil {
-		return 0, 0, err
+		return told{}, err
 	}
 	defer r.stop()
 	c, err := one.start(ctx, r)
 	if err != nil {
-		return 0, 0, err
+		return told{}, err
 	}
 	defer c.stop()
 	const warm = 500
 	if err := tell(ctx, w, c, n, warm); err != nil {
-		return 0, 0, err
+		return told{}, err
 	}
 	w.reset()
-	before, err := c.cpu()
+	own, ofRedis, err := used(c, r)
 	if err != nil {
-		return 0, 0, err
+		return told{}, err
 	}
 	began := time.Now()
 	if err := tell(ctx, w, c, 0, n); err != nil {
-		return 0, 0, err
+		return told{}, err
 	}
 	_, twice, last := w.tally()
-	after, err := c.cpu()
+	ownAfter, ofRedisAfter, err := used(c, r)
 	if err == nil && twice > 0 {
 		err = fmt.Errorf("%d told twice", twice)
 	}
-	return float64(n) / last.Sub(began).Seconds(), (after - before) / time.Duration(n), err
+	each := time.Duration(n)
+	return told{float64(n) / last.Sub(began).Seconds(), (ownAfter - own) / each, (ofRedisAfter - ofRedis) / each}, err
+}
+
+// used is the processor time of both so far.
+func used(c *child, r *redisServer) (own, ofRedis time.Duration, err error) {
+	if own, err = c.cpu(); err != nil {
+		return own, 0, err
+	}
+	ofRedis, err = r.cpu()
+	return own, ofRedis, err
 }
 
 // tell posts the reports from first on and waits until n more people are told.

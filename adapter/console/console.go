@@ -200,7 +200,7 @@ func (v *view) count(stats ledger.Stats, sources []string) {
 			suppressed += n
 		case ledger.Unreachable:
 			unreachable += n
-		case ledger.FindEnded, ledger.Find, ledger.Pending, ledger.Sending, ledger.Sent, ledger.Held:
+		case ledger.Replaced, ledger.FindEnded, ledger.Find, ledger.Pending, ledger.Sending, ledger.Sent, ledger.Held:
 			continue
 		}
 		if n != 0 {

@@ -33,7 +33,7 @@ func outcomeOf(rec ledger.Record) (outcome, reason string) {
 		if rec.Reason == "not-final" {
 			return "waiting", rec.Reason
 		}
-	case ledger.Find, ledger.Sending, ledger.Sent, ledger.FindEnded, ledger.Noted:
+	case ledger.Find, ledger.Sending, ledger.Sent, ledger.FindEnded, ledger.Noted, ledger.Replaced:
 	}
 	return stillMoving, string(rec.State)
 }

@@ -31,9 +31,9 @@ type Options struct {
 	Limits  fhir.Limits
 	Metrics prometheus.Registerer
 	Log     *slog.Logger
-	// Admitted, where set, is called after hints were written that somebody must look at: it wakes the workers. It must
-	// not block.
-	Admitted func()
+	// Admitted, where set, is called after hints were written that somebody must look at after so long: it wakes the
+	// workers. It must not block.
+	Admitted func(after time.Duration)
 }
 
 // Endpoint receives notifications.
@@ -44,7 +44,7 @@ type Endpoint struct {
 	limits   fhir.Limits
 	metrics  *metrics
 	log      *slog.Logger
-	admitted func()
+	admitted func(after time.Duration)
 	away     outage
 	engine   *gin.Engine
 }
@@ -63,7 +63,7 @@ func New(o Options) (*Endpoint, error) {
 		metrics: newMetrics(o.Metrics), log: o.Log, admitted: o.Admitted,
 	}
 	if e.admitted == nil {
-		e.admitted = func() {}
+		e.admitted = func(time.Duration) {}
 	}
 	e.engine = e.routes()
 	return e, nil

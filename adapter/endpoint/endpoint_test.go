@@ -62,7 +62,7 @@ func open(tb testing.TB, settings ...setting) *house {
 		Ledger: h.ledger, Settle: time.Minute,
 		Limits:  fhir.Limits{MaxBytes: 1 << 20, MaxDepth: 32, MaxEntries: 100},
 		Metrics: h.metrics, Log: h.logs.logger(),
-		Admitted: func() { h.admitted.Add(1) },
+		Admitted: func(time.Duration) { h.admitted.Add(1) },
 	}
 	for _, set := range settings {
 		set(&o)

@@ -96,18 +96,20 @@ func (e *Endpoint) wantCatchUp(ctx context.Context, sender *sender, kind fhir.Ki
 
 // noteAdmissions counts, and wakes the workers where there is something to look at.
 func (e *Endpoint) noteAdmissions(ctx context.Context, sender *sender, hints []ledger.Hint, admissions []ledger.Admission) {
-	toLookAt := false
+	toLookAt, soonest := false, e.settle
 	verbose := e.log.Enabled(ctx, slog.LevelDebug)
 	for i, admission := range admissions {
 		e.metrics.hints.WithLabelValues(sender.name, string(admission)).Inc()
-		toLookAt = toLookAt || admission == ledger.New || admission == ledger.Newer
+		if admission == ledger.New || admission == ledger.Newer {
+			toLookAt, soonest = true, min(soonest, hints[i].Settle)
+		}
 		if verbose {
 			e.log.DebugContext(ctx, "hint admitted", slog.String("record", hints[i].Key.String()),
 				slog.String("source", sender.name), slog.String("admission", string(admission)))
 		}
 	}
 	if toLookAt {
-		e.admitted()
+		e.admitted(soonest)
 	}
 }
 

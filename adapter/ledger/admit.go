@@ -3,7 +3,6 @@ package ledger
 import (
 	"context"
 	"strconv"
-	"strings"
 )
 
 // Admit writes hints, all of them in one round trip, and says what became of each. Only when it returns without error is
@@ -13,52 +12,26 @@ func (l *Ledger) Admit(ctx context.Context, hints []Hint) ([]Admission, error) {
 		return nil, nil
 	}
 	a := &asked{hints: hints}
-	l.admits.do(ctx, a)
+	l.trips.do(ctx, a)
 	return a.admissions, a.err
 }
 
-// admission remembers where in a batch the answer to a script's n-th hint belongs.
-type admission struct{ asked, hint int }
+// hints adds the hints of one caller.
+func (d *load) hints(a *asked) {
+	a.admissions = make([]Admission, len(a.hints))
+	for i := range a.hints {
+		h := &a.hints[i]
+		c := d.room(&d.admits, h.Key, d.startAdmit)
+		c.args = d.appendHint(c.args, h)
+		c.items = append(c.items, item{a, i})
+	}
+}
 
-// admitAll writes the hints of several callers, one script for each partition.
-func (l *Ledger) admitAll(ctx context.Context, all []*asked) {
-	var (
-		calls [Partitions]*call
-		back  [Partitions][]admission
-		list  []*call
-	)
-	months := strings.Join(l.months(), " ")
-	for i, a := range all {
-		a.admissions = make([]Admission, len(a.hints))
-		for j := range a.hints {
-			p := a.hints[j].Key.Partition()
-			if calls[p] == nil {
-				calls[p] = &call{script: admitScript, key: journalKey(p), args: make([]any, 0, 5+9*4)}
-				calls[p].args = append(calls[p].args, prefix(p), l.fingerprint, l.journalMax, l.skewMS(), months)
-				list = append(list, calls[p])
-			}
-			calls[p].args = l.appendHint(calls[p].args, &a.hints[j])
-			back[p] = append(back[p], admission{i, j})
-		}
-	}
-	ctx, cancel := bounded(ctx)
-	defer cancel()
-	_ = l.run(ctx, list)
-	for p, c := range calls {
-		if c == nil {
-			continue
-		}
-		answers, err := c.cmd.StringSlice()
-		for n, to := range back[p] {
-			a := all[to.asked]
-			switch {
-			case err != nil:
-				a.err = unavailable(err)
-			case n < len(answers):
-				a.admissions[to.hint] = Admission(answers[n])
-			}
-		}
-	}
+const hintArgs, admitArgs = 8, 4
+
+func (d *load) startAdmit(partition int) *call {
+	args := append(make([]any, 0, admitArgs+2*hintArgs), d.fingerprint, d.journalMax, d.skewMS(), d.today().forAdmit)
+	return &call{script: admitScript, key: journalKey(partition), args: args, stride: hintArgs}
 }
 
 func (l *Ledger) appendHint(args []any, h *Hint) []any {
@@ -73,6 +46,6 @@ func (l *Ledger) appendHint(args []any, h *Hint) []any {
 	if h.Locator.Type != "" {
 		locator = l.seals.seal(h.Key, packLocator(h.Locator))
 	}
-	return append(args, h.Key.String(), string(h.Key[:]), h.Key.bucket(), h.Source, letters[h.State], order, version,
+	return append(args, h.Key.String(), string(h.Key[:]), h.Source, letters[h.State], order, version,
 		max(0, h.Settle.Milliseconds()), locator)
 }

@@ -1,26 +1,27 @@
--- admit: marks records of one partition due because hints say that what they stand for changed.
--- KEYS[1]  staffetta:{p}:journal  stream; only names the partition's slot and prefix. The keys of the records, of the due
---          sets and of the buckets of finished records are computed: they share partition and hash tag.
--- ARGV[1]  prefix, "staffetta:{p}:"
--- ARGV[2]  fingerprint of the naming key
--- ARGV[3]  entries that the journal keeps, 0 = no journal
--- ARGV[4]  ms added to Redis' clock (tests)
--- ARGV[5]  months that retention spans, "202611 202610 ...", newest first
--- ARGV[6.. +9 each]  record key, raw key, bucket, source, first state, order in ms ("" unknown), version (8 bytes, ""
---          unknown), settle time in ms, sealed locator
+-- admit: marks records due because hints say that what they stand for changed.
+-- KEYS[1]  staffetta:{p}:journal  stream; only names the slot. All other keys are computed from the raw keys of the records:
+--          on a cluster all records of one call share a partition, and with it the hash tag.
+-- ARGV[1]  fingerprint of the naming key
+-- ARGV[2]  entries that the journal keeps, 0 = no journal
+-- ARGV[3]  ms added to Redis' clock (tests)
+-- ARGV[4]  months that retention spans, "202611 202610 ...", newest first
+-- ARGV[5.. +8 each]  record key, raw key, source, first state, order in ms ("" unknown), version (8 bytes, "" unknown),
+--          settle time in ms, sealed locator
 -- Returns  for each hint "new" | "newer" | "duplicate" | "stale"; or the error NAMING
-local prefix, months = ARGV[1], {}
-for month in string.gmatch(ARGV[5], '%d+') do months[#months + 1] = month end
-
-local fingerprint = redis.call('GET', prefix .. 'naming')
-if not fingerprint then
-  redis.call('SET', prefix .. 'naming', ARGV[2])
-elseif fingerprint ~= ARGV[2] then
-  return redis.error_reply('NAMING another naming key wrote this ledger')
-end
+local prefix, months = '', {}
+for month in string.gmatch(ARGV[4], '%d+') do months[#months + 1] = month end
 
 local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[4]
+local now = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[3]
+
+-- The fingerprint stands in every partition; that of the first record is asked for all of the call.
+local naming = 'staffetta:{' .. string.byte(ARGV[6], 1) % 16 .. '}:naming'
+local fingerprint = redis.call('GET', naming)
+if not fingerprint then
+  redis.call('SET', naming, ARGV[1])
+elseif fingerprint ~= ARGV[1] then
+  return redis.error_reply('NAMING another naming key wrote this ledger')
+end
 
 -- known says how a hint stands to what was read: only against that is it a duplicate or stale.
 local function known(order, version, readOrder, readVersion)
@@ -38,8 +39,8 @@ local function number48(value, from)
 end
 
 local function journal(key, source, event)
-  if ARGV[3] ~= '0' then
-    redis.call('XADD', prefix .. 'journal', 'MAXLEN', '~', ARGV[3], '*', 'k', key, 'n', source, 'e', event)
+  if ARGV[2] ~= '0' then
+    redis.call('XADD', prefix .. 'journal', 'MAXLEN', '~', ARGV[2], '*', 'k', key, 'n', source, 'e', event)
   end
 end
 
@@ -55,11 +56,17 @@ local function live(rk, r, key, order, version, settle)
     local before = math.max(tonumber(r[11] or 0), tonumber(string.match(r[7] or '', '^(%d+):') or 0))
     if before > tonumber(order ~= '' and order or 0) then redis.call('HSET', rk, 'h', before) end
   end
+  local set = prefix .. 'due:' .. source
   if state == 'H' then
     if differs then journal(key, source, 'hint') end
+    if wait == 'o' then -- it waits for its source only: no person is needed for another look
+      redis.call('ZREM', prefix .. 'held', key)
+      redis.call('HSET', rk, 's', r[12] or 'P', 'e', now)
+      redis.call('HDEL', rk, 'w')
+      redis.call('ZADD', set, now + settle, key)
+    end
     return answer
   end
-  local set = prefix .. 'due:' .. source
   if r[6] then -- claimed, and not yet settled or claimed again: settle makes it due
     if not r[9] then
       redis.call('HSET', rk, 'd', now + settle, 'f1', now, 'i', tag)
@@ -94,12 +101,15 @@ local function fresh(rk, key, source, state, order, version, settle, locator)
 end
 
 local answers = {}
-for i = 6, #ARGV, 9 do
-  local key, raw, bucket, source, state = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
-  local order, version, settle, locator = ARGV[i + 5], ARGV[i + 6], tonumber(ARGV[i + 7]), ARGV[i + 8]
+for i = 5, #ARGV, 8 do
+  local key, raw, source, state = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+  local order, version, settle, locator = ARGV[i + 4], ARGV[i + 5], tonumber(ARGV[i + 6]), ARGV[i + 7]
+  local first, second, third = string.byte(raw, 1, 3)
+  local bucket = (second * 256 + third) % 1024
+  prefix = 'staffetta:{' .. first % 16 .. '}:'
   local rk = prefix .. 'r:' .. key
   local answer
-  local r = redis.call('HMGET', rk, 'n', 's', 'w', 'o', 'v', 'l', 'g', 'e', 'd', 'i', 'h')
+  local r = redis.call('HMGET', rk, 'n', 's', 'w', 'o', 'v', 'l', 'g', 'e', 'd', 'i', 'h', 'q')
   if r[1] then
     answer = live(rk, r, key, order, version, settle)
   else

@@ -75,13 +75,13 @@ func (l *Ledger) checkPartition(ctx context.Context, p int, keys, sources []stri
 
 // checkRecord checks one live record, and takes it off the schedule.
 func (l *Ledger) checkRecord(ctx context.Context, redisKey, name string, scheduled map[string][]string, c *Checked) error {
-	f, err := l.redis.HGetAll(ctx, redisKey).Result()
+	values, err := l.redis.HMGet(ctx, redisKey, liveFields...).Result()
 	if err != nil {
 		return unavailable(err)
 	}
-	sets := scheduled[name]
+	sets, f := scheduled[name], liveOf(values)
 	delete(scheduled, name)
-	if len(f) == 0 {
+	if f == (live{}) {
 		return nil // ended since the walk began
 	}
 	key, foreign := parseKey(name)
@@ -97,9 +97,9 @@ func (l *Ledger) checkRecord(ctx context.Context, redisKey, name string, schedul
 		c.find("record %s: %v", name, err)
 	case rec.Source == "" || rec.State == "":
 		c.find("record %s has no source or no state", name)
-	case f["s"] == letters[Held] && (!held || len(sets) != 1):
+	case f.state == letters[Held] && (!held || len(sets) != 1):
 		c.find("record %s is held, and stands in %v", name, sets)
-	case f["s"] == letters[Held]:
+	case f.state == letters[Held]:
 		c.Held++
 	case held:
 		c.find("record %s stands among the held, and is %s", name, rec.State)

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -33,24 +34,55 @@ type turns struct{ atomic.Uint32 }
 
 // Claim leases up to n due records, sources taking turns, so that a storm at one never delays another.
 func (l *Ledger) Claim(ctx context.Context, o ClaimOptions) (Claimed, error) {
-	claimed := Claimed{NextDue: time.Hour}
 	turn := int(l.turn.Add(1))
-	sources := rotated(o.Sources, turn)
+	o.Sources = rotated(o.Sources, turn)
+	claim := l.claimTogether
+	if l.cluster {
+		claim = l.claimApart
+	}
+	claimed, err := claim(ctx, o, turn)
+	if err != nil {
+		return claimed, err
+	}
+	// Looked at afterwards, so that no new connection is missed: what was just claimed may have been told already, and then
+	// its lease ends by itself.
+	if restarted, err := l.sends.lost(ctx, l); restarted || err != nil {
+		return Claimed{NextDue: time.Second}, err
+	}
+	return claimed, nil
+}
+
+// claimTogether claims from all partitions at once.
+func (l *Ledger) claimTogether(ctx context.Context, o ClaimOptions, turn int) (Claimed, error) {
+	partitions := make([]string, Partitions)
+	for i := range partitions {
+		partitions[i] = strconv.Itoa((turn + i) % Partitions)
+	}
+	a := &asked{claim: l.claimCall(turn%Partitions, o.N, strings.Join(partitions, " "), o)}
+	l.trips.do(ctx, a)
+	claimed := Claimed{NextDue: time.Hour}
+	if a.err != nil {
+		return claimed, a.err
+	}
+	return claimed, l.readClaims(ctx, a.claim.cmd, &claimed)
+}
+
+// claimApart claims from the partitions of a cluster, as many at once as there are records wanted.
+func (l *Ledger) claimApart(ctx context.Context, o ClaimOptions, turn int) (Claimed, error) {
+	claimed := Claimed{NextDue: time.Hour}
+	ctx, cancel := bounded(ctx)
+	defer cancel()
 	for asked := 0; asked < Partitions && len(claimed.Records) < o.N; {
 		width := min(Partitions-asked, o.N-len(claimed.Records))
+		share := (o.N - len(claimed.Records) + width - 1) / width
 		calls := make([]*call, width)
 		for i := range calls {
 			p := (turn + asked + i) % Partitions
-			share := (o.N - len(claimed.Records) + width - 1) / width
-			calls[i] = l.claimCall(p, share, sources, o.Track)
+			calls[i] = l.claimCall(p, share, strconv.Itoa(p), o)
 		}
 		asked += width
-		restarted, err := l.runClaims(ctx, calls)
-		if err != nil {
+		if err := l.run(ctx, calls); err != nil {
 			return claimed, err
-		}
-		if restarted { // what was just claimed may have been told already: its lease ends by itself
-			return Claimed{NextDue: time.Second}, nil
 		}
 		for _, c := range calls {
 			if err := l.readClaims(ctx, c.cmd, &claimed); err != nil {
@@ -69,29 +101,19 @@ func rotated(sources []string, turn int) []string {
 	return append(append(make([]string, 0, len(sources)), sources[first:]...), sources[:first]...)
 }
 
-func (l *Ledger) claimCall(partition, n int, sources []string, track bool) *call {
+func (l *Ledger) claimCall(partition, n int, partitions string, o ClaimOptions) *call {
 	also := "0"
-	if track {
+	if o.Track {
 		also = "1"
 	}
-	args := append(make([]any, 0, 5+len(sources)), prefix(partition), n, l.lease.Milliseconds(), l.skewMS(), also)
-	for _, source := range sources {
+	args := append(make([]any, 0, 5+len(o.Sources)), n, l.lease.Milliseconds(), l.skewMS(), also, partitions)
+	for _, source := range o.Sources {
 		args = append(args, source)
 	}
 	return &call{script: claimScript, key: journalKey(partition), args: args}
 }
 
-// runClaims claims, and looks in the same round trip whether Redis is still the one that we wrote our last sends to.
-func (l *Ledger) runClaims(ctx context.Context, calls []*call) (restarted bool, err error) {
-	ctx, cancel := bounded(ctx)
-	defer cancel()
-	if restarted, err = l.sends.lost(ctx, l); restarted || err != nil {
-		return restarted, err
-	}
-	return false, l.run(ctx, calls)
-}
-
-// readClaims reads what one partition gave.
+// readClaims reads what one call gave.
 func (l *Ledger) readClaims(ctx context.Context, cmd *redis.Cmd, claimed *Claimed) error {
 	answer, err := cmd.Slice()
 	if err != nil {
@@ -101,6 +123,7 @@ func (l *Ledger) readClaims(ctx context.Context, cmd *redis.Cmd, claimed *Claime
 	if next := number(answer[1]); next > 0 {
 		claimed.NextDue = min(claimed.NextDue, time.Duration(max(0, next-now))*time.Millisecond)
 	}
+	claimed.Records = slices.Grow(claimed.Records, len(answer)-2)
 	for _, one := range answer[2:] {
 		rec, err := l.readClaim(one, now)
 		if err != nil { // its claims are counted: after the third it is held as poison
@@ -124,50 +147,72 @@ func (l *Ledger) readClaim(from any, now int64) (Record, error) {
 	if err != nil {
 		return Record{}, err
 	}
-	rec, err := l.readRecord(key, fields(parts[3:]))
+	rec, err := l.readRecord(key, liveOf(parts[3:]))
 	rec.Tracking = text(parts[1]) == "track"
 	rec.Now, rec.Due = time.UnixMilli(now), time.UnixMilli(number(parts[2]))
 	return rec, err
 }
 
+// liveFields are the fields of a live record that are read, in the order in which claim.lua gives their values.
+var liveFields = []string{"n", "s", "t", "c", "b", "f", "o", "v", "g", "h", "e", "x", "p", "k"}
+
+// live is a live record as it stands in Redis.
+type live struct {
+	source, state, token, claims, body, finished, order, version, tag, hinted, since, locator, recipient, late string
+}
+
+// liveOf reads the values of liveFields.
+func liveOf(values []any) (f live) {
+	for i, into := range []*string{
+		&f.source, &f.state, &f.token, &f.claims, &f.body, &f.finished, &f.order, &f.version, &f.tag, &f.hinted, &f.since,
+		&f.locator, &f.recipient, &f.late,
+	} {
+		if i < len(values) {
+			*into = text(values[i])
+		}
+	}
+	return f
+}
+
 // readRecord reads a live record from its fields.
-func (l *Ledger) readRecord(key Key, f map[string]string) (Record, error) {
-	rec := Record{Key: key, Source: f["n"], token: decimal(f["t"]), Claims: int(decimal(f["c"]))}
-	if value := f["f"]; value != "" && f["b"] == "" {
-		if err := rec.reopen(value); err != nil {
+func (l *Ledger) readRecord(key Key, f live) (Record, error) {
+	rec := Record{Key: key, Source: f.source, token: decimal(f.token), Claims: int(decimal(f.claims))}
+	switch {
+	case f.body != "":
+		if err := rec.unpack(f.body); err != nil {
 			return rec, err
 		}
-	} else if body := f["b"]; body != "" {
-		if err := rec.unpack(body); err != nil {
+	case f.finished != "":
+		if err := rec.reopen(f.finished); err != nil {
 			return rec, err
 		}
 	}
-	rec.State = states[f["s"]]
-	rec.ReadOrder = decimal(f["o"])
-	if version := f["v"]; len(version) == len(rec.ReadVersion) {
-		rec.ReadVersion = Tag([]byte(version))
+	rec.State = states[f.state]
+	rec.ReadOrder = decimal(f.order)
+	if len(f.version) == len(rec.ReadVersion) {
+		rec.ReadVersion = Tag([]byte(f.version))
 	}
-	hinted, _, _ := strings.Cut(f["g"], ":")
-	rec.HintedOrder = max(rec.HintedOrder, decimal(f["h"]), decimal(hinted))
-	if first := decimal(f["e"]); first > 0 {
+	hinted, _, _ := strings.Cut(f.tag, ":")
+	rec.HintedOrder = max(rec.HintedOrder, decimal(f.hinted), decimal(hinted))
+	if first := decimal(f.since); first > 0 {
 		rec.HintAt = time.UnixMilli(first)
 	}
 	if err := l.readSealed(&rec, f); err != nil {
 		return rec, err
 	}
-	return rec, rec.mergeLate(f["k"])
+	return rec, rec.mergeLate(f.late)
 }
 
 // readSealed opens what is kept of a person.
-func (l *Ledger) readSealed(rec *Record, f map[string]string) error {
-	packed, err := l.seals.open(rec.Key, f["x"])
+func (l *Ledger) readSealed(rec *Record, f live) error {
+	packed, err := l.seals.open(rec.Key, f.locator)
 	if err != nil {
 		return err
 	}
 	if rec.Locator, err = unpackLocator(packed); err != nil {
 		return err
 	}
-	code, err := l.seals.open(rec.Key, f["p"])
+	code, err := l.seals.open(rec.Key, f.recipient)
 	if err != nil || len(code) == 0 {
 		return err
 	}
@@ -210,14 +255,6 @@ func ParseKey(text string) (Key, error) {
 		return Key{}, errors.New("record key: want 22 characters of base64url")
 	}
 	return key, nil
-}
-
-func fields(parts []any) map[string]string {
-	f := make(map[string]string, len(parts)/2)
-	for i := 0; i+1 < len(parts); i += 2 {
-		f[text(parts[i])] = text(parts[i+1])
-	}
-	return f
 }
 
 func text(value any) string {

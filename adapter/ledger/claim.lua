@@ -1,75 +1,105 @@
--- claim: leases due records of one partition, sources taking turns.
--- KEYS[1]  staffetta:{p}:journal  names the partition's slot; records and sets share its hash tag
--- ARGV[1]  prefix, "staffetta:{p}:"
--- ARGV[2]  how many at most
--- ARGV[3]  length of the lease in ms
--- ARGV[4]  ms added to Redis' clock (tests)
--- ARGV[5]  "1": also from the track set, with what the sources leave
+-- claim: leases due records, sources taking turns.
+-- KEYS[1]  staffetta:{p}:journal  only names the slot; sets and records are computed: on a cluster a call names one
+--          partition only, and all of them share its hash tag
+-- ARGV[1]  how many at most
+-- ARGV[2]  length of the lease in ms
+-- ARGV[3]  ms added to Redis' clock (tests)
+-- ARGV[4]  "1": also from the track sets, with what the sources leave
+-- ARGV[5]  partitions, in turn order, "7 8 9 ..."
 -- ARGV[6..] sources, in turn order
 -- Returns  {now, next, claim...}: next is the earliest time in ms at which more is due, "" for none; each claim is
---          {record key, "due" | "track", score, fields and values of the record...}
-local prefix, most, lease, track = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[5] == '1'
+--          {record key, "due" | "track", score, values of the record's fields in the order of `fields`...}
+local most, lease, track = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[4] == '1'
+local fields = {'n', 's', 't', 'c', 'b', 'f', 'o', 'v', 'g', 'h', 'e', 'x', 'p', 'k'}
 local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[4]
-local answer, next = {now, ''}, nil
+local now = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[3]
+local answer = {now, ''}
+
+-- A token is never given twice, also when the record ended and came again: time, and a number within it.
+local counted = {}
+local function token(prefix)
+  if not counted[prefix] then counted[prefix] = redis.call('INCRBY', prefix .. 'claims', most) - most end
+  counted[prefix] = counted[prefix] + 1
+  return string.format('%.0f', now * 1000 + counted[prefix] % 1000)
+end
 
 -- take leases one record out of a set; false where it is no longer to be had.
-local function take(set, name, key, score)
+local function take(prefix, set, name, key, score)
   local rk = prefix .. 'r:' .. key
-  local r = redis.call('HMGET', rk, 'n', 'l')
-  if not r[1] then
+  local r = redis.call('HMGET', rk, 'l', 'd', unpack(fields))
+  if not r[3] then
     redis.call('ZREM', set, key)
     return false
   end
-  if r[2] and tonumber(r[2]) > now then -- claimed through the other set
-    redis.call('ZADD', set, r[2], key)
+  if r[1] and tonumber(r[1]) > now then -- claimed through the other set
+    redis.call('ZADD', set, r[1], key)
     return false
   end
-  redis.call('HDEL', rk, 'd', 'i', 'f1') -- this claim sees what was hinted during the last one
-  -- A token is never given twice, also when the record ended and came again: time, and a number within it.
-  local n = redis.call('INCR', prefix .. 'claims') % 1000
-  redis.call('HSET', rk, 'l', now + lease, 't', string.format('%.0f', now * 1000 + n))
-  if redis.call('HEXISTS', rk, 'k') == 1 then redis.call('HSET', rk, 'k1', 1) end -- this claim sees what was told late
-  redis.call('HINCRBY', rk, 'c', 1)
+  if r[2] then redis.call('HDEL', rk, 'd', 'i', 'f1') end -- this claim sees what was hinted during the last one
+  local own, crashed = token(prefix), tonumber(r[6] or 0) + 1
+  redis.call('HSET', rk, 'l', now + lease, 't', own, 'c', crashed)
+  if r[16] then redis.call('HSET', rk, 'k1', 1) end -- this claim sees what was told late
   redis.call('ZADD', set, now + lease, key)
+  r[5], r[6] = own, tostring(crashed)
   local claim = {key, name, score}
-  for _, part in ipairs(redis.call('HGETALL', rk)) do claim[#claim + 1] = part end
+  for i = 1, #fields do claim[3 + i] = r[2 + i] end
   answer[#answer + 1] = claim
   return true
 end
 
-local sets, names = {}, {}
-for i = 6, #ARGV do
-  sets[#sets + 1], names[#names + 1] = prefix .. 'due:' .. ARGV[i], 'due'
-end
-local taken = 0
-local function turns(from, to)
-  local waiting, at = {}, {}
-  for s = from, to do
-    waiting[s] = redis.call('ZRANGEBYSCORE', sets[s], '-inf', now, 'WITHSCORES', 'LIMIT', 0, most - taken)
-    at[s] = 1
+local prefixes = {}
+for p in string.gmatch(ARGV[5], '%d+') do prefixes[#prefixes + 1] = 'staffetta:{' .. p .. '}:' end
+
+-- waiting gives one due record of a source after the other, partition by partition.
+local function waiting(name, suffix)
+  local p, due, at = 0, {}, 1
+  return function(room)
+    while not due[at] do
+      p = p + 1
+      if not prefixes[p] then return nil end
+      due, at = redis.call('ZRANGEBYSCORE', prefixes[p] .. suffix, '-inf', now, 'WITHSCORES', 'LIMIT', 0, room), 1
+    end
+    at = at + 2
+    return prefixes[p], prefixes[p] .. suffix, name, due[at - 2], due[at - 1]
   end
+end
+
+local taken = 0
+local function turns(queues)
   local more = true
   while more and taken < most do
     more = false
-    for s = from, to do
-      local key = waiting[s][at[s]]
-      if key and taken < most then
+    for _, queue in ipairs(queues) do
+      local prefix, set, name, key, score = queue(most - taken)
+      if key then
         more = true
-        if take(sets[s], names[s], key, waiting[s][at[s] + 1]) then taken = taken + 1 end
-        at[s] = at[s] + 2
+        if take(prefix, set, name, key, score) then taken = taken + 1 end
+        if taken >= most then break end
       end
     end
   end
 end
-turns(1, #sets)
-if track then
-  sets[#sets + 1], names[#names + 1] = prefix .. 'track', 'track'
-  turns(#sets, #sets)
+
+local suffixes, queues = {}, {}
+for i = 6, #ARGV do
+  suffixes[#suffixes + 1] = 'due:' .. ARGV[i]
+  queues[#queues + 1] = waiting('due', suffixes[#suffixes])
 end
-for s = 1, #sets do
-  local first = redis.call('ZRANGE', sets[s], 0, 0, 'WITHSCORES')
-  if first[2] and (not next or tonumber(first[2]) < next) then next = tonumber(first[2]) end
+turns(queues)
+if track then
+  suffixes[#suffixes + 1] = 'track'
+  turns({waiting('track', 'track')})
+end
+if taken > 0 then -- there may be more: claim again
+  answer[2] = now
+  return answer
+end
+local next
+for _, prefix in ipairs(prefixes) do
+  for _, suffix in ipairs(suffixes) do
+    local first = redis.call('ZRANGE', prefix .. suffix, 0, 0, 'WITHSCORES')
+    if first[2] and (not next or tonumber(first[2]) < next) then next = tonumber(first[2]) end
+  end
 end
 if next then answer[2] = next end
 return answer

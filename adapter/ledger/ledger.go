@@ -6,8 +6,11 @@ import (
 	"encoding/base64"
 	"errors"
 	"log/slog"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -23,6 +26,8 @@ type Options struct {
 	Retention      time.Duration
 	WaitReplicas   int // replicas of Redis that must have `sending` before the POST; 0 = none
 	JournalEntries int // kept for each partition; 0 = no journal
+	// Skew is added to Redis' clock, for trials at another time than now; nil for none.
+	Skew func() time.Duration
 	Log            *slog.Logger
 }
 
@@ -39,12 +44,15 @@ type Ledger struct {
 	journalMax  string
 	pace        *Pace
 
-	admits, settles *batch
-	sends           lastSends
-	turn            turns
+	cluster bool // keys of one call must share a partition
+	trips   *trips
+	durable *trips // of what replicas must have, where they must
+	sends   lastSends
+	turn    turns
 
-	// skew is added to Redis' clock: tests jump in time by it.
-	skew func() time.Duration
+	calendar atomic.Pointer[calendar]
+
+	skew func() time.Duration // added to Redis' clock
 	now  func() time.Time
 }
 
@@ -65,7 +73,10 @@ func Open(ctx context.Context, o Options) (*Ledger, error) {
 	l := &Ledger{
 		redis: o.Redis, log: o.Log, seals: keys, lease: o.Lease, retention: o.Retention, replicas: o.WaitReplicas,
 		journalMax: strconv.Itoa(max(0, o.JournalEntries)), now: time.Now,
-		skew: func() time.Duration { return 0 },
+		skew: o.Skew,
+	}
+	if l.skew == nil {
+		l.skew = func() time.Duration { return 0 }
 	}
 	if l.lease <= 0 || l.lease > defaultLease {
 		l.lease = defaultLease
@@ -79,7 +90,9 @@ func Open(ctx context.Context, o Options) (*Ledger, error) {
 	l.macs.New = newMAC(o.NamingKey)
 	l.fingerprint = base64.RawURLEncoding.EncodeToString(l.keyed("fingerprint", "", "")[:12])
 	l.pace = &Pace{ledger: l}
-	l.admits, l.settles = newBatch(l.admitAll), newBatch(l.settleAll)
+	_, l.cluster = o.Redis.(*redis.ClusterClient)
+	l.trips, l.durable = newTrips(l.carry), newTrips(l.carryDurably)
+	l.sends.watch(o.Redis)
 	return l, l.checkNaming(ctx)
 }
 
@@ -127,23 +140,41 @@ func (l *Ledger) writeNaming(ctx context.Context) error {
 
 func (l *Ledger) skewMS() int64 { return l.skew().Milliseconds() }
 
-// months are those that finished records may lie in, newest first, by the local clock with a day to spare on both sides.
-func (l *Ledger) months() []string {
-	const month = "200601"
-	newest := l.now().Add(l.skew()).UTC().Add(24 * time.Hour)
-	oldest := newest.Add(-l.retention - 48*time.Hour)
-	var all []string
-	for at := time.Date(newest.Year(), newest.Month(), 1, 0, 0, 0, 0, time.UTC); ; at = at.AddDate(0, -1, 0) {
-		all = append(all, at.Format(month))
-		if at.Before(oldest) {
-			return all
-		}
-	}
+// calendar is which months finished records may lie in, for one hour.
+type calendar struct {
+	hour     int64
+	months   []string // newest first, by the local clock with a day to spare on both sides
+	ending   string   // the month in which a record ends now
+	expiry   int64    // of that month, in s since 1970
+	forAdmit string   // months in one text
+	forEnds  string   // the same, the month of now first
 }
 
-// ending is the month in which a record ends now, and when that month expires.
-func (l *Ledger) ending() (month string, expiry int64) {
+// calendar is read with every record: it changes once an hour at most.
+func (l *Ledger) today() *calendar {
 	now := l.now().Add(l.skew()).UTC()
+	if c := l.calendar.Load(); c != nil && c.hour == now.Unix()/3600 {
+		return c
+	}
+	c := newCalendar(now, l.retention)
+	l.calendar.Store(c)
+	return c
+}
+
+func newCalendar(now time.Time, retention time.Duration) *calendar {
+	const month = "200601"
 	next := time.Date(now.Year(), now.Month()+1, 1, 0, 0, 0, 0, time.UTC)
-	return now.Format("200601"), next.Add(l.retention).Unix()
+	c := &calendar{hour: now.Unix() / 3600, ending: now.Format(month), expiry: next.Add(retention).Unix()}
+	newest := now.Add(24 * time.Hour)
+	oldest := newest.Add(-retention - 48*time.Hour)
+	for at := time.Date(newest.Year(), newest.Month(), 1, 0, 0, 0, 0, time.UTC); ; at = at.AddDate(0, -1, 0) {
+		c.months = append(c.months, at.Format(month))
+		if at.Before(oldest) {
+			break
+		}
+	}
+	c.forAdmit = strings.Join(c.months, " ")
+	others := slices.DeleteFunc(slices.Clone(c.months), func(m string) bool { return m == c.ending })
+	c.forEnds = strings.Join(append([]string{c.ending}, others...), " ")
+	return c
 }

@@ -15,8 +15,8 @@ import (
 // Lookup reads one record, live or finished; false where nothing is known of it.
 func (l *Ledger) Lookup(ctx context.Context, key Key) (Record, bool, error) {
 	pipe := l.redis.Pipeline()
-	live := pipe.HGetAll(ctx, recordKey(key))
-	months := l.months()
+	fields := pipe.HMGet(ctx, recordKey(key), liveFields...)
+	months := l.today().months
 	done := make([]*redis.StringCmd, 0, len(months))
 	for _, month := range months {
 		done = append(done, pipe.HGet(ctx, doneKey(key, month), string(key[:])))
@@ -24,7 +24,7 @@ func (l *Ledger) Lookup(ctx context.Context, key Key) (Record, bool, error) {
 	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
 		return Record{}, false, unavailable(err)
 	}
-	if f := live.Val(); len(f) > 0 {
+	if f := liveOf(fields.Val()); f.source != "" {
 		rec, err := l.readRecord(key, f)
 		return rec, true, err
 	}
@@ -40,7 +40,7 @@ func (l *Ledger) Lookup(ctx context.Context, key Key) (Record, bool, error) {
 // Release lets a held record be looked at again; false where it is not held.
 func (l *Ledger) Release(ctx context.Context, key Key) (bool, error) {
 	p := key.Partition()
-	c := &call{script: releaseScript, key: heldKey(p), args: []any{prefix(p), key.String(), l.journalMax}}
+	c := &call{script: releaseScript, key: heldKey(p), args: []any{prefix(p), key.String(), l.journalMax, l.skewMS()}}
 	if err := l.run(ctx, []*call{c}); err != nil {
 		return false, err
 	}
@@ -154,20 +154,20 @@ func (l *Ledger) readMany(ctx context.Context, names []string) ([]Record, error)
 		return nil, nil
 	}
 	pipe := l.redis.Pipeline()
-	keys, found := make([]Key, len(names)), make([]*redis.MapStringStringCmd, len(names))
+	keys, found := make([]Key, len(names)), make([]*redis.SliceCmd, len(names))
 	for i, name := range names {
 		key, err := parseKey(name)
 		if err != nil {
 			return nil, err
 		}
-		keys[i], found[i] = key, pipe.HGetAll(ctx, recordKey(key))
+		keys[i], found[i] = key, pipe.HMGet(ctx, recordKey(key), liveFields...)
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
 		return nil, unavailable(err)
 	}
 	var all []Record
 	for i, cmd := range found {
-		if f := cmd.Val(); len(f) > 0 {
+		if f := liveOf(cmd.Val()); f.source != "" {
 			rec, err := l.readRecord(keys[i], f)
 			if err != nil {
 				rec.Reason = "not-readable"

@@ -14,7 +14,7 @@ var errPacked = errors.New("a record in Redis is not readable")
 // letters stand for the states in Redis, where scripts look at them.
 var letters = map[State]string{
 	Find: "F", Pending: "P", Sending: "S", Sent: "T", Held: "H",
-	FindEnded: "f", Suppressed: "s", Unreachable: "u", Delivered: "D", Rejected: "R", Noted: "g",
+	FindEnded: "f", Suppressed: "s", Unreachable: "u", Delivered: "D", Rejected: "R", Noted: "g", Replaced: "r",
 }
 
 var states = func() map[string]State {
@@ -35,7 +35,7 @@ var publications = []Publication{NoPublication, Published, Updated, WithdrawnPub
 var reasons = []string{
 	"", "other", "not-on-io", "not-allowed", "recipient-forbidden", "rejected", "gone", "missing", "test-data", "withdrawn",
 	"not-final", "not-a-report", "hidden-from-citizen", "obscured-from-parent", "obscured", "very-restricted", "restricted",
-	"sensitive", "genetic", "hiv", "too-old", "deceased", "minor", "no-fiscal-code",
+	"sensitive", "genetic", "hiv", "too-old", "deceased", "minor", "no-fiscal-code", "replaced",
 }
 
 const (

@@ -46,6 +46,7 @@ const (
 	Unreachable State = "unreachable" // nobody can be told: not on IO, not allowed, no fiscal code
 	Delivered   State = "delivered"   // IO says PROCESSED (or delivery is not followed)
 	Rejected    State = "rejected"    // IO says REJECTED
+	Replaced    State = "replaced"    // another document replaces it, and has inherited what was told
 	Noted       State = "gone"        // told, and gone since, where the source cannot tell removed from obscured (fse2)
 )
 
@@ -111,7 +112,9 @@ type Record struct {
 	Recipient   fiscalcode.Code // sealed in Redis
 	Polls       int             // status calls so far
 
-	LedTo []Key // a finished find record: the documents it led to (kept: the first)
+	// LedTo are the documents that a finished find record led to (kept: the first); of a live document those that it
+	// replaces and that are still to be ended.
+	LedTo []Key
 
 	// Of this claim:
 	Tracking bool      // claimed from the track set: poll the delivery

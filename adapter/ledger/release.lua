@@ -3,13 +3,14 @@
 -- ARGV[1]  prefix, "staffetta:{p}:"
 -- ARGV[2]  record key
 -- ARGV[3]  entries that the journal keeps, 0 = no journal
+-- ARGV[4]  ms added to Redis' clock (tests)
 -- Returns  1, or 0 where the record is not held
 local rk = ARGV[1] .. 'r:' .. ARGV[2]
 local r = redis.call('HMGET', rk, 's', 'n', 'q')
 if r[1] ~= 'H' then return 0 end
 local time = redis.call('TIME')
 redis.call('ZREM', KEYS[1], ARGV[2])
-redis.call('HSET', rk, 's', r[3] or 'P', 'e', time[1] * 1000 + math.floor(time[2] / 1000))
+redis.call('HSET', rk, 's', r[3] or 'P', 'e', time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[4])
 redis.call('HDEL', rk, 'w', 'c')
 redis.call('ZADD', ARGV[1] .. 'due:' .. r[2], 0, ARGV[2])
 if ARGV[3] ~= '0' then

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -21,6 +22,8 @@ var (
 	aliasSource string
 	//go:embed release.lua
 	releaseSource string
+	//go:embed seize.lua
+	seizeSource string
 	//go:embed take.lua
 	takeSource string
 	//go:embed lease.lua
@@ -33,33 +36,99 @@ var (
 	settleScript  = redis.NewScript(settleSource)
 	aliasScript   = redis.NewScript(aliasSource)
 	releaseScript = redis.NewScript(releaseSource)
+	seizeScript   = redis.NewScript(seizeSource)
 	takeScript    = redis.NewScript(takeSource)
 	leaseScript   = redis.NewScript(leaseSource)
 )
 
-// call is one script to be run on one partition.
+// call is one script to be run, with the records that it carries.
 type call struct {
 	script *redis.Script
-	key    string
+	key    string // names the slot
 	args   []any
+	stride int // arguments of one record, at the end of args; 0 where there are none
+	items  []item
 	cmd    *redis.Cmd
+	// notDurable says that it was written, but that too few replicas have it.
+	notDurable error
 }
 
-// run sends all calls in one round trip. A Redis that was restarted, or failed over to, knows no scripts: exactly those
-// commands that it refused are sent again, with their source.
+// refused says whether Redis answered, and the answer was no.
+func (c *call) refused() bool {
+	_, answered := errors.AsType[redis.Error](c.cmd.Err())
+	return answered
+}
+
+// run sends all calls in one round trip.
 func (l *Ledger) run(ctx context.Context, calls []*call) error {
-	pipe := l.redis.Pipeline()
+	sendCalls(ctx, l.redis, calls, 0)
+	return firstError(calls)
+}
+
+// runDurably is run, and waits until replicas have what was written: on the same connection, since WAIT speaks of what that
+// one has written. On a cluster every master has replicas of its own.
+func (l *Ledger) runDurably(ctx context.Context, calls []*call) error {
+	cluster, is := l.redis.(*redis.ClusterClient)
+	if !is {
+		sendCalls(ctx, l.redis, calls, l.replicas)
+		return firstError(calls)
+	}
+	masters := map[*redis.Client][]*call{}
 	for _, c := range calls {
-		c.cmd = pipe.EvalSha(ctx, c.script.Hash(), []string{c.key}, c.args...)
-	}
-	_, _ = pipe.Exec(ctx) // each command has its own error
-	if again := unknownScripts(calls); len(again) > 0 {
-		pipe = l.redis.Pipeline()
-		for _, c := range again {
-			c.cmd = c.script.Eval(ctx, pipe, []string{c.key}, c.args...)
+		master, err := cluster.MasterForKey(ctx, c.key)
+		if err != nil {
+			return unavailable(err)
 		}
-		_, _ = pipe.Exec(ctx)
+		masters[master] = append(masters[master], c)
 	}
+	for master, some := range masters {
+		sendCalls(ctx, master, some, l.replicas)
+	}
+	return firstError(calls)
+}
+
+// sendCalls sends calls in one round trip. A Redis that was restarted, or failed over to, knows no scripts: exactly those
+// commands that it refused are sent again, with their source.
+func sendCalls(ctx context.Context, to redis.Cmdable, calls []*call, replicas int) {
+	for again := false; len(calls) > 0; again = true {
+		pipe := to.Pipeline()
+		for _, c := range calls {
+			if again {
+				c.cmd = c.script.Eval(ctx, pipe, []string{c.key}, c.args...)
+			} else {
+				c.cmd = pipe.EvalSha(ctx, c.script.Hash(), []string{c.key}, c.args...)
+			}
+		}
+		var got *redis.Cmd
+		if replicas > 0 {
+			got = pipe.Do(ctx, "WAIT", replicas, replicaTime.Milliseconds())
+		}
+		_, _ = pipe.Exec(ctx) // each command has its own error
+		if got != nil {
+			noteReplicas(calls, got, replicas)
+		}
+		if again {
+			return
+		}
+		calls = unknownScripts(calls)
+	}
+}
+
+// replicaTime is how long replicas may take.
+const replicaTime = time.Second
+
+// noteReplicas reads the answer of WAIT.
+func noteReplicas(calls []*call, answer *redis.Cmd, want int) {
+	got, err := answer.Int()
+	if err == nil && got < want {
+		err = fmt.Errorf("%d of %d replicas have the last write", got, want)
+	}
+	for _, c := range calls {
+		c.notDurable = err
+	}
+}
+
+func firstError(calls []*call) error {
 	for _, c := range calls {
 		if err := c.cmd.Err(); err != nil {
 			return unavailable(err)

@@ -3,18 +3,26 @@ package ledger
 import (
 	"context"
 	"log/slog"
+	"net"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // lastSends are the messages that this process sent a moment ago. A Redis that was restarted or failed over to may have
 // forgotten them: they are written again before anything else is claimed.
 type lastSends struct {
 	mu    sync.Mutex
-	sends []remembered
+	sends []remembered // a ring: once it is full, the oldest stands at next
+	next  int
 	ids   string // run id and replication id of the Redis that we wrote to
 	asked time.Time
+
+	dialed atomic.Bool // a new connection was made: it may lead to another Redis
 }
 
 type remembered struct {
@@ -24,24 +32,39 @@ type remembered struct {
 
 const (
 	rememberFor  = 30 * time.Second // far beyond what `appendfsync everysec` and a failover lose
-	askRedisID   = 100 * time.Millisecond
+	rememberMost = 4096             // far beyond what IO takes in that time
+	askRedisID   = time.Second
 	staleOnlyFor = -1 // a token that no claim has: what was told is written, nothing else
 )
 
-// remember keeps the settlements by which a citizen was told.
+// remember keeps the settlements by which a citizen was told, the latest of them.
 func (s *lastSends) remember(settlements []Settlement) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := time.Now()
-	for len(s.sends) > 0 && now.Sub(s.sends[0].at) > rememberFor {
-		s.sends = s.sends[1:]
-	}
 	for i := range settlements {
-		if one := settlements[i]; one.Record.State == Sent || (one.Record.State == Delivered && !one.Record.Tracking) {
-			one.Record.token, one.Admit, one.Aliases = staleOnlyFor, nil, nil
-			s.sends = append(s.sends, remembered{one, now})
+		one := &settlements[i]
+		if one.Record.State != Sent && (one.Record.State != Delivered || one.Record.Tracking) {
+			continue
+		}
+		if len(s.sends) < rememberMost {
+			s.sends = append(s.sends, remembered{})
+		}
+		kept := &s.sends[s.next]
+		kept.settlement, kept.at = *one, time.Now()
+		kept.settlement.Record.token, kept.settlement.Admit, kept.settlement.Aliases = staleOnlyFor, nil, nil
+		s.next = (s.next + 1) % rememberMost
+	}
+}
+
+// recent are the settlements that Redis may have forgotten, in the order in which they were written.
+func (s *lastSends) recent() (all []Settlement) {
+	for i := range s.sends {
+		one := &s.sends[(s.next+i)%len(s.sends)]
+		if time.Since(one.at) <= rememberFor {
+			all = append(all, one.settlement)
 		}
 	}
+	return all
 }
 
 // lost says whether Redis is another one than before, after writing the last sends to it again.
@@ -52,34 +75,33 @@ func (s *lastSends) lost(ctx context.Context, l *Ledger) (bool, error) {
 		s.asked = time.Now()
 	}
 	s.mu.Unlock()
-	if !due {
+	if dialed := s.dialed.Swap(false); !due && !dialed {
 		return false, nil
 	}
 	ids, err := l.redisIDs(ctx)
 	if err != nil {
+		s.dialed.Store(true)
 		return false, err
 	}
 	s.mu.Lock()
 	was := s.ids
-	again := append([]remembered(nil), s.sends...)
-	s.mu.Unlock()
 	if was == "" || was == ids || ids == "" {
-		s.note(ids)
+		s.ids = ids
+		s.mu.Unlock()
 		return false, nil
 	}
-	l.log.WarnContext(ctx, "redis is another one than before: the last sends are written again", slog.Int("sends", len(again)))
-	settlements := make([]Settlement, len(again))
-	for i := range again {
-		settlements[i] = again[i].settlement
+	a := &asked{settlements: s.recent()}
+	s.mu.Unlock()
+	l.log.WarnContext(ctx, "redis is another one than before: the last sends are written again", slog.Int("sends", len(a.settlements)))
+	if len(a.settlements) > 0 {
+		l.carry(ctx, []*asked{a})
 	}
-	a := &asked{settlements: settlements}
-	if len(settlements) > 0 {
-		l.settleAll(ctx, []*asked{a})
+	if a.err != nil {
+		s.dialed.Store(true)
+		return true, a.err
 	}
-	if a.err == nil {
-		s.note(ids)
-	}
-	return true, a.err
+	s.note(ids)
+	return true, nil
 }
 
 func (s *lastSends) note(ids string) {
@@ -88,9 +110,31 @@ func (s *lastSends) note(ids string) {
 	s.ids = ids
 }
 
-// redisIDs are the ids that change when Redis restarts or another node becomes the master; "" where it names none.
+// redisIDs are the ids that change when Redis restarts or another node becomes a master; "" where it names none.
 func (l *Ledger) redisIDs(ctx context.Context) (string, error) {
-	info, err := l.redis.Info(ctx, "server", "replication").Result()
+	cluster, is := l.redis.(*redis.ClusterClient)
+	if !is {
+		ids, err := idsOf(ctx, l.redis)
+		return ids, err
+	}
+	var mu sync.Mutex
+	var all []string
+	err := cluster.ForEachMaster(ctx, func(ctx context.Context, master *redis.Client) error {
+		ids, err := idsOf(ctx, master)
+		mu.Lock()
+		defer mu.Unlock()
+		all = append(all, ids)
+		return err
+	})
+	if err != nil {
+		return "", unavailable(err)
+	}
+	slices.Sort(all)
+	return strings.Join(all, " "), nil
+}
+
+func idsOf(ctx context.Context, node redis.Cmdable) (string, error) {
+	info, err := node.Info(ctx, "server", "replication").Result()
 	if err != nil {
 		if strings.Contains(err.Error(), "ERR") { // an embedded one that has no INFO
 			return "", nil
@@ -105,6 +149,34 @@ func (l *Ledger) redisIDs(ctx context.Context) (string, error) {
 		}
 	}
 	return strings.Join(ids, " "), nil
+}
+
+// watch notes every new connection: whatever happens to a Redis, it breaks those that were there.
+func (s *lastSends) watch(client redis.UniversalClient) {
+	if cluster, is := client.(*redis.ClusterClient); is {
+		cluster.OnNewNode(func(node *redis.Client) { node.AddHook(dials{s}) })
+		return
+	}
+	client.AddHook(dials{s})
+}
+
+// dials is a hook of the Redis client that notes new connections.
+type dials struct{ *lastSends }
+
+// DialHook notes a new connection.
+func (d dials) DialHook(next redis.DialHook) redis.DialHook {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		d.dialed.Store(true)
+		return next(ctx, network, addr)
+	}
+}
+
+// ProcessHook changes nothing.
+func (d dials) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+// ProcessPipelineHook changes nothing.
+func (d dials) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
 }
 
 // Run keeps watch over Redis' identity also while nothing is claimed, until ctx ends.

@@ -2,7 +2,7 @@ package ledger
 
 import (
 	"context"
-	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -18,7 +18,11 @@ func (l *Ledger) Settle(ctx context.Context, settlements []Settlement) ([]Settle
 		return nil, err
 	}
 	a := &asked{settlements: settlements}
-	l.settles.do(ctx, a)
+	trips := l.trips
+	if l.replicas > 0 && slices.ContainsFunc(settlements, func(s Settlement) bool { return s.Record.State == Sending }) {
+		trips = l.durable // not with the others: they need not wait for replicas
+	}
+	trips.do(ctx, a)
 	if a.err == nil {
 		l.sends.remember(settlements)
 	}
@@ -45,7 +49,7 @@ func (l *Ledger) admitFirst(ctx context.Context, settlements []Settlement) error
 func (l *Ledger) writeAliases(ctx context.Context, settlements []Settlement) error {
 	var calls [Partitions]*call
 	var list []*call
-	month, expiry := l.ending()
+	today := l.today()
 	for i := range settlements {
 		for _, alias := range settlements[i].Aliases {
 			p := alias.Key.Partition()
@@ -54,7 +58,8 @@ func (l *Ledger) writeAliases(ctx context.Context, settlements []Settlement) err
 				list = append(list, calls[p])
 			}
 			rec := Record{State: FindEnded, LedTo: []Key{alias.Document}}
-			calls[p].args = append(calls[p].args, alias.Key.String(), string(alias.Key[:]), alias.Key.bucket(), month, expiry,
+			calls[p].args = append(calls[p].args, alias.Key.String(), string(alias.Key[:]), alias.Key.bucket(), today.ending,
+				today.expiry-l.now().Add(l.skew()).Unix(),
 				rec.finished())
 		}
 	}
@@ -63,69 +68,26 @@ func (l *Ledger) writeAliases(ctx context.Context, settlements []Settlement) err
 	return l.run(ctx, list)
 }
 
-// settleAll writes the settlements of several callers, one script for each partition.
-func (l *Ledger) settleAll(ctx context.Context, all []*asked) {
-	var (
-		calls   [Partitions]*call
-		back    [Partitions][]admission
-		list    []*call
-		durable bool
-	)
-	month, expiry := l.ending()
-	for i, a := range all {
-		a.settled = make([]Settled, len(a.settlements))
-		for j := range a.settlements {
-			s := &a.settlements[j]
-			p := s.Record.Key.Partition()
-			if calls[p] == nil {
-				calls[p] = &call{script: settleScript, key: journalKey(p), args: make([]any, 0, 4+21*4)}
-				calls[p].args = append(calls[p].args, prefix(p), l.journalMax, l.skewMS(), l.lease.Milliseconds())
-				list = append(list, calls[p])
-			}
-			calls[p].args = l.appendSettlement(calls[p].args, s, month, expiry)
-			back[p] = append(back[p], admission{i, j})
-			durable = durable || s.Record.State == Sending
-		}
-	}
-	ctx, cancel := bounded(ctx)
-	defer cancel()
-	err := l.run(ctx, list)
-	if err == nil && durable && l.replicas > 0 {
-		err = l.waitForReplicas(ctx)
-	}
-	for p, c := range calls {
-		if c == nil {
-			continue
-		}
-		answers, own := c.cmd.StringSlice()
-		for n, to := range back[p] {
-			a := all[to.asked]
-			switch {
-			case own != nil:
-				a.err = unavailable(own)
-			case err != nil && l.replicas > 0:
-				a.err = unavailable(err)
-			case n < len(answers):
-				a.settled[to.hint] = Settled(answers[n])
-			}
-		}
+// settlements adds the settlements of one caller.
+func (d *load) settlements(a *asked) {
+	a.settled = make([]Settled, len(a.settlements))
+	for i := range a.settlements {
+		s := &a.settlements[i]
+		c := d.room(&d.settles, s.Record.Key, d.startSettle)
+		c.args = d.appendSettlement(c.args, s)
+		c.items = append(c.items, item{a, i})
 	}
 }
 
-// waitForReplicas makes `sending` durable before a POST (WAIT).
-func (l *Ledger) waitForReplicas(ctx context.Context) error {
-	const patience = time.Second
-	got, err := l.redis.Do(ctx, "WAIT", l.replicas, patience.Milliseconds()).Int()
-	if err != nil {
-		return unavailable(err)
-	}
-	if got < l.replicas {
-		return fmt.Errorf("%w: %d of %d replicas have the last write", ErrUnavailable, got, l.replicas)
-	}
-	return nil
+const settlementArgs, settleArgs = 18, 5
+
+func (d *load) startSettle(partition int) *call {
+	today := d.today()
+	args := append(make([]any, 0, settleArgs+2*settlementArgs), d.journalMax, d.skewMS(), d.lease.Milliseconds(), today.forEnds, today.expiry)
+	return &call{script: settleScript, key: journalKey(partition), args: args, stride: settlementArgs}
 }
 
-func (l *Ledger) appendSettlement(args []any, s *Settlement, month string, expiry int64) []any {
+func (l *Ledger) appendSettlement(args []any, s *Settlement) []any {
 	rec := &s.Record
 	order, version, finished, told, recipient := "", "", "", "", ""
 	if rec.ReadOrder > 0 {
@@ -151,7 +113,7 @@ func (l *Ledger) appendSettlement(args []any, s *Settlement, month string, expir
 	if s.Next.Keep {
 		keep = "1"
 	}
-	return append(args, rec.Key.String(), string(rec.Key[:]), rec.Key.bucket(), month, expiry, rec.token, keep,
+	return append(args, rec.Key.String(), string(rec.Key[:]), rec.token, keep,
 		milliseconds(s.Next.Due), waits[s.Next.Wait], milliseconds(s.Next.Track), letters[rec.State], order, version,
 		string(rec.pack()), recipient, finished, told, s.Event, rec.Reason, rec.Source, locator)
 }

@@ -1,64 +1,106 @@
--- settle: writes outcomes of steps to one partition.
--- KEYS[1]  staffetta:{p}:journal  names the partition's slot; all other keys share its hash tag
--- ARGV[1]  prefix, "staffetta:{p}:"
--- ARGV[2]  entries that the journal keeps, 0 = no journal
--- ARGV[3]  ms added to Redis' clock (tests)
--- ARGV[4]  length of the lease in ms
--- ARGV[5.. +21 each]  see settlement.go, args: key, raw key, bucket, month, expiry of the month in s, token, "1" keep, due
---          in ms ("" none), wait, track in ms ("" none), state, order, version, body, recipient, finished value ("" where
---          it is not finished), what was told ("" where no message was taken), event, reason, source, sealed locator
+-- settle: writes outcomes of steps.
+-- KEYS[1]  staffetta:{p}:journal  only names the slot; all other keys are computed from the raw keys of the records: on a
+--          cluster all records of one call share a partition, and with it the hash tag
+-- ARGV[1]  entries that the journal keeps, 0 = no journal
+-- ARGV[2]  ms added to Redis' clock (tests)
+-- ARGV[3]  length of the lease in ms
+-- ARGV[4]  months that finished records may lie in, "202611 202610 ...", that of now first
+-- ARGV[5]  when the month of now expires, in s since 1970
+-- ARGV[6.. +18 each]  see settle.go, appendSettlement: key, raw key, token, "1" keep, due in ms ("" none), wait, track in ms
+--          ("" none), state, order, version, body, recipient, finished value ("" where it is not finished), what was told
+--          ("" where no message was taken), event, reason, source, sealed locator
 -- Returns  for each settlement "written" | "due-again" | "stale-token"
-local prefix = ARGV[1]
+local prefix, months, expiry = '', {}, ARGV[5]
+for month in string.gmatch(ARGV[4], '%d+') do months[#months + 1] = month end
 local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[3]
+local now = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[2]
 
 local function journal(key, source, event, state, reason)
-  if ARGV[2] ~= '0' then
-    redis.call('XADD', prefix .. 'journal', 'MAXLEN', '~', ARGV[2], '*', 'k', key, 'n', source, 'e', event, 's', state, 'r', reason)
+  if ARGV[1] ~= '0' then
+    redis.call('XADD', prefix .. 'journal', 'MAXLEN', '~', ARGV[1], '*', 'k', key, 'n', source, 'e', event, 's', state, 'r', reason)
   end
 end
 
+-- varint reads what Go's binary.AppendUvarint wrote.
+local function varint(packed, at)
+  local n, unit = 0, 1
+  while true do
+    local b = string.byte(packed, at)
+    if not b then return 0, at end
+    n, at = n + b % 128 * unit, at + 1
+    if b < 128 then return n, at end
+    unit = unit * 128
+  end
+end
+
+-- told_at is when a citizen was told, in ms, by what is packed from a place on (see pack.go, Told.pack); 0 for never.
+local function told_at(packed, at)
+  if not packed or (string.byte(packed, at) or 0) % 2 == 0 then return 0 end
+  return (varint(packed, at + 10))
+end
+
+-- ended_at is the same for a finished value.
+local function ended_at(value)
+  if not value or string.sub(value, 1, 1) == 'f' then return 0 end
+  local _, at = varint(value, 17)
+  return told_at(value, at)
+end
+
+-- told_late keeps what a citizen was told when the claim that told them is over: it is never forgotten, unless something
+-- newer was told since.
+local function told_late(key, raw, r, bucket, source, state, reason, body, recipient, locator, told)
+  local rk, set = prefix .. 'r:' .. key, prefix .. 'due:' .. source
+  local at = told_at(told, 1)
+  if r[2] then
+    local f = redis.call('HMGET', rk, 'b', 'f')
+    if math.max(told_at(r[6], 1), f[1] and told_at(f[1], 1) or ended_at(f[2])) >= at then return end
+    redis.call('HSET', rk, 'k', told, 'p', recipient)
+    redis.call('HDEL', rk, 'k1', 'w')
+    redis.call('ZADD', set, 'LT', now, key)
+    redis.call('ZREM', prefix .. 'held', key)
+    if r[7] == 'H' then redis.call('HSET', rk, 's', 'P') end
+  else
+    for _, month in ipairs(months) do
+      local done = prefix .. 'done:' .. month .. ':' .. bucket
+      local ended = redis.call('HGET', done, raw)
+      if ended then
+        if ended_at(ended) >= at then return end
+        redis.call('HDEL', done, raw)
+        redis.call('HINCRBY', prefix .. 'ends', string.sub(ended, 1, 1) .. string.sub(ended, 16, 16), -1)
+        local read = 0
+        for b = 2, 7 do read = read * 256 + string.byte(ended, b) end
+        redis.call('HSET', rk, 'o', read, 'v', string.sub(ended, 8, 15))
+        break
+      end
+    end
+    redis.call('HSET', rk, 'n', source, 's', state, 'e', now, 'b', body, 'p', recipient, 'x', locator, 'k', told)
+    redis.call('ZADD', set, now, key)
+  end
+  journal(key, source, 'told-late', state, reason)
+end
+
 local answers = {}
-for i = 5, #ARGV, 21 do
-  local key, raw, bucket, month, expiry, token = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 5]
-  local keep, due, wait, track, state = ARGV[i + 6], ARGV[i + 7], ARGV[i + 8], ARGV[i + 9], ARGV[i + 10]
-  local order, version, body, recipient = ARGV[i + 11], ARGV[i + 12], ARGV[i + 13], ARGV[i + 14]
-  local finished, told, event, reason = ARGV[i + 15], ARGV[i + 16], ARGV[i + 17], ARGV[i + 18]
-  local source, locator = ARGV[i + 19], ARGV[i + 20]
-  local rk, done = prefix .. 'r:' .. key, prefix .. 'done:' .. month .. ':' .. bucket
+for i = 6, #ARGV, 18 do
+  local key, raw, token, keep, due, wait = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 5]
+  local track, state, order, version, body = ARGV[i + 6], ARGV[i + 7], ARGV[i + 8], ARGV[i + 9], ARGV[i + 10]
+  local recipient, finished, told, event = ARGV[i + 11], ARGV[i + 12], ARGV[i + 13], ARGV[i + 14]
+  local reason, source, locator = ARGV[i + 15], ARGV[i + 16], ARGV[i + 17]
+  local first, second, third = string.byte(raw, 1, 3)
+  prefix = 'staffetta:{' .. first % 16 .. '}:'
+  local bucket = (second * 256 + third) % 1024
+  local rk, done = prefix .. 'r:' .. key, prefix .. 'done:' .. months[1] .. ':' .. bucket
   local r = redis.call('HMGET', rk, 't', 'n', 'd', 'i', 'f1', 'k', 's', 'k1', 'g', 'h')
   local set = prefix .. 'due:' .. source
   local answer = 'written'
   if r[1] ~= token then
     answer = 'stale-token'
-    if told ~= '' then -- what a citizen was told is never forgotten
-      if r[2] then
-        redis.call('HSET', rk, 'k', told, 'p', recipient)
-        redis.call('HDEL', rk, 'k1')
-        redis.call('ZADD', set, 'LT', now, key)
-        redis.call('ZREM', prefix .. 'held', key)
-        redis.call('HDEL', rk, 'w')
-        if redis.call('HGET', rk, 's') == 'H' then redis.call('HSET', rk, 's', 'P') end
-        journal(key, source, 'told-late', state, reason)
-      elseif string.sub(redis.call('HGET', done, raw) or '', -#told) ~= told then -- unknown, or ended without it
-        local ended = redis.call('HGET', done, raw)
-        if ended then
-          redis.call('HDEL', done, raw)
-          redis.call('HINCRBY', prefix .. 'ends', string.sub(ended, 1, 1) .. string.sub(ended, 16, 16), -1)
-          local read = 0
-          for b = 2, 7 do read = read * 256 + string.byte(ended, b) end
-          redis.call('HSET', rk, 'o', read, 'v', string.sub(ended, 8, 15))
-        end
-        redis.call('HSET', rk, 'n', source, 's', state, 'e', now, 'b', body, 'p', recipient, 'x', locator, 'k', told)
-        redis.call('ZADD', set, now, key)
-        journal(key, source, 'told-late', state, reason)
-      end
+    if told ~= '' then
+      told_late(key, raw, r, bucket, source, state, reason, body, recipient, locator, told)
     end
   elseif keep == '1' then
-    redis.call('HSET', rk, 's', state, 'b', body, 'p', recipient, 'l', now + ARGV[4])
-    for _, name in ipairs({set, prefix .. 'track'}) do
-      if redis.call('ZSCORE', name, key) then redis.call('ZADD', name, now + ARGV[4], key) end
-    end
+    redis.call('HSET', rk, 's', state, 'b', body, 'p', recipient, 'l', now + ARGV[3])
+    redis.call('ZADD', set, 'XX', now + ARGV[3], key)
+    redis.call('ZADD', prefix .. 'track', 'XX', now + ARGV[3], key)
     journal(key, source, event, state, reason)
   else
     -- A hint that came since the claim, and that what was read does not cover, makes the record due again.
@@ -71,37 +113,55 @@ for i = 5, #ARGV, 21 do
       end
     end
     if r[6] and not r[8] then again = now end -- told late since this claim: look at it with that
-    if r[8] then redis.call('HDEL', rk, 'k', 'k1') end
-    redis.call('HDEL', rk, 'd', 'i', 'f1', 'l', 'c', 'h', 'g')
+    local gone = {'d', 'i', 'f1', 'l', 'c', 'h', 'g'}
+    local set_to = {'s', state, 'b', body}
+    local function field(name, value)
+      if value and value ~= '' then
+        set_to[#set_to + 1] = name
+        set_to[#set_to + 1] = value
+      else
+        gone[#gone + 1] = name
+      end
+    end
+    if r[8] then
+      gone[#gone + 1] = 'k'
+      gone[#gone + 1] = 'k1'
+    end
     if again then
       answer = 'due-again'
       if state ~= 'H' then
         due, wait, finished = again, '', ''
-        redis.call('HSET', rk, 'e', r[5] or now)
+        field('e', r[5] or now)
       end
-      local hinted = math.max(tonumber(r[10] or 0), tonumber(string.match(r[9] or '', '^(%d+):') or 0))
-      if hinted > 0 then redis.call('HSET', rk, 'h', hinted) end
     end
     if finished ~= '' then
       redis.call('DEL', rk)
       redis.call('ZREM', set, key)
       redis.call('ZREM', prefix .. 'track', key)
       redis.call('HSET', done, raw, finished)
-      redis.call('EXPIREAT', done, expiry)
+      redis.call('EXPIRE', done, math.ceil(expiry - now / 1000))
       redis.call('HINCRBY', prefix .. 'ends', string.sub(finished, 1, 1) .. string.sub(finished, 16, 16), 1)
     else
-      redis.call('HSET', rk, 's', state, 'b', body)
-      redis.call('HDEL', rk, 'f')
-      if order ~= '' then redis.call('HSET', rk, 'o', order, 'v', version) end
-      if recipient ~= '' then redis.call('HSET', rk, 'p', recipient) else redis.call('HDEL', rk, 'p') end
-      if wait ~= '' then redis.call('HSET', rk, 'w', wait) else redis.call('HDEL', rk, 'w') end
+      if again then
+        local hinted = math.max(tonumber(r[10] or 0), tonumber(string.match(r[9] or '', '^(%d+):') or 0))
+        if hinted > 0 then field('h', hinted) end
+      end
+      if order ~= '' then
+        field('o', order)
+        field('v', version)
+      end
+      field('p', recipient)
+      field('w', wait)
+      field('f', nil)
+      if state == 'H' and string.upper(r[7]) == 'F' then field('q', 'F') end -- a release goes on finding
+      redis.call('HDEL', rk, unpack(gone))
+      redis.call('HSET', rk, unpack(set_to))
       if due ~= '' then redis.call('ZADD', set, due, key) else redis.call('ZREM', set, key) end
       if track ~= '' then redis.call('ZADD', prefix .. 'track', track, key) else redis.call('ZREM', prefix .. 'track', key) end
     end
     if state == 'H' then
       redis.call('ZADD', prefix .. 'held', 'NX', now, key)
-      if string.upper(r[7]) == 'F' then redis.call('HSET', rk, 'q', 'F') end -- a release goes on finding
-    else
+    elseif r[7] == 'H' then
       redis.call('ZREM', prefix .. 'held', key)
     end
     journal(key, source, event, state, reason)

@@ -18,9 +18,12 @@ func words(text string) map[string]bool {
 // referti are the LOINC types that are announced where the class is missing.
 var referti = words("11502-2 68604-8 11526-1 11488-4 75496-0 85208-7")
 
-const (
-	summary = "60591-5" // patient summary: never a referto, whatever its class
-	referto = "REF"     // the class of referti
+var (
+	summary = words("60591-5") // patient summary: never a referto, whatever its class
+	referto = words("REF")     // the class of referti
+
+	veryRestricted = words("V")
+	restrictedOnly = words("R")
 )
 
 var (

@@ -29,10 +29,19 @@ type Question struct {
 	Told     Told
 	// HiddenAt is when the document was last seen hidden from the citizen (rule 5); zero when never.
 	HiddenAt time.Time
-	// WaitingSince is since when the record waits for the source for one and the same reason; zero when it does not.
+	// WaitingFor is the reason for which the record waits for its source, and WaitingSince since when; zero when it does not.
+	WaitingFor   string
 	WaitingSince time.Time
 	Waits        int // looks in vain so far, for the widening gaps of «not final»
 	Now          time.Time
+}
+
+// waited is for how long the record has waited for one reason.
+func (q *Question) waited(reason string) time.Duration {
+	if q.WaitingFor != reason || q.WaitingSince.IsZero() {
+		return 0
+	}
+	return q.Now.Sub(q.WaitingSince)
 }
 
 // Told is what the citizen was told about the document so far.

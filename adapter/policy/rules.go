@@ -17,6 +17,7 @@ type Options struct {
 	MaxAge          time.Duration // of documents that are announced for the first time
 	ReplacementWait time.Duration // for the successor of a told document that is gone
 	BelieveMissing  time.Duration // how long a 404 is asked again
+	VisibleWait     time.Duration // how long a document that its citizen cannot open yet is asked for again
 	Minors          string        // suppress, notify, or 14 to 17: the youngest age told
 }
 
@@ -75,6 +76,7 @@ var Table = []Rule{
 	{"15", "no usable codice fiscale", "IO addresses people by their codice fiscale", (*Rules).noCode},
 	{"15b", "an invalid code, two codes, a merge loop", "the recipient must be certain", (*Rules).badCode},
 	{"15c", "no confidentiality label, and the source holds such", "sources[].unlabelled", (*Rules).unlabelled},
+	{"15d", "its citizen cannot open it yet", "publication is not visibility: nobody is sent to an empty page", (*Rules).invisible},
 	{"17", "else", "DM 7.9.2023 art. 22: the patient is told of operations on their record", (*Rules).notify},
 }
 
@@ -122,10 +124,7 @@ func (r *Rules) testData(q *Question) (Decision, bool) {
 // withdrawn is what is gone, or says of itself that it does not count. A 404 is asked again before it is believed, and a
 // document that was told waits for its successor.
 func (r *Rules) withdrawn(q *Question) (Decision, bool) {
-	standing, waited := q.Document.Standing, time.Duration(0)
-	if !q.WaitingSince.IsZero() {
-		waited = q.Now.Sub(q.WaitingSince)
-	}
+	standing, waited := q.Document.Standing, q.waited("missing")
 	switch standing {
 	case fhir.Missing:
 		if waited < r.o.BelieveMissing {
@@ -133,6 +132,9 @@ func (r *Rules) withdrawn(q *Question) (Decision, bool) {
 		}
 	case fhir.Withdrawn, fhir.Gone:
 	case fhir.Readable, fhir.NotFinal:
+		if q.Document.ReplacedBy != (fhir.Locator{}) {
+			return r.merged(q)
+		}
 		return no()
 	}
 	switch {
@@ -144,6 +146,18 @@ func (r *Rules) withdrawn(q *Question) (Decision, bool) {
 		return Decision{Action: Wait, Reason: "missing", Until: q.Now.Add(min(r.o.ReplacementWait-waited, time.Minute))}, true
 	case standing != fhir.Withdrawn && q.Document.Shape == fhir.ShapeFSE2:
 		return Decision{Action: Note, Reason: "gone"}, true
+	}
+	return Decision{Action: Hold, Publication: "withdrawn", Reason: "withdrawn"}, true
+}
+
+// merged is a report that its server merged into another one, which inherits what was told: this one waits for that.
+func (r *Rules) merged(q *Question) (Decision, bool) {
+	waited := q.waited("replaced")
+	switch {
+	case !q.Told.Any:
+		return suppress("replaced")
+	case waited < r.o.ReplacementWait:
+		return Decision{Action: Wait, Reason: "replaced", Until: q.Now.Add(min(r.o.ReplacementWait-waited, time.Minute))}, true
 	}
 	return Decision{Action: Hold, Publication: "withdrawn", Reason: "withdrawn"}, true
 }
@@ -165,7 +179,7 @@ func (r *Rules) notFinal(q *Question) (Decision, bool) {
 	if q.Told.Any { // told, and back to work at the source: its correction will come
 		return Decision{Action: Nothing}, true
 	}
-	if !q.WaitingSince.IsZero() && q.Now.Sub(q.WaitingSince) >= r.o.MaxAge {
+	if q.waited("not-final") >= r.o.MaxAge {
 		return suppress("not-final")
 	}
 	gaps := []time.Duration{time.Hour, 6 * time.Hour, 24 * time.Hour}
@@ -175,11 +189,11 @@ func (r *Rules) notFinal(q *Question) (Decision, bool) {
 func (r *Rules) notAReport(q *Question) (Decision, bool) {
 	doc := &q.Document
 	switch {
-	case has(doc.Type, words(summary)):
+	case has(doc.Type, summary):
 		return suppress("not-a-report")
 	case !doc.Shape.OfCompositions():
 		return no() // a report has no class: every one counts
-	case len(doc.Class) > 0 && has(doc.Class, words(referto)), len(doc.Class) == 0 && has(doc.Type, referti):
+	case len(doc.Class) > 0 && has(doc.Class, referto), len(doc.Class) == 0 && has(doc.Type, referti):
 		return no()
 	}
 	return suppress("not-a-report")
@@ -211,9 +225,9 @@ func (r *Rules) obscured(q *Question) (Decision, bool) {
 
 func (r *Rules) restricted(q *Question) (Decision, bool) {
 	switch labels := q.Document.Labels; {
-	case has(labels, words("V")):
+	case has(labels, veryRestricted):
 		return suppress("very-restricted")
-	case has(labels, words("R")):
+	case has(labels, restrictedOnly):
 		return suppress("restricted")
 	}
 	return no()
@@ -262,7 +276,7 @@ func (r *Rules) nobody(q *Question) (Decision, bool) {
 	case fhir.NotAPerson, fhir.NoSubject:
 		return hold(string(person.Trouble), person.Detail)
 	case fhir.NoPatient:
-		if person.Missing && (q.WaitingSince.IsZero() || q.Now.Sub(q.WaitingSince) < r.o.BelieveMissing) {
+		if person.Missing && q.waited("no-patient") < r.o.BelieveMissing {
 			return Decision{Action: Wait, Reason: "no-patient", Until: q.Now.Add(lookAgain(q.Waits))}, true
 		}
 		return hold(string(person.Trouble), person.Detail)
@@ -325,6 +339,20 @@ func (r *Rules) unlabelled(q *Question) (Decision, bool) {
 		return no() // it was released before
 	}
 	return hold("unlabelled", "")
+}
+
+// invisible is asked again with widening gaps, since documents were seen hours and days after their publication.
+func (r *Rules) invisible(q *Question) (Decision, bool) {
+	if q.Document.Visible || (q.Told.Any && q.Told.SameEdition) {
+		return no()
+	}
+	if q.waited("not-visible") >= r.o.VisibleWait {
+		return hold("not-visible", "")
+	}
+	gaps := []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute, time.Hour}
+	return Decision{
+		Action: Wait, Reason: "not-visible", Until: q.Now.Add(gaps[min(q.Waits, len(gaps)-1)]), Hidden: true,
+	}, true
 }
 
 // notify is a yes: what it means depends on what was told.

@@ -16,7 +16,7 @@ var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 func rules(tb testing.TB, minors string) *policy.Rules {
 	tb.Helper()
 	r, err := policy.NewRules(policy.Options{
-		MaxAge: 30 * 24 * time.Hour, ReplacementWait: 15 * time.Minute, BelieveMissing: 10 * time.Minute, Minors: minors,
+		MaxAge: 30 * 24 * time.Hour, ReplacementWait: 15 * time.Minute, BelieveMissing: 10 * time.Minute, VisibleWait: 72 * time.Hour, Minors: minors,
 	})
 	if err != nil {
 		tb.Fatal(err)
@@ -37,7 +37,7 @@ func person(tb testing.TB) fhir.Person {
 func ordinary(tb testing.TB) policy.Question {
 	tb.Helper()
 	return policy.Question{
-		Document: fhir.Document{Shape: fhir.ShapeReport, Standing: fhir.Readable, Date: noon.Add(-time.Hour), Person: person(tb)},
+		Document: fhir.Document{Shape: fhir.ShapeReport, Standing: fhir.Readable, Visible: true, Date: noon.Add(-time.Hour), Person: person(tb)},
 		Now:      noon,
 	}
 }
@@ -65,7 +65,11 @@ func TestRules(t *testing.T) {
 		return func(q *policy.Question) { fse2(q); q.Document.Access = code("any", label) }
 	}
 	standing := func(s fhir.Standing) change { return func(q *policy.Question) { q.Document.Standing = s } }
-	waiting := func(d time.Duration) change { return func(q *policy.Question) { q.WaitingSince = noon.Add(-d) } }
+	waiting := func(reason string, d time.Duration) change {
+		return func(q *policy.Question) { q.WaitingFor, q.WaitingSince = reason, noon.Add(-d) }
+	}
+	unseen := func(q *policy.Question) { q.Document.Visible = false }
+	merged := func(q *policy.Question) { q.Document.ReplacedBy = fhir.Locator{Type: "DiagnosticReport", ID: "heir"} }
 	trouble := func(p fhir.PersonTrouble) change {
 		return func(q *policy.Question) { q.Document.Person = fhir.Person{Trouble: p} }
 	}
@@ -86,13 +90,17 @@ func TestRules(t *testing.T) {
 		{"2: in error before any announcement: silence", []change{standing(fhir.Withdrawn)}, policy.Suppress, "withdrawn"},
 		{"2: in error after an announcement: a person decides", []change{standing(fhir.Withdrawn), told}, policy.Hold, "withdrawn"},
 		{"2: 404 is asked again", []change{standing(fhir.Missing)}, policy.Wait, "missing"},
-		{"2: 404 for ten minutes is believed", []change{standing(fhir.Missing), waiting(10 * time.Minute)}, policy.Suppress, "withdrawn"},
+		{"2: 404 for ten minutes is believed", []change{standing(fhir.Missing), waiting("missing", 10*time.Minute)}, policy.Suppress, "withdrawn"},
 		{"2: 410 is final", []change{standing(fhir.Gone)}, policy.Suppress, "withdrawn"},
 		{"2: told and gone waits for its successor", []change{standing(fhir.Gone), told}, policy.Wait, "missing"},
-		{"2: told and gone, no successor: a person decides", []change{standing(fhir.Gone), told, waiting(15 * time.Minute)}, policy.Hold, "withdrawn"},
-		{"2: told and gone in fse2 is only noted", []change{fse2, standing(fhir.Gone), told, waiting(15 * time.Minute)}, policy.Note, "gone"},
+		{"2: told and gone, no successor: a person decides", []change{standing(fhir.Gone), told, waiting("missing", 15*time.Minute)}, policy.Hold, "withdrawn"},
+		{"2: told and gone in fse2 is only noted", []change{fse2, standing(fhir.Gone), told, waiting("missing", 15*time.Minute)}, policy.Note, "gone"},
+		{"2: 404 after another wait is asked again", []change{standing(fhir.Missing), waiting("not-final", 48*time.Hour)}, policy.Wait, "missing"},
+		{"2: merged into another report, nothing told: silence", []change{merged}, policy.Suppress, "replaced"},
+		{"2: merged into another report, told: waits for it", []change{merged, told}, policy.Wait, "replaced"},
+		{"2: merged, and nobody inherited: a person decides", []change{merged, told, waiting("replaced", 15*time.Minute)}, policy.Hold, "withdrawn"},
 		{"3: not final waits", []change{standing(fhir.NotFinal)}, policy.Wait, "not-final"},
-		{"3: not final until the cut-off", []change{standing(fhir.NotFinal), waiting(30 * 24 * time.Hour)}, policy.Suppress, "not-final"},
+		{"3: not final until the cut-off", []change{standing(fhir.NotFinal), waiting("not-final", 30*24*time.Hour)}, policy.Suppress, "not-final"},
 		{"4: a patient summary", []change{fse2, func(q *policy.Question) { q.Document.Type = code(loinc, "60591-5") }}, policy.Suppress, "not-a-report"},
 		{"4: another class", []change{fse2, func(q *policy.Question) { q.Document.Class = code("", "LDO") }}, policy.Suppress, "not-a-report"},
 		{"4: no class, but the type of a referto", []change{fse2, func(q *policy.Question) {
@@ -132,6 +140,10 @@ func TestRules(t *testing.T) {
 		{"15b: an invalid code", []change{trouble(fhir.InvalidFiscalCode)}, policy.Hold, "invalid-fiscal-code"},
 		{"15b: two codes", []change{trouble(fhir.TwoCodes)}, policy.Hold, "two-codes"},
 		{"15b: a merge loop", []change{trouble(fhir.LinkLoop)}, policy.Hold, "link-loop"},
+		{"15d: not visible to its citizen yet", []change{unseen}, policy.Wait, "not-visible"},
+		{"15d: not visible for days", []change{unseen, waiting("not-visible", 72*time.Hour)}, policy.Hold, "not-visible"},
+		{"15d: an update that is not visible yet", []change{unseen, updated}, policy.Wait, "not-visible"},
+		{"15d: told, and not visible any more: nothing", []change{unseen, told}, policy.Nothing, ""},
 		{"15c: unlabelled, and the source holds such", []change{func(q *policy.Question) { q.Source.UnlabelledHold = true }}, policy.Hold, "unlabelled"},
 		{"15c: labelled N", []change{labelled(confidentiality, "N"), func(q *policy.Question) { q.Source.UnlabelledHold = true }}, policy.Notify, ""},
 	} {

@@ -45,15 +45,25 @@ func happen(rec ledger.Record, happened Happened, next ledger.Next) outcome {
 	}
 	rec.State = state
 	if state == ledger.Held {
-		rec, next = forgetful(rec), ledger.Next{}
+		return held(happened, rec)
 	}
 	return outcome{happened: happened, record: rec, next: next}
 }
 
 // holdFor asks for a person, from any state.
 func holdFor(rec ledger.Record, reason string) outcome {
+	return held(DecidedHold, because(rec, reason, rec.Now))
+}
+
+// held asks for a person. What only waits for its source looks by itself when the source has something new to say (design,
+// section 4).
+func held(happened Happened, rec ledger.Record) outcome {
 	rec.State = ledger.Held
-	return outcome{happened: DecidedHold, record: forgetful(because(rec, reason, rec.Now)), next: ledger.Next{}}
+	next := ledger.Next{}
+	if rec.Reason == "no-document" || rec.Reason == "not-visible" {
+		next.Wait = ledger.WaitSource
+	}
+	return outcome{happened: happened, record: forgetful(rec), next: next}
 }
 
 // forgetful is a held record without its recipient, but where a resend would have to go to exactly that person.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"staffetta/adapter/ledger"
@@ -16,6 +17,7 @@ import (
 type Source struct {
 	*fhir.Source
 	Rules policy.SourceRules
+	Gate  *fhir.Gate // shows what its citizen sees; nil where the source has no such
 }
 
 // Options is what a relay is made of.
@@ -41,6 +43,7 @@ type Relay struct {
 	gates  *gates
 	budget *budget
 	wake   chan struct{}
+	wakeAt atomic.Int64 // ns since 1970: when the next claim was asked for; 0 for none
 }
 
 // claimed is a record in a worker's hands, with the local time of its claim: Redis' clock goes on from there.
@@ -64,8 +67,18 @@ func New(o Options) *Relay {
 	return r
 }
 
-// Wake tells the relay that something was admitted, so that a report waits for no poll.
-func (r *Relay) Wake() {
+// Wake tells the relay that something will be due after so long, so that a report waits for no poll.
+func (r *Relay) Wake(after time.Duration) {
+	at := time.Now().Add(after).UnixNano()
+	for {
+		planned := r.wakeAt.Load()
+		if planned != 0 && planned <= at {
+			return
+		}
+		if r.wakeAt.CompareAndSwap(planned, at) {
+			break
+		}
+	}
 	select {
 	case r.wake <- struct{}{}:
 	default:
@@ -77,10 +90,12 @@ func (r *Relay) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	queue := make(chan claimed, r.prefetch())
+	finishing, done := beyond(ctx, settleAtShutdown)
+	defer done()
 	var slots, helpers sync.WaitGroup
 	helpers.Go(func() { r.gates.watch(ctx) })
 	for range r.Workers {
-		slots.Go(func() { r.workUntil(ctx, queue) })
+		slots.Go(func() { r.workUntil(ctx, finishing, queue) })
 	}
 	r.dispatch(ctx, queue)
 	close(queue)
@@ -99,16 +114,30 @@ func (r *Relay) prefetch() int {
 // dispatch claims what is due and hands it to the slots.
 func (r *Relay) dispatch(ctx context.Context, queue chan<- claimed) {
 	for ctx.Err() == nil {
-		idle := r.claimInto(ctx, queue)
-		if idle <= 0 {
-			continue
+		r.wakeAt.Store(0)
+		if idle := r.claimInto(ctx, queue); idle > 0 {
+			r.sleep(ctx, time.Now().Add(idle))
 		}
+	}
+}
+
+// sleep waits until a time, or until it is woken for an earlier one.
+func (r *Relay) sleep(ctx context.Context, until time.Time) {
+	for {
+		if at := r.wakeAt.Load(); at != 0 && at < until.UnixNano() {
+			until = time.Unix(0, at)
+		}
+		timer := time.NewTimer(time.Until(until))
 		select {
 		case <-ctx.Done():
-		case <-r.wake:
 		case <-r.gates.changed():
-		case <-time.After(idle):
+		case <-timer.C:
+		case <-r.wake:
+			timer.Stop()
+			continue
 		}
+		timer.Stop()
+		return
 	}
 }
 
@@ -140,26 +169,26 @@ func (r *Relay) claimInto(ctx context.Context, queue chan<- claimed) (idle time.
 	return min(longest, max(got.NextDue, time.Millisecond))
 }
 
-// workUntil is one slot. After ctx ends it gives back what is still queued.
-func (r *Relay) workUntil(ctx context.Context, queue <-chan claimed) {
+// workUntil is one slot. After ctx ends it gives back what is still queued, until finishing ends.
+func (r *Relay) workUntil(ctx, finishing context.Context, queue <-chan claimed) {
 	var last sync.WaitGroup // the settling of the record before
 	defer last.Wait()
 	for c := range queue {
 		if len(queue) <= cap(queue)/2 {
-			r.Wake()
+			r.Wake(0)
 		}
 		c.last = &last
 		if ctx.Err() != nil {
-			r.settle(ctx, c, r.Timetable.givenBack(startOf(c.Record), c.now()))
+			r.settle(finishing, c, r.Timetable.givenBack(startOf(c.Record), c.now()))
 			continue
 		}
-		r.work(ctx, c)
+		r.work(ctx, finishing, c)
 	}
 }
 
 // work takes one record one step further and settles it. While that is written the slot may begin to look at the next one,
 // but it sends nothing before (see send).
-func (r *Relay) work(ctx context.Context, c claimed) {
+func (r *Relay) work(ctx, finishing context.Context, c claimed) {
 	started := time.Now()
 	defer func() {
 		if p := recover(); p != nil {
@@ -170,26 +199,27 @@ func (r *Relay) work(ctx context.Context, c claimed) {
 	}()
 	o := r.step(ctx, c)
 	c.last.Wait()
-	c.last.Go(func() { r.settle(ctx, c, o) })
+	c.last.Go(func() { r.settle(finishing, c, o) })
 	r.Metrics.stepped(c.Source, o, time.Since(started))
 }
 
-// settle writes an outcome, also when ctx has ended: what was done must be remembered. Where Redis is away it is tried
-// again until the lease is over; then the record is due by itself.
+// settle writes an outcome, also when the process has been asked to stop: what was done must be remembered. Where Redis is
+// away it is tried again until the lease is over; then the record is due by itself.
 func (r *Relay) settle(ctx context.Context, c claimed, o outcome) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.Lease)
-	defer cancel()
+	until := time.Now().Add(r.Lease)
 	for wait := 50 * time.Millisecond; ; wait *= 2 {
-		_, err := r.Ledger.Settle(ctx, []ledger.Settlement{o.settlement()})
+		_, err := r.Ledger.Settle(context.WithoutCancel(ctx), []ledger.Settlement{o.settlement()})
 		if err == nil {
 			r.tell(ctx, c, o)
 			return
 		}
-		select {
-		case <-ctx.Done():
+		if ctx.Err() != nil || time.Now().Add(wait).After(until) {
 			r.Log.ErrorContext(ctx, "outcome not written", slog.String("record", c.Key.String()),
 				slog.String("source", c.Source), slog.String("happened", string(o.happened)), slog.Any("error", err))
 			return
+		}
+		select {
+		case <-ctx.Done():
 		case <-time.After(wait):
 		}
 	}

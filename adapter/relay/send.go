@@ -42,9 +42,12 @@ func (r *Relay) send(ctx context.Context, c claimed, doc fhir.Document, publicat
 	return r.Timetable.afterSend(sending, answer, r.Ledger.PersonTag(sending.Recipient), c.now())
 }
 
-// postAtShutdown is how long a POST in flight may go on when the process is asked to stop: within the 10 s of a graceful
-// shutdown. A POST that is cut is uncertain, and known to be.
-const postAtShutdown = 6 * time.Second
+// How long a POST in flight may go on when the process is asked to stop, and how long outcomes may be tried to be written:
+// both within the 10 s of a graceful shutdown. A POST that is cut is uncertain, and known to be.
+const (
+	postAtShutdown   = 4 * time.Second
+	settleAtShutdown = 5 * time.Second
+)
 
 // beyond is ctx, ending later than ctx by the grace.
 func beyond(ctx context.Context, grace time.Duration) (context.Context, context.CancelFunc) {

@@ -36,6 +36,8 @@ func (r *Relay) step(ctx context.Context, c claimed) outcome {
 		return happen(because(c.Record, "poison", c.now()), CrashedTooOften, ledger.Next{})
 	case c.Tracking && c.State == ledger.Sent:
 		return r.track(ctx, c)
+	case c.State == ledger.Replaced:
+		return r.Timetable.ends(c.Record, NothingOwed, c.now())
 	case !known:
 		return holdFor(c.Record, "source-not-configured")
 	case c.State == ledger.Find:
@@ -138,13 +140,48 @@ func (r *Relay) look(ctx context.Context, c claimed, source Source) outcome {
 		return *behind
 	}
 	c.Record = asRead(c.Record, doc, r.Ledger.VersionTag(doc.Version))
-	decision := r.Rules.Decide(r.question(c, doc, source.Rules))
+	if o, err := r.takeOver(ctx, &c, doc); o != nil || err != nil {
+		return r.orGivenBack(ctx, c, o, err)
+	}
+	if doc.ReplacedBy != (fhir.Locator{}) {
+		if err := r.handOver(ctx, &c, doc); err != nil {
+			return r.orGivenBack(ctx, c, nil, err)
+		}
+	}
+	decision, err := r.decide(ctx, c, source, doc)
+	if err != nil {
+		return r.sourceTrouble(ctx, c, err)
+	}
 	r.Metrics.decided(c.Source, decision)
 	o := r.Timetable.afterDecision(c.Record, decision, c.now())
 	if o.happened != AboutToSend {
 		return o
 	}
 	return r.send(ctx, c, doc, ledger.Publication(decision.Publication))
+}
+
+// decide asks policy. Where it says yes, the gate looks with a citizen's eyes, where the source has such (reference fse.md,
+// 4.1): publication is not visibility.
+func (r *Relay) decide(ctx context.Context, c claimed, source Source, doc fhir.Document) (policy.Decision, error) {
+	decision := r.Rules.Decide(r.question(c, doc, source.Rules))
+	if decision.Action != policy.Notify || source.Gate == nil {
+		return decision, nil
+	}
+	shown, err := source.Gate.Shows(ctx, doc.Locator)
+	if err != nil || shown {
+		return decision, err
+	}
+	doc.Visible = false
+	return r.Rules.Decide(r.question(c, doc, source.Rules)), nil
+}
+
+// orGivenBack is an outcome, or the record as it was where Redis is in trouble.
+func (r *Relay) orGivenBack(ctx context.Context, c claimed, o *outcome, err error) outcome {
+	if err != nil {
+		r.Log.WarnContext(ctx, "replacement not written", slog.String("record", c.Key.String()), slog.Any("error", err))
+		return r.Timetable.givenBack(c.Record, c.now())
+	}
+	return *o
 }
 
 // behindItsHint is for a source that shows less than was hinted: it is asked again for a while before what it shows is
@@ -184,6 +221,7 @@ func asRead(rec ledger.Record, doc fhir.Document, version ledger.Tag) ledger.Rec
 // question puts together all that policy decides upon.
 func (r *Relay) question(c claimed, doc fhir.Document, rules policy.SourceRules) policy.Question {
 	told := c.Told
+	reason, since := c.waiting()
 	return policy.Question{
 		Document: doc, Source: rules,
 		Told: policy.Told{
@@ -192,16 +230,16 @@ func (r *Relay) question(c claimed, doc fhir.Document, rules policy.SourceRules)
 			SamePerson:  told.Person == r.Ledger.PersonTag(doc.Person.Code),
 			Withdrawn:   told.Publication == ledger.WithdrawnPub,
 		},
-		HiddenAt: c.HiddenAt, WaitingSince: c.waitingSince(), Waits: c.Attempts, Now: c.now(),
+		HiddenAt: c.HiddenAt, WaitingFor: reason, WaitingSince: since, Waits: c.Attempts, Now: c.now(),
 	}
 }
 
-// waitingSince is since when the record waits for its source; zero when it waits for nothing or has other trouble.
-func (c claimed) waitingSince() time.Time {
-	if c.Reason == "" || !c.Trouble.IsZero() {
-		return time.Time{}
+// waiting is what the record waits for, and since when; nothing when it has other trouble.
+func (c claimed) waiting() (reason string, since time.Time) {
+	if !c.Trouble.IsZero() {
+		return "", time.Time{}
 	}
-	return c.Since
+	return c.Reason, c.Since
 }
 
 // sourceTrouble notes what an error says of the whole source, and what it means for the record.
@@ -224,26 +262,36 @@ func (r *Relay) heard(ctx context.Context, call string, answer notifier.Answer) 
 
 // tell writes the one log line for what happened to a document.
 func (r *Relay) tell(ctx context.Context, c claimed, o outcome) {
-	rec := o.record
+	rec := &o.record
+	sent := o.happened == Created || (o.happened == DeliveredByIO && !c.Tracking)
+	age := rec.Told.At.Sub(rec.HintAt)
+	if sent {
+		r.Metrics.delay.Observe(age.Seconds())
+	}
 	level, message := slog.LevelInfo, "document looked at"
+	switch {
+	case rec.State == ledger.Held:
+		level, message = slog.LevelError, "record held"
+	case sent:
+		message = "message sent"
+	case o.happened == Unclear:
+		level, message = slog.LevelWarn, "send uncertain"
+	case o.happened == Led, o.happened == GivenBack, o.happened == StillOnItsWay, o.happened == NotYet:
+		level = slog.LevelDebug
+	}
+	if !r.Log.Enabled(ctx, level) {
+		return
+	}
 	attrs := []slog.Attr{
 		slog.String("record", rec.Key.String()), slog.String("source", rec.Source),
 		slog.String("happened", string(o.happened)), slog.String("state", string(rec.State)),
 	}
 	switch {
 	case rec.State == ledger.Held:
-		level, message = slog.LevelError, "record held"
 		attrs = append(attrs, slog.String("held_reason", rec.Reason))
-	case o.happened == Created, o.happened == DeliveredByIO && !c.Tracking:
-		age := rec.Told.At.Sub(rec.HintAt)
-		r.Metrics.delay.Observe(age.Seconds())
-		message = "message sent"
+	case sent:
 		attrs = append(attrs, slog.String("message_id", rec.Told.MessageID), slog.String("publication", string(rec.Told.Publication)),
 			slog.Duration("since_hint", age))
-	case o.happened == Unclear:
-		level, message = slog.LevelWarn, "send uncertain"
-	case o.happened == Led, o.happened == GivenBack, o.happened == StillOnItsWay, o.happened == NotYet:
-		level = slog.LevelDebug
 	case rec.Reason != "":
 		attrs = append(attrs, slog.String("reason", rec.Reason))
 	}

@@ -24,6 +24,8 @@ const (
 	NobodyToTell    Happened = "nobody-to-tell"   // no fiscal code, not on IO, not allowed
 	NothingOwed     Happened = "nothing-owed"     // the citizen already knows this edition
 	NotedGone       Happened = "noted-gone"       // told, and gone where gone says nothing
+	Inherited       Happened = "inherited"        // it replaces documents that we know, and has what was told of them
+	TakenOver       Happened = "taken-over"       // another document replaces it
 	AboutToSend     Happened = "about-to-send"    // everything says yes: `sending` is written before the call
 	Created         Happened = "created"          // IO has the message
 	NotCreated      Happened = "not-created"      // IO certainly has no message: look again
@@ -65,7 +67,7 @@ var transitions = map[ledger.State]map[Happened]ledger.State{
 		CrashedTooOften: ledger.Held,
 	},
 	// Nothing owed and not told cannot come together: a told document is Delivered or Sent when it is looked at again.
-	ledger.Pending: looked(nil),
+	ledger.Pending: looked(map[Happened]ledger.State{Inherited: ledger.Pending, TakenOver: ledger.Replaced}),
 	ledger.Sending: {
 		Created:         ledger.Sent,
 		NotCreated:      ledger.Pending,
@@ -95,12 +97,14 @@ var transitions = map[ledger.State]map[Happened]ledger.State{
 	ledger.Delivered: toldBefore(ledger.Delivered),
 	ledger.Rejected:  toldBefore(ledger.Rejected),
 	ledger.Noted:     toldBefore(ledger.Noted),
+	// What is replaced is over: whatever is hinted, its successor speaks for it.
+	ledger.Replaced: {NothingOwed: ledger.Replaced, TakenOver: ledger.Replaced, GivenBack: ledger.Replaced, CrashedTooOften: ledger.Held},
 }
 
 // toldBefore is a finished record of a told document that a newer hint opened again.
 func toldBefore(state ledger.State) map[Happened]ledger.State {
 	return looked(map[Happened]ledger.State{
-		NotYet: state, Deferred: state, Troubled: state, GivenBack: state,
+		NotYet: state, Deferred: state, Troubled: state, GivenBack: state, Inherited: state, TakenOver: ledger.Replaced,
 		NothingOwed: state, DecidedSilence: state, NobodyToTell: state,
 	})
 }
@@ -116,7 +120,7 @@ func begin(state ledger.State, told bool) ledger.State {
 			return ledger.Delivered
 		}
 		return ledger.Pending
-	case ledger.Sending, ledger.Sent, ledger.Delivered, ledger.Rejected, ledger.Noted:
+	case ledger.Sending, ledger.Sent, ledger.Delivered, ledger.Rejected, ledger.Noted, ledger.Replaced:
 		return state
 	}
 	return state

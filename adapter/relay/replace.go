@@ -1,0 +1,148 @@
+package relay
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"staffetta/adapter/ledger"
+	"staffetta/fhir"
+)
+
+// predecessorBusy is the reason of a document that waits for the one that it replaces, and askBusy how long.
+const (
+	predecessorBusy = "predecessor-busy"
+	askBusy         = 5 * time.Second
+)
+
+// takeOver lets a document inherit what was told of those that it replaces, and ends them (design, section 4, Replacement):
+// it is settled first, with what it inherited, and then they are, so that a crash between the two changes nothing. Nil says
+// that nothing of it is left to be done.
+func (r *Relay) takeOver(ctx context.Context, c *claimed, doc fhir.Document) (*outcome, error) {
+	if c.State == ledger.Sending || c.State == ledger.Sent {
+		return nil, nil // first things first
+	}
+	if len(c.LedTo) > 0 {
+		return r.endReplaced(ctx, c)
+	}
+	old, err := r.predecessors(ctx, c, doc)
+	if err != nil || len(old) == 0 {
+		return nil, err
+	}
+	rec := c.Record
+	for i := range old {
+		if old[i].State == ledger.Sending || old[i].State == ledger.Sent {
+			return c.waitFor(predecessorBusy), nil
+		}
+		rec.LedTo = append(rec.LedTo, old[i].Key)
+		rec = inherit(rec, &old[i], c.Told.Publication == ledger.NoPublication)
+	}
+	o := happen(calm(rec), Inherited, ledger.Next{Due: c.now()})
+	return &o, nil
+}
+
+// inherit is a record with what was told of another one, the latest where there are several.
+func inherit(rec ledger.Record, old *ledger.Record, told bool) ledger.Record {
+	if told && old.Told.At.After(rec.Told.At) {
+		rec.Told = old.Told
+	}
+	if old.HiddenAt.After(rec.HiddenAt) {
+		rec.HiddenAt = old.HiddenAt
+	}
+	return rec
+}
+
+// waitFor looks again in a moment.
+func (c *claimed) waitFor(reason string) *outcome {
+	now := c.now()
+	o := happen(because(c.Record, reason, now), NotYet, ledger.Next{Due: now.Add(askBusy), Wait: ledger.WaitFixed})
+	return &o
+}
+
+// predecessors are the records of documents that this one says it replaces, as far as we know them.
+func (r *Relay) predecessors(ctx context.Context, c *claimed, doc fhir.Document) (old []ledger.Record, err error) {
+	var seen []ledger.Key
+	for _, l := range doc.Replaces {
+		key, known, err := r.documentOf(ctx, c.Source, l)
+		if err != nil {
+			return nil, err
+		}
+		if !known || key == c.Key || slices.Contains(seen, key) {
+			continue
+		}
+		seen = append(seen, key)
+		rec, known, err := r.Ledger.Lookup(ctx, key)
+		if err != nil {
+			return nil, err
+		}
+		if known && rec.State != ledger.Replaced && rec.State != ledger.Find && rec.State != ledger.FindEnded {
+			old = append(old, rec)
+		}
+	}
+	return old, nil
+}
+
+// documentOf is the document that a resource belongs to, over its alias where it has one.
+func (r *Relay) documentOf(ctx context.Context, source string, l fhir.Locator) (ledger.Key, bool, error) {
+	if l.Value == "" {
+		alias, known, err := r.Ledger.Lookup(ctx, r.Ledger.FindKey(source, l.Type, l.ID))
+		if err != nil {
+			return ledger.Key{}, false, err
+		}
+		if known && len(alias.LedTo) > 0 {
+			return alias.LedTo[0], true, nil
+		}
+	}
+	return r.Ledger.DocumentKey(source, l), l.Type == "Composition" || l.Type == "DiagnosticReport", nil
+}
+
+// endReplaced ends the records of those that this document replaces.
+func (r *Relay) endReplaced(ctx context.Context, c *claimed) (*outcome, error) {
+	for _, key := range c.LedTo {
+		ended, err := r.endOne(ctx, c.Source, key)
+		switch {
+		case err != nil:
+			return nil, err
+		case !ended:
+			return c.waitFor(predecessorBusy), nil
+		}
+	}
+	c.LedTo = nil
+	return nil, nil
+}
+
+// endOne ends one record that is replaced; false where it is in other hands.
+func (r *Relay) endOne(ctx context.Context, source string, key ledger.Key) (bool, error) {
+	old, seized, err := r.Ledger.Seize(ctx, source, key)
+	if err != nil || seized != ledger.Taken {
+		return seized == ledger.Unknown, err
+	}
+	o := happen(because(calm(startOf(old)), "replaced", old.Now), TakenOver, ledger.Next{})
+	settled, err := r.Ledger.Settle(ctx, []ledger.Settlement{o.settlement()})
+	if err != nil {
+		return false, err
+	}
+	return settled[0] == ledger.Written, nil
+}
+
+// handOver is for a report that its server merged into another one: that one inherits, also where it does not say itself
+// what it replaces.
+func (r *Relay) handOver(ctx context.Context, c *claimed, doc fhir.Document) error {
+	key := r.Ledger.DocumentKey(c.Source, doc.ReplacedBy)
+	hint := ledger.Hint{Key: key, Source: c.Source, Locator: doc.ReplacedBy, State: ledger.Pending}
+	if _, err := r.Ledger.Admit(ctx, []ledger.Hint{hint}); err != nil {
+		return err
+	}
+	heir, seized, err := r.Ledger.Seize(ctx, c.Source, key)
+	if err != nil || seized != ledger.Taken {
+		return err // it is in other hands: the next look tries again
+	}
+	heir = startOf(heir)
+	if !slices.Contains(heir.LedTo, c.Key) {
+		heir.LedTo = append(heir.LedTo, c.Key)
+	}
+	heir = inherit(heir, &c.Record, heir.Told.Publication == ledger.NoPublication)
+	o := happen(heir, Inherited, ledger.Next{Due: heir.Now})
+	_, err = r.Ledger.Settle(ctx, []ledger.Settlement{o.settlement()})
+	return err
+}

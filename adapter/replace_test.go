@@ -1,0 +1,231 @@
+package adapter_test
+
+import (
+	"fmt"
+	"maps"
+	"strings"
+	"testing"
+	"time"
+
+	"staffetta/adapter/ledger"
+	"staffetta/config"
+	"staffetta/fhir"
+	fse "staffetta/fhir/sandbox"
+	"staffetta/notifier/sandbox"
+)
+
+// soon shortens how long a told document that is gone waits for its successor.
+func soon(wait time.Duration) change {
+	return func(cfg *config.Config, _ *sandbox.Options) { cfg.Policy.ReplacementWait = config.Duration(wait) }
+}
+
+// successor is a case under new ids that replaces another one, as the ministry's server writes it: the old ids in the ids of
+// relatesTo, and no target.
+func successor(old fse.Case) fse.Case {
+	next := told(2, true)[1]
+	for _, r := range next.Resources {
+		switch r["resourceType"] {
+		case "Composition":
+			r["subject"] = subjectOf(old)
+			r["relatesTo"] = []any{fse.Resource{"code": "replaces", "id": old.ID}}
+		case "DocumentReference":
+			r["subject"] = subjectOf(old)
+		}
+	}
+	next.Code = old.Code
+	return next
+}
+
+func subjectOf(c fse.Case) any {
+	for _, r := range c.Resources {
+		if r["resourceType"] == "Composition" {
+			return r["subject"]
+		}
+	}
+	return nil
+}
+
+// vanish deletes the documents' resources, but not the patient, as the ministry's server does.
+func (w *town) vanish(c fse.Case) (names []string) {
+	for _, r := range c.Resources {
+		if r["resourceType"] != "Patient" {
+			name := fmt.Sprintf("%s/%s", r["resourceType"], r["id"])
+			w.fse.Delete(name)
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+func (w *town) deleted(t *testing.T, names []string) {
+	t.Helper()
+	for _, name := range names {
+		if err := w.poster.Deleted(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func identityOf(c fse.Case) fhir.Locator {
+	return fhir.Locator{Type: c.Type, ID: c.ID, System: c.System, Value: c.Value}
+}
+
+// rests waits until a document is in a state.
+func (w *town) rests(t *testing.T, l fhir.Locator, want ledger.State) {
+	t.Helper()
+	key := w.program.Ledger.DocumentKey(w.source, l)
+	eventually(t, func() (ledger.Record, bool) {
+		rec, _, err := w.program.Ledger.Lookup(t.Context(), key)
+		return rec, err == nil && rec.State == want
+	})
+}
+
+// A replacement under new ids is one update, in whatever order its parts are heard of (reference fse.md, 3.4).
+func TestAReplacementUnderNewIDsIsOneUpdate(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		play func(*testing.T, *town, fse.Case, fse.Case)
+	}{
+		{"in one transaction", func(t *testing.T, w *town, old, next fse.Case) {
+			t.Helper()
+			gone := w.vanish(old)
+			w.publish(next)
+			w.notify(t, fse.R4IDOnly, append(next.Hints, gone...)...)
+		}},
+		{"the deletion first, its successor minutes later", func(t *testing.T, w *town, old, next fse.Case) {
+			t.Helper()
+			w.deleted(t, w.vanish(old))
+			key := w.program.Ledger.DocumentKey(w.source, identityOf(old))
+			eventually(t, func() (ledger.Record, bool) {
+				rec, _, err := w.program.Ledger.Lookup(t.Context(), key)
+				return rec, err == nil && rec.Reason == "missing"
+			})
+			w.publish(next)
+			w.notify(t, fse.R5, next.Hints...)
+		}},
+		{"its successor first, the deletion later", func(t *testing.T, w *town, old, next fse.Case) {
+			t.Helper()
+			w.publish(next)
+			w.notify(t, fse.ClassicPut, next.Hints...)
+			w.rests(t, identityOf(old), ledger.Replaced)
+			w.deleted(t, w.vanish(old))
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := build(t, fhir.ShapeFSE2)
+			w.run(t)
+			old := told(1, true)[0]
+			w.publish(old)
+			w.notify(t, fse.R4IDOnly, old.Hints...)
+			w.rests(t, identityOf(old), ledger.Delivered)
+			next := successor(old)
+			tt.play(t, w, old, next)
+			w.rests(t, identityOf(next), ledger.Delivered)
+			w.rests(t, identityOf(old), ledger.Replaced)
+			w.quiet(t)
+			w.recipients(t, old.Code, next.Code)
+			if subject := w.io.Messages()[1].Subject; !strings.Contains(subject, "aggiornato") {
+				t.Errorf("the second message says %q", subject)
+			}
+			w.well(t)
+		})
+	}
+}
+
+func TestAReplacementOfWhatWasNeverToldIsPublished(t *testing.T) {
+	w := build(t, fhir.ShapeFSE2)
+	w.run(t)
+	old := told(1, true)[0]
+	for _, r := range old.Resources {
+		if r["resourceType"] == "Composition" {
+			r["status"] = "preliminary"
+		}
+	}
+	w.publish(old)
+	w.notify(t, fse.R4IDOnly, old.Hints...)
+	w.record(t, identityOf(old))
+	next := successor(old)
+	w.publish(next)
+	w.notify(t, fse.R4IDOnly, next.Hints...)
+	w.rests(t, identityOf(next), ledger.Delivered)
+	w.rests(t, identityOf(old), ledger.Replaced)
+	w.quiet(t)
+	w.recipients(t, next.Code)
+	if subject := w.io.Messages()[0].Subject; strings.Contains(subject, "aggiornato") {
+		t.Errorf("the message says %q", subject)
+	}
+	w.well(t)
+}
+
+// A DELETE alone is looked at, waited for, then withdrawn: held for a person. In fse2, where gone may mean obscured, it is
+// only noted.
+func TestADeletionAlone(t *testing.T) {
+	for _, tt := range []struct {
+		shape fhir.Shape
+		want  ledger.State
+	}{{fhir.ShapeReport, ledger.Held}, {fhir.ShapeHL7IT, ledger.Held}, {fhir.ShapeFSE2, ledger.Noted}} {
+		t.Run(string(tt.shape), func(t *testing.T) {
+			w := build(t, tt.shape, soon(100*time.Millisecond))
+			w.run(t)
+			c := told(1, tt.shape.OfCompositions())[0]
+			w.publish(c)
+			w.notify(t, fse.R4IDOnly, c.Hints...)
+			w.rests(t, identityOf(c), ledger.Delivered)
+			w.deleted(t, w.vanish(c))
+			w.rests(t, identityOf(c), tt.want)
+			w.quiet(t)
+			w.recipients(t, c.Code)
+			w.well(t)
+		})
+	}
+}
+
+// A document of the ministry's shape without its DocumentReference is in no list of the portal's: it waits.
+func TestWhatItsCitizenCannotOpenWaits(t *testing.T) {
+	w := build(t, fhir.ShapeFSE2)
+	w.run(t)
+	c := told(1, true)[0]
+	w.publish(c)
+	var reference fse.Resource
+	for _, r := range c.Resources {
+		if r["resourceType"] == "DocumentReference" {
+			reference = r
+		}
+	}
+	w.fse.Delete(fmt.Sprintf("DocumentReference/%s", reference["id"]))
+	w.notify(t, fse.R4IDOnly, c.Hints...)
+	if got := decision(w.record(t, identityOf(c))); got != "wait not-visible" {
+		t.Errorf("got %s, want wait not-visible", got)
+	}
+	w.fse.Put(reference)
+	w.notify(t, fse.ClassicPut, fmt.Sprintf("DocumentReference/%s", reference["id"]))
+	w.rests(t, identityOf(c), ledger.Delivered)
+	w.recipients(t, c.Code)
+	w.well(t)
+}
+
+// HAPI merges reports: the dead one points to its survivor, which tells nobody again.
+func TestAMergedReportIsNotToldAgain(t *testing.T) {
+	w := build(t, fhir.ShapeReport)
+	w.run(t)
+	c := told(1, false)[0]
+	w.publish(c)
+	w.notify(t, fse.ClassicPut, c.Hints...)
+	w.rests(t, identityOf(c), ledger.Delivered)
+	dead := w.fse.Get(c.Hints[0])
+	survivor := maps.Clone(dead)
+	survivor["id"] = "survivor"
+	pointer := func(what, to string) []any {
+		return []any{fse.Resource{"url": "http://hapifhir.io/fhir/StructureDefinition/" + what, "valueReference": fse.Resource{"reference": to}}}
+	}
+	survivor["extension"] = pointer("replaces", c.Hints[0])
+	dead["extension"] = pointer("replaced-by", "DiagnosticReport/survivor")
+	w.fse.Put(survivor)
+	w.fse.Put(dead)
+	w.notify(t, fse.ClassicPut, c.Hints[0], "DiagnosticReport/survivor")
+	w.rests(t, fhir.Locator{Type: "DiagnosticReport", ID: "survivor"}, ledger.Delivered)
+	w.rests(t, identityOf(c), ledger.Replaced)
+	w.quiet(t)
+	w.recipients(t, c.Code)
+	w.well(t)
+}

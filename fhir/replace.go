@@ -1,0 +1,56 @@
+package fhir
+
+// The extensions by which HAPI says that resources were merged (reference fhir-subscriptions.md, 6).
+const (
+	hapiReplacedBy = "http://hapifhir.io/fhir/StructureDefinition/replaced-by"
+	hapiReplaces   = "http://hapifhir.io/fhir/StructureDefinition/replaces"
+)
+
+// replaces adds what one resource of the document says that it replaces (reference fse.md, 3.4).
+func (s *Source) replaces(doc *Document, n *node) {
+	for i := range n.RelatesTo {
+		r := &n.RelatesTo[i]
+		if r.Code != "replaces" && r.Type != "replaces" {
+			continue
+		}
+		for _, refs := range [][]ref{r.Target, r.Reference, r.Resource} {
+			for _, one := range refs {
+				s.replacesReference(doc, string(one.Reference))
+			}
+		}
+		for _, id := range r.Identifier {
+			if id.Value != "" {
+				doc.Replaces = append(doc.Replaces, Locator{Type: "Composition", System: string(id.System), Value: string(id.Value)})
+			}
+		}
+		if id := string(r.ID); IsID(id) { // the ministry's own server: the old id, and no target
+			doc.Replaces = append(doc.Replaces, Locator{Type: n.ResourceType, ID: id})
+		} else {
+			s.replacesReference(doc, id)
+		}
+	}
+	for _, e := range n.Extension {
+		if string(e.URL) == hapiReplaces {
+			s.replacesReference(doc, string(e.Reference.first().Reference))
+		}
+	}
+}
+
+func (s *Source) replacesReference(doc *Document, text string) {
+	if named, ok := parseReference(text); ok && s.own(named) {
+		doc.Replaces = append(doc.Replaces, Locator{Type: named.kind, ID: named.id})
+	}
+}
+
+// replacedBy is the report that HAPI merged this one into; zero where it did not.
+func (s *Source) replacedBy(n *node) Locator {
+	for _, e := range n.Extension {
+		if string(e.URL) != hapiReplacedBy {
+			continue
+		}
+		if named, ok := parseReference(string(e.Reference.first().Reference)); ok && s.own(named) && named.kind == n.ResourceType && named.id != string(n.ID) {
+			return Locator{Type: named.kind, ID: named.id}
+		}
+	}
+	return Locator{}
+}
