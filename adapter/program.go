@@ -124,7 +124,7 @@ func (p *Program) wire(ctx context.Context, cfg *config.Config, client redis.Uni
 	if err != nil {
 		return err
 	}
-	if p.relay, err = newRelay(cfg, sources, p.Ledger, registry, log, p.skew); err != nil {
+	if p.relay, err = newRelay(cfg, sources, p.Ledger, registry, log); err != nil {
 		return err
 	}
 	p.keeper = newKeeper(cfg, sources, p.Ledger, registry, log)
@@ -170,7 +170,7 @@ func namingKey(l config.Ledger, sealing []config.RawKey) ([]byte, error) {
 
 // newRelay builds the worker with its sources, its rules and IO.
 func newRelay(
-	cfg *config.Config, sources map[string]relay.Source, led *ledger.Ledger, registry prometheus.Registerer, log *slog.Logger, skew func() time.Duration,
+	cfg *config.Config, sources map[string]relay.Source, led *ledger.Ledger, registry prometheus.Registerer, log *slog.Logger,
 ) (*relay.Relay, error) {
 	rules, err := newRules(cfg)
 	if err != nil {
