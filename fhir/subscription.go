@@ -29,8 +29,8 @@ const (
 // endpoint and their mark.
 type Remembered struct {
 	ID          string
-	Endpoint    string // that it was written with
-	Fingerprint string // of what was wanted then
+	Endpoint    string // as the server wrote it down
+	Fingerprint string // of what was wanted when it was written
 }
 
 // Kept is one Subscription of ours, as Ensure left it.
@@ -261,7 +261,7 @@ func (st *step) decide(known []Remembered, now time.Time) error {
 	}
 	st.why = st.held.differs(st.wanted)
 	at := slices.IndexFunc(known, func(r Remembered) bool { return r.ID == st.held.id })
-	if st.why != "" && at >= 0 && known[at].Fingerprint == fingerprint && st.why != "endpoint" && st.why != "criteria" {
+	if at >= 0 && known[at].Fingerprint == fingerprint && st.held.unchangedSince(known[at]) && st.why != "criteria" {
 		st.why = ""
 	}
 	if st.why == "" && at >= 0 && known[at].Fingerprint != "" && known[at].Fingerprint != fingerprint {
@@ -278,6 +278,11 @@ func (st *step) decide(known []Remembered, now time.Time) error {
 		st.deed = Unchanged
 	}
 	return nil
+}
+
+// unchangedSince says whether it still posts to where it did when it was written.
+func (h *held) unchangedSince(r Remembered) bool {
+	return h.endpoint == "" || sameEndpoint(h.endpoint, r.Endpoint)
 }
 
 // take does one step.
@@ -309,7 +314,9 @@ func (s *Subscriber) kept(st step, h *held) Kept {
 	if st.wanted == nil {
 		return k
 	}
-	k.Endpoint = st.wanted.Endpoint
+	if k.Endpoint == "" {
+		k.Endpoint = st.wanted.Endpoint // the server does not show it
+	}
 	k.Fingerprint, _ = st.wanted.fingerprint() // it was made before, in decide or create
 	return k
 }
@@ -463,7 +470,7 @@ func (s *Subscriber) find(ctx context.Context, known []Remembered) (ours []*held
 // remembers says whether what stands under a remembered id is still what we wrote: it posts to where we told it to. A server
 // that was emptied may have given the id to somebody else.
 func (s *Subscriber) remembers(r Remembered, h *held) bool {
-	return h.endpoint == "" || sameEndpoint(h.endpoint, r.Endpoint) || sameEndpoint(h.endpoint, s.wish.Endpoint)
+	return h.unchangedSince(r) || sameEndpoint(h.endpoint, s.wish.Endpoint)
 }
 
 // searchPages is how many pages of Subscriptions are read.

@@ -316,6 +316,19 @@ func TestOurEndpointMoves(t *testing.T) {
 	c.wants(t, "moved", c.ensure(t), "replaced: endpoint", "active")
 }
 
+// A server may write our endpoint down in its own spelling: it is ours all the same, and is not created again.
+func TestAnEndpointInAnotherSpelling(t *testing.T) {
+	traits := sandbox.Products()["HAPI"]
+	traits.Stores = func(r sandbox.Resource) {
+		if channel, _ := r["channel"].(sandbox.Resource); channel != nil {
+			channel["endpoint"] = strings.Replace(channel["endpoint"].(string), "/fhir/test", "//fhir//test", 1)
+		}
+	}
+	c := open(t, traits)
+	c.wants(t, "first", c.ensure(t), "created", "active")
+	c.wants(t, "again", c.ensure(t), "unchanged", "active")
+}
+
 func TestWhatServersStoreIsUsed(t *testing.T) {
 	traits := sandbox.Products()["R5"]
 	traits.Stores = func(r sandbox.Resource) {

@@ -172,7 +172,15 @@ type watch struct {
 	said    map[string]string // statuses by id, as they were said last: each is said once
 	foreign int
 	gap     time.Duration
+	created int // looks in a row that had to create
 }
+
+// A server on which what we create is not there afterwards gets no new Subscription at each look: after a few it is left for
+// longer, and a person must see why.
+const (
+	createdInVain = 3
+	vainGap       = 6 * time.Hour
+)
 
 // next is how long until the next look. The gaps widen, also while a repair does not help: a server that cannot reach us is
 // not helped by more requests.
@@ -191,6 +199,9 @@ func (w *watch) next(e fhir.Ensured, err error) time.Duration {
 			gap = min(gap, max(k.First, time.Until(kept.End)/4)) // before less than a third of its life is left
 		}
 	}
+	if w.created >= createdInVain {
+		gap = vainGap
+	}
 	if trouble, is := errors.AsType[*fhir.Trouble](err); is {
 		gap = max(gap, trouble.RetryAfter)
 	}
@@ -204,6 +215,7 @@ func (w *watch) tell(ctx context.Context, e fhir.Ensured, err error) {
 		w.keeper.deeds.WithLabelValues(w.source, string(kept.Deed)).Inc()
 		w.tellDeed(ctx, log, kept)
 	}
+	w.countCreated(ctx, log, e)
 	if !w.looked {
 		for _, warning := range e.Choice.Warnings {
 			log.WarnContext(ctx, "subscription may not work", slog.String("warning", warning))
@@ -224,6 +236,17 @@ func (w *watch) tell(ctx context.Context, e fhir.Ensured, err error) {
 		w.tellState(ctx, log, e)
 	}
 	w.keeper.active.WithLabelValues(w.source).Set(value)
+}
+
+// countCreated notices a server that keeps nothing.
+func (w *watch) countCreated(ctx context.Context, log *slog.Logger, e fhir.Ensured) {
+	if !slices.ContainsFunc(e.Kept, func(kept fhir.Kept) bool { return kept.Deed == fhir.Created }) {
+		w.created = 0
+		return
+	}
+	if w.created++; w.created >= createdInVain {
+		log.ErrorContext(ctx, "subscriptions that we create are not there afterwards", slog.Int("times", w.created))
+	}
 }
 
 // tellDeed says what was done. What a server had stopped healed, and somebody should look why.

@@ -274,6 +274,17 @@ func TestTheKeeperOutlivesTroubleAtTheServer(t *testing.T) {
 	eventually(t, "created", func() bool { return r.active(t) == 1 && w.statuses() == "active" })
 }
 
+// A server that keeps nothing does not get a Subscription at each look.
+func TestSubscriptionsThatVanishAreNotCreatedForEver(t *testing.T) {
+	w := open(t, "HAPI")
+	w.server.Traits.Forgets = true
+	w.replica(t)
+	eventually(t, "an error", func() bool { return strings.Contains(w.logs.String(), "are not there afterwards") })
+	if n := w.server.Calls()["POST Subscription"]; n != 3 {
+		t.Errorf("%d were created, want 3", n)
+	}
+}
+
 func TestOneReplicaKeeps(t *testing.T) {
 	w := open(t, "HAPI")
 	replicas := []*replica{w.replica(t), w.replica(t), w.replica(t)}

@@ -15,8 +15,8 @@ import (
 // (design, section 4): what is written here leaves them alone.
 type Subscription struct {
 	ID          string
-	Endpoint    string    // that it was written with
-	Fingerprint string    // of what was wanted then: tells whether the configuration has changed
+	Endpoint    string    // as the server wrote it down
+	Fingerprint string    // of what was wanted when it was written: tells whether the configuration has changed
 	Status      string    // as the server said last: requested, active, error, off
 	Since       time.Time // since when it is so, ms
 	Checked     time.Time // when the server was asked last, ms

@@ -131,6 +131,10 @@ func (s *Server) createSubscription(w http.ResponseWriter, r *http.Request, admi
 	}
 	w.Header().Set("Location", base(r)+"Subscription/"+one.id+"/_history/1")
 	write(w, http.StatusCreated, s.shown(stored))
+	if s.Traits.Forgets {
+		s.Delete("Subscription/" + one.id)
+		return
+	}
 	s.begin(one)
 }
 

@@ -27,6 +27,7 @@ type Traits struct {
 	Handshake       bool // requested becomes active by a handshake that is answered with 2xx
 	EarlyHandshake  bool // the handshake comes before the answer to the create
 	Mute            bool // it never fires
+	Forgets         bool // what was created is not there afterwards
 	Administration  bool // it fires only what was created below /administration
 	StatusOperation bool
 	EventsOperation bool
