@@ -35,8 +35,11 @@ const (
 	exitUsage   = 2
 )
 
-// errFinding ends a command that has already said what it found.
-var errFinding = errors.New("finding")
+// errFinding ends a command that has already said what it found; errUsage one that was called wrongly.
+var (
+	errFinding = errors.New("finding")
+	errUsage   = errors.New("wrong usage")
+)
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -66,6 +69,9 @@ func run(ctx context.Context, args []string, out, logs io.Writer) int {
 		return 0
 	case errors.Is(err, errFinding):
 		return exitFinding
+	case errors.Is(err, errUsage):
+		_, _ = fmt.Fprintf(logs, "staffetta: %v\n", err)
+		return exitUsage
 	default:
 		_, _ = fmt.Fprintf(logs, "staffetta: %v\n", err)
 		return exitFinding
@@ -125,7 +131,7 @@ type trial struct {
 // Run plays the whole relay.
 func (c trial) Run(ctx context.Context, s streams) error {
 	if c.Exit && c.Reports == 0 {
-		return errors.New("--exit needs --reports: an endless demo never ends")
+		return fmt.Errorf("%w: --exit needs --reports: an endless demo never ends", errUsage)
 	}
 	balanced, err := demo.Run(ctx, demo.Options{
 		Reports: c.Reports, Exit: c.Exit, Rate: c.Rate, Seed: c.Seed, Admin: c.Admin, Redis: config.Secret(c.Redis), Logs: c.Logs, Out: s.out,
@@ -149,6 +155,9 @@ func (c check) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	_, _ = fmt.Fprintf(s.out, "%s: the file is well\n", c.Config)
+	if err := adapter.CheckMessages(cfg, s.out); err != nil {
+		return err
+	}
 	if !c.Ledger {
 		return nil
 	}

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"staffetta/notifier"
 )
 
 // command runs the program as a person does.
@@ -47,12 +49,71 @@ func TestAFindingIsOne(t *testing.T) {
 	}
 }
 
+// fileWith writes a configuration file that is well but for its messages.
+func fileWith(t *testing.T, message string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "staffetta.yaml")
+	text := `redis: {url: embedded}
+ledger: {seal_key: MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=}
+sources:
+  - {name: lab, base_url: "https://fhir.lab.example/fhir", unlabelled: hold, receive: {bearer_tokens: [a-token-for-tests]}}
+io: {key: a-key-for-tests}
+public: {listen: "127.0.0.1:0"}
+admin: {listen: "127.0.0.1:0"}
+message: {button_url: "https://fse.ente.example/fascicolo"` + message + "}\n"
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestCheckSpeaksOfMessagesAndOfTheServicesOwnFlag(t *testing.T) {
+	code, out, logs := command(t, "check", "--config", fileWith(t, ", wording: novita"))
+	if code != 0 {
+		t.Fatalf("exit code %d: %s", code, logs)
+	}
+	for _, want := range []string{"wording novita, in de, en, es, fr, it", notifier.SecureChannels, "the flag of the *service*"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("check does not say %q:\n%s", want, out)
+		}
+	}
+}
+
+func TestATextThatBreaksARuleFailsAtCheckAndAtStart(t *testing.T) {
+	texts := t.TempDir()
+	text := "# Notifica di un nuovo referto\n\nGentile utente, il referto è pronto.\n\nPremi **{{.Button}}**.\n"
+	if err := os.WriteFile(filepath.Join(texts, "published.it.md"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	path := fileWith(t, ", templates: "+texts)
+	for _, name := range []string{"check", "serve"} {
+		code, _, logs := command(t, name, "--config", path)
+		if code != exitFinding {
+			t.Errorf("%s: exit code %d", name, code)
+		}
+		for _, want := range []string{
+			"published.it.md:1: says that it is a notification", "published.it.md:3: begins with a salutation",
+		} {
+			if !strings.Contains(logs, want) {
+				t.Errorf("%s does not say %q:\n%s", name, want, logs)
+			}
+		}
+	}
+}
+
+func TestAReferenceNeedsSomebodyWhoExchangesIt(t *testing.T) {
+	path := fileWith(t, ", second_button_text: {it: Chiedi aiuto, en: Get help}, second_button_url: \"https://fse.ente.example/{ref}\"")
+	if code, _, logs := command(t, "check", "--config", path); code != exitFinding || !strings.Contains(logs, "{ref}") {
+		t.Errorf("exit code %d: %s", code, logs)
+	}
+}
+
 func TestTheDemoBalances(t *testing.T) {
 	code, out, logs := command(t, "demo", "--reports", "40", "--exit", "--admin", "127.0.0.1:0")
 	if code != 0 || !strings.Contains(out, ": balances") || !strings.Contains(out, "IN MEMORY ONLY") {
 		t.Errorf("exit code %d\n%s\n%s", code, out, logs)
 	}
-	if code, _, _ := command(t, "demo", "--exit"); code != exitFinding {
+	if code, _, _ := command(t, "demo", "--exit"); code != exitUsage {
 		t.Errorf("--exit without --reports: exit code %d", code)
 	}
 }

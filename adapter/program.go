@@ -33,6 +33,7 @@ import (
 type Program struct {
 	Ledger *ledger.Ledger
 
+	endpoint      *endpoint.Endpoint
 	public, admin *endpoint.Server
 	relay         *relay.Relay
 	keeper        *catchup.Keeper
@@ -87,6 +88,7 @@ func (p *Program) Run(ctx context.Context) error {
 	go func() { watched <- p.Ledger.Run(remembering) }()
 
 	parts, ctx := errgroup.WithContext(ctx)
+	parts.Go(func() error { return p.endpoint.Run(ctx) })
 	parts.Go(func() error { return p.public.Run(ctx) })
 	parts.Go(func() error { return p.admin.Run(ctx) })
 	parts.Go(func() error { return p.relay.Run(ctx) })
@@ -252,20 +254,17 @@ func newIO(cfg *config.Config) (*notifier.Client, *notifier.Composer, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	composer, err := notifier.NewComposer(notifier.ComposerOptions{ButtonURL: cfg.Message.ButtonURL, SSO: cfg.Message.SSO})
+	composer, err := newComposer(cfg.Message)
 	return io, composer, err
 }
 
 // listenPublic opens the listener that FHIR servers post to.
 func (p *Program) listenPublic(ctx context.Context, cfg *config.Config, registry prometheus.Registerer) error {
-	senders := make([]endpoint.Source, len(cfg.Sources))
-	for i, s := range cfg.Sources {
-		senders[i] = endpoint.Source{Name: s.Name, Shape: fhir.Shape(s.Shape)}
-		for _, token := range s.Receive.Tokens() {
-			senders[i].Tokens = append(senders[i].Tokens, string(token))
-		}
+	senders, err := newSenders(cfg)
+	if err != nil {
+		return err
 	}
-	e, err := endpoint.New(endpoint.Options{
+	p.endpoint, err = endpoint.New(endpoint.Options{
 		Sources: senders, Ledger: p.Ledger, Settle: time.Duration(cfg.Policy.Settle),
 		Limits:  fhir.Limits{MaxBytes: int64(cfg.Public.MaxBody), MaxDepth: cfg.Public.MaxDepth, MaxEntries: cfg.Public.MaxEntries},
 		Metrics: registry, Log: p.log, Admitted: p.relay.Wake,
@@ -273,17 +272,50 @@ func (p *Program) listenPublic(ctx context.Context, cfg *config.Config, registry
 	if err != nil {
 		return err
 	}
-	trust, err := cfg.Public.TLS.Server()
+	trust, err := cfg.Public.TLS.Server(cfg.ClientCAs()...)
 	if err != nil {
 		return fmt.Errorf("public listener: %w", err)
 	}
 	p.public, err = endpoint.Listen(ctx, endpoint.ServerOptions{
-		Listen: cfg.Public.Listen, TLS: trust, Handler: e.Handler(), ReadTimeout: time.Duration(cfg.Public.ReadTimeout), Log: p.log,
+		Listen: cfg.Public.Listen, TLS: trust, Handler: p.endpoint.Handler(), ReadTimeout: time.Duration(cfg.Public.ReadTimeout), Log: p.log,
 	})
 	if err != nil {
 		return fmt.Errorf("public listener: %w", err)
 	}
 	return nil
+}
+
+// newSenders are the FHIR servers that post to us, with all by which they prove that they are these.
+func newSenders(cfg *config.Config) ([]endpoint.Source, error) {
+	senders := make([]endpoint.Source, len(cfg.Sources))
+	for i, s := range cfg.Sources {
+		senders[i] = endpoint.Source{
+			Name: s.Name, Shape: fhir.Shape(s.Shape), Tokens: inClear(s.Receive.Tokens()), Secrets: inClear(s.Receive.Secrets()),
+		}
+		if jwt := s.Receive.JWT; jwt.JWKSURL != "" {
+			client, err := jwt.Client()
+			if err != nil {
+				return nil, fmt.Errorf("source %s: jwt: %w", s.Name, err)
+			}
+			senders[i].JWT = &endpoint.JWT{Issuer: jwt.Issuer, Audience: jwt.Audience, KeysURL: jwt.JWKSURL, Client: client}
+		}
+		if mtls := s.Receive.MTLS; mtls.CAFile != "" {
+			authorities, err := mtls.Authorities()
+			if err != nil {
+				return nil, fmt.Errorf("source %s: mtls: %w", s.Name, err)
+			}
+			senders[i].Certificates = &endpoint.Certificates{Authorities: authorities, Names: mtls.AllowedNames}
+		}
+	}
+	return senders, nil
+}
+
+func inClear(secrets []config.Secret) []string {
+	texts := make([]string, len(secrets))
+	for i, secret := range secrets {
+		texts[i] = string(secret)
+	}
+	return texts
 }
 
 // listenAdmin opens the listener for people and monitoring.

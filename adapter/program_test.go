@@ -203,12 +203,41 @@ func decision(rec ledger.Record) string {
 
 func load(t *testing.T, path string) fse.Resource {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join("..", "testdata", "fse-samples", path))
+	return parse(t, read(t, filepath.Join("..", "testdata", "fse-samples", path)))
+}
+
+func read(t *testing.T, path string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var r fse.Resource
-	if err := json.Unmarshal(text, &r); err != nil {
+	return text
+}
+
+// reference is a file of the reference, which is not part of the project. In CI it must be there.
+func reference(t *testing.T, path string) []byte {
+	t.Helper()
+	path = filepath.Join("..", "..", "shared", "reference", path)
+	if _, err := os.Stat(path); err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal("CI needs the reference beside the project")
+		}
+		t.Skip("the sample payloads of others are not part of the project: no reference beside it")
+	}
+	return read(t, path)
+}
+
+// parse reads a sample, JSON or XML.
+func parse(t *testing.T, text []byte) (r fse.Resource) {
+	t.Helper()
+	var err error
+	if bytes.HasPrefix(text, []byte("<")) {
+		r, err = fse.FromXML(text)
+	} else {
+		err = json.Unmarshal(text, &r)
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	return r
@@ -218,6 +247,21 @@ func load(t *testing.T, path string) fse.Resource {
 func (w *town) atSampleTime() {
 	skew := time.Until(time.Date(2026, 11, 23, 12, 0, 0, 0, time.FixedZone("CET", 3600)))
 	w.options = append(w.options, adapter.AtAnotherTime(func() time.Duration { return skew }))
+}
+
+// inBothForms runs a test with an FSE that speaks JSON, and with one that speaks XML only, whatever a sample is written in.
+func inBothForms(t *testing.T, name string, shape fhir.Shape, test func(t *testing.T, w *town)) {
+	t.Helper()
+	for form, xml := range map[string]bool{"JSON": false, "XML": true} {
+		t.Run(name+" as "+form, func(t *testing.T) {
+			w := build(t, shape)
+			w.atSampleTime()
+			w.fse.XML = xml
+			w.run(t)
+			w.poster.XML = xml
+			test(t, w)
+		})
+	}
 }
 
 // The documents of testdata/fse-samples are decided as their README says.
@@ -230,6 +274,7 @@ func TestSampleDocuments(t *testing.T) {
 		want, recipient string
 	}{
 		{"lab-report.json", fhir.ShapeReport, "", fhir.Locator{}, "notify", "RSSMRA80A01H501U"},
+		{"radiology-contained.xml", fhir.ShapeReport, "", fhir.Locator{}, "notify", "BNCLCU75B68F205U"},
 		{"pathology-identifier-only.json", fhir.ShapeReport, "", fhir.Locator{}, "notify", "RCCPLA66L31L736E"},
 		{"hiv-label.json", fhir.ShapeReport, "", fhir.Locator{}, "suppress restricted", ""},
 		{"hiv-code.json", fhir.ShapeReport, "", fhir.Locator{}, "suppress hiv", ""},
@@ -244,10 +289,8 @@ func TestSampleDocuments(t *testing.T) {
 		{"fse2-patient-summary.json", fhir.ShapeFSE2, "", fhir.Locator{}, "suppress not-a-report", ""},
 		{"hl7it-document.json", fhir.ShapeHL7IT, "", fhir.Locator{}, "notify", "BNCLCU75B68F205U"},
 	} {
-		t.Run(tt.file, func(t *testing.T) {
-			w := build(t, tt.shape)
-			w.atSampleTime()
-			w.run(t)
+		inBothForms(t, tt.file, tt.shape, func(t *testing.T, w *town) {
+			t.Helper()
 			sample := load(t, tt.file)
 			hints, locator := w.loadSample(t, sample)
 			w.notify(t, fse.R4IDOnly, hints...)
@@ -309,38 +352,68 @@ func (w *town) recipients(t *testing.T, codes ...string) {
 
 func TestSamplePatients(t *testing.T) {
 	for _, tt := range []struct{ file, want, recipient string }{
-		{"lucia", "notify", "BNCLCU75B68F205U"},
-		{"mario", "notify", "RSSMRA80A01H501U"},
-		{"omocodia", "notify", "SPSGNR58C31F8PVE"},
-		{"stp-only", "unreachable no-fiscal-code", ""},
-		{"team-foreign", "unreachable no-fiscal-code", ""},
-		{"two-codes-periods", "notify", "VRDNNA80B69A944R"},
-		{"merged", "notify", "GRCLCU95P30A662C"},
-		{"survivor", "notify", "GRCLCU95P30A662C"},
-		{"deceased", "suppress deceased", ""},
-		{"minor", "suppress minor", ""},
-		{"newborn", "suppress minor", ""},
-		{"old-sid", "notify", "CLMGLI88H49F205O"},
+		{"lucia.json", "notify", "BNCLCU75B68F205U"},
+		{"mario.json", "notify", "RSSMRA80A01H501U"},
+		{"omocodia.json", "notify", "SPSGNR58C31F8PVE"},
+		{"stp-only.json", "unreachable no-fiscal-code", ""},
+		{"eni-only.xml", "unreachable no-fiscal-code", ""},
+		{"team-foreign.json", "unreachable no-fiscal-code", ""},
+		{"two-codes-periods.json", "notify", "VRDNNA80B69A944R"},
+		{"merged.json", "notify", "GRCLCU95P30A662C"},
+		{"survivor.json", "notify", "GRCLCU95P30A662C"},
+		{"deceased.json", "suppress deceased", ""},
+		{"minor.json", "suppress minor", ""},
+		{"newborn.json", "suppress minor", ""},
+		{"old-sid.json", "notify", "CLMGLI88H49F205O"},
 	} {
-		t.Run(tt.file, func(t *testing.T) {
-			w := build(t, fhir.ShapeReport)
-			w.atSampleTime()
-			w.run(t)
-			w.fse.Load(load(t, "patients/survivor.json"))
-			patient := load(t, "patients/"+tt.file+".json")
-			w.fse.Load(patient)
-			report := load(t, "lab-report.json")
-			report["subject"] = fse.Resource{"reference": fmt.Sprint("Patient/", patient["id"])}
-			w.fse.Load(report)
-			locator := fhir.Locator{Type: "DiagnosticReport", ID: fmt.Sprint(report["id"])}
-			w.notify(t, fse.ClassicPut, "DiagnosticReport/"+locator.ID)
-			if got := decision(w.record(t, locator)); got != tt.want {
-				t.Errorf("got %s, want %s", got, tt.want)
-			}
-			w.recipients(t, tt.recipient)
-			w.well(t)
+		inBothForms(t, tt.file, fhir.ShapeReport, func(t *testing.T, w *town) {
+			t.Helper()
+			w.reportOf(t, load(t, "patients/"+tt.file), tt.want, tt.recipient)
 		})
 	}
+	inBothForms(t, "Patient-cf-residenza.xml", fhir.ShapeReport, func(t *testing.T, w *town) {
+		t.Helper()
+		w.reportOf(t, parse(t, reference(t, "fhir-samples/patients/Patient-cf-residenza.xml")), "notify", "TSTPSN80A01D612A")
+	})
+}
+
+// reportOf publishes an ordinary report of a patient, and wants a decision on it.
+func (w *town) reportOf(t *testing.T, patient fse.Resource, want, recipient string) {
+	t.Helper()
+	w.fse.Load(load(t, "patients/survivor.json"))
+	w.fse.Load(patient)
+	report := load(t, "lab-report.json")
+	report["subject"] = fse.Resource{"reference": fmt.Sprint("Patient/", patient["id"])}
+	w.fse.Load(report)
+	locator := fhir.Locator{Type: "DiagnosticReport", ID: fmt.Sprint(report["id"])}
+	w.notify(t, fse.ClassicPut, "DiagnosticReport/"+locator.ID)
+	if got := decision(w.record(t, locator)); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	w.recipients(t, recipient)
+	w.well(t)
+}
+
+func TestAHandshakeInXMLIsAnsweredAsAnyBundle(t *testing.T) {
+	w := build(t, fhir.ShapeReport)
+	w.run(t)
+	body := bytes.NewReader(reference(t, "fhir-samples/drafts/Bundle-notification-handshake.xml"))
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, w.poster.URL, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+postToken)
+	req.Header.Set("Content-Type", "application/fhir+xml")
+	res, err := w.poster.Client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	var answer fse.Resource
+	if err := json.NewDecoder(res.Body).Decode(&answer); err != nil || res.StatusCode != http.StatusOK || answer["resourceType"] != "Bundle" {
+		t.Errorf("answer %d with a %v, %v", res.StatusCode, answer["resourceType"], err)
+	}
+	w.well(t)
 }
 
 // publish keeps a case at the FSE.

@@ -124,7 +124,7 @@ func TestAReplacementUnderNewIDsIsOneUpdate(t *testing.T) {
 			w.rests(t, identityOf(old), ledger.Replaced)
 			w.quiet(t)
 			w.recipients(t, old.Code, next.Code)
-			if subject := w.io.Messages()[1].Subject; !strings.Contains(subject, "aggiornato") {
+			if subject := w.io.Messages()[1].Subject; !strings.HasPrefix(subject, "Errata corrige: ") {
 				t.Errorf("the second message says %q", subject)
 			}
 			w.well(t)
@@ -151,7 +151,7 @@ func TestAReplacementOfWhatWasNeverToldIsPublished(t *testing.T) {
 	w.rests(t, identityOf(old), ledger.Replaced)
 	w.quiet(t)
 	w.recipients(t, next.Code)
-	if subject := w.io.Messages()[0].Subject; strings.Contains(subject, "aggiornato") {
+	if subject := w.io.Messages()[0].Subject; strings.HasPrefix(subject, "Errata corrige: ") {
 		t.Errorf("the message says %q", subject)
 	}
 	w.well(t)

@@ -41,6 +41,9 @@ func newSubscriber(cfg *config.Config, s config.Source, source *fhir.Source) *fh
 	if tokens := s.Receive.Tokens(); len(tokens) > 0 {
 		w.Token = string(tokens[0]) // the first one is shown; the others are for rotation
 	}
+	if secrets := s.Receive.Secrets(); len(secrets) > 0 {
+		w.Secret = string(secrets[0])
+	}
 	if cfg.Public.URL != "" {
 		w.Endpoint = strings.TrimSuffix(cfg.Public.URL, "/") + "/fhir/" + s.Name
 	}

@@ -98,6 +98,18 @@ func TestServeSubscribesByItself(t *testing.T) {
 	}
 }
 
+// Medplum signs with the secret that our Subscription gives it: a source that must sign is understood.
+func TestMedplumSignsForUs(t *testing.T) {
+	w := subscribed(t, "Medplum", func(cfg *config.Config, _ *sandbox.Options) {
+		cfg.Sources[0].Receive.HMACSecrets = []config.Secret{"hmac-secret-0123456789abcdef"}
+	})
+	w.active(t)
+	one := told(1, false)[0]
+	if rec := w.record(t, w.publish(one)); decision(rec) != "notify" {
+		t.Errorf("got %s, want notify", decision(rec))
+	}
+}
+
 // manual is the default: serve writes nothing at a server that nobody told it to write to.
 func TestServeWritesNothingByDefault(t *testing.T) {
 	w := build(t, fhir.ShapeReport)

@@ -4,9 +4,11 @@ import (
 	"crypto/tls"
 	"encoding/base64"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 )
 
@@ -18,17 +20,31 @@ func (s Source) Client() (*http.Client, error) {
 		return nil, fmt.Errorf("source %s: %w", s.Name, err)
 	}
 	client := newClient(trust, s.Read.Timeout, s.Read.Connections)
-	credentials, err := s.Read.credentials()
-	if err != nil || credentials == nil {
-		return client, err
+	shown, err := s.credential(trust)
+	if err != nil {
+		return nil, fmt.Errorf("source %s: %w", s.Name, err)
+	}
+	if shown == nil {
+		return client, nil
 	}
 	base, err := url.Parse(s.BaseURL)
 	if err != nil {
 		return nil, fmt.Errorf("source %s: base_url is no URL", s.Name)
 	}
-	client.Transport = &authorized{next: client.Transport, scheme: base.Scheme, host: base.Host, credentials: credentials}
+	client.Transport = &authorized{next: client.Transport, scheme: base.Scheme, host: base.Host, credential: shown}
 	return client, nil
 }
+
+// Client is the HTTP client for the keys of the issuer. It follows no redirects.
+func (j JWT) Client() (*http.Client, error) {
+	trust, err := clientTLS(j.CAFile, "", "")
+	if err != nil {
+		return nil, err
+	}
+	return newClient(trust, jwksTimeout, 1), nil
+}
+
+const jwksTimeout = Duration(10 * time.Second)
 
 // Client is the HTTP client for IO. It follows no redirects; the key travels in a header of IO's own, which its caller sets.
 func (io IO) Client() (*http.Client, error) {
@@ -60,52 +76,131 @@ func newClient(trust *tls.Config, timeout Duration, connections int) *http.Clien
 	}
 }
 
-// credentials gives the Authorization header as it is now; nil where the source asks for none.
-func (r Read) credentials() (func() string, error) {
+// credential shows who we are on the requests to one server.
+type credential struct {
+	// show puts it into the headers of a request that is ours to change.
+	show func(req *http.Request) error
+	// renew puts another one there than the Authorization that the server refused; nil where there is no other one.
+	renew func(req *http.Request, refused string) error
+	// closeIdle closes the connections that it keeps alive; nil where it keeps none.
+	closeIdle func()
+}
+
+const (
+	authorization = "Authorization"
+	bearerScheme  = "Bearer "
+)
+
+// credential is how the source wants us to authenticate, beside a client certificate; nil where it does not.
+func (s Source) credential(trust *tls.Config) (*credential, error) {
+	r := s.Read
 	switch {
+	case !r.OAuth2.absent():
+		return s.oauth2(trust)
+	case !r.ModI.absent():
+		signer, err := newModISigner(r.ModI)
+		if err != nil {
+			return nil, err
+		}
+		return &credential{show: signer.show}, nil
 	case r.Username != "":
 		header := "Basic " + base64.StdEncoding.EncodeToString([]byte(r.Username+":"+string(r.Password)))
-		return func() string { return header }, nil
+		return static(func() string { return header }), nil
 	case r.BearerTokenFile != "":
-		return r.bearerFromFile()
+		header, err := newReread(r.bearerFromFile, r.BearerTokenFile)
+		if err != nil {
+			return nil, err
+		}
+		return static(header.get), nil
 	case r.BearerToken != "":
-		header := "Bearer " + string(r.BearerToken)
-		return func() string { return header }, nil
+		header := bearerScheme + string(r.BearerToken)
+		return static(func() string { return header }), nil
 	}
 	return nil, nil
 }
 
-func (r Read) bearerFromFile() (func() string, error) {
-	header, err := newReread(func() (string, error) {
-		token, err := readSecretFile(r.BearerTokenFile)
-		return "Bearer " + string(token), err
-	}, r.BearerTokenFile)
-	if err != nil {
-		return nil, err
-	}
-	return header.get, nil
+func static(header func() string) *credential {
+	return &credential{show: func(req *http.Request) error {
+		req.Header.Set(authorization, header())
+		return nil
+	}}
+}
+
+func (r Read) bearerFromFile() (string, error) {
+	token, err := readSecretFile(r.BearerTokenFile)
+	return bearerScheme + string(token), err
 }
 
 // authorized adds credentials to the requests that go to the configured host, and to no other one.
 type authorized struct {
 	next         http.RoundTripper
 	scheme, host string
-	credentials  func() string
+	credential   *credential
 }
 
-// RoundTrip sends the request. The request itself stays as it was, as http.RoundTripper demands.
+// RoundTrip sends the request; once more, with other credentials, where the server refused those that we had and asking
+// twice does no harm. The request itself stays as it was, as http.RoundTripper demands.
 func (a *authorized) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.URL.Host != a.host || req.URL.Scheme != a.scheme {
 		return a.next.RoundTrip(req)
 	}
-	withCredentials := *req
-	withCredentials.Header = req.Header.Clone()
-	withCredentials.Header.Set("Authorization", a.credentials())
-	return a.next.RoundTrip(&withCredentials)
+	first := copyOf(req)
+	if err := a.credential.show(first); err != nil {
+		closeBody(req)
+		return nil, err
+	}
+	res, err := a.next.RoundTrip(first)
+	if err != nil || res.StatusCode != http.StatusUnauthorized || a.credential.renew == nil || !repeatable(req) {
+		return res, err
+	}
+	drain(res.Body)
+	second := copyOf(req)
+	if req.GetBody != nil {
+		if second.Body, err = req.GetBody(); err != nil {
+			return nil, err
+		}
+	}
+	if err := a.credential.renew(second, first.Header.Get(authorization)); err != nil {
+		closeBody(second)
+		return nil, err
+	}
+	return a.next.RoundTrip(second)
+}
+
+// repeatable says whether a request changes nothing at the server and can be sent again: a read, or a search.
+func repeatable(req *http.Request) bool {
+	if req.Body != nil && req.Body != http.NoBody && req.GetBody == nil {
+		return false
+	}
+	return req.Method == http.MethodGet || (req.Method == http.MethodPost && strings.HasSuffix(req.URL.Path, "/_search"))
+}
+
+func copyOf(req *http.Request) *http.Request {
+	one := *req
+	one.Header = req.Header.Clone()
+	if one.Header == nil {
+		one.Header = http.Header{}
+	}
+	return &one
+}
+
+func closeBody(req *http.Request) {
+	if req.Body != nil {
+		_ = req.Body.Close()
+	}
+}
+
+// drain gives the connection back, unless what is left on it is longer than opening another one.
+func drain(body io.ReadCloser) {
+	_, _ = io.Copy(io.Discard, io.LimitReader(body, 64<<10))
+	_ = body.Close()
 }
 
 // CloseIdleConnections lets http.Client close what it keeps alive.
 func (a *authorized) CloseIdleConnections() {
+	if a.credential.closeIdle != nil {
+		a.credential.closeIdle()
+	}
 	if closer, ok := a.next.(interface{ CloseIdleConnections() }); ok {
 		closer.CloseIdleConnections()
 	}

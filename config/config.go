@@ -117,25 +117,78 @@ type Subscription struct {
 	BaseURL string `yaml:"base_url"`
 }
 
-// Receive is how the source authenticates to us.
+// Receive is how the source authenticates to us. Every kind that is given must hold, at least one is; only a bearer token
+// and a JWT, which share the Authorization header, stand for each other.
 type Receive struct {
 	BearerTokens     []Secret `yaml:"bearer_tokens"`      // any of them is valid: two during a rotation; our Subscription asks for the first
 	BearerTokenFiles []string `yaml:"bearer_token_files"` // as many more; Complete adds what they hold to BearerTokens
+	// HMACSecrets sign the body, any of them: X-Signature is the lower-case hex of HMAC-SHA256 over the bytes on the wire,
+	// before decompression, as Medplum sends it.
+	HMACSecrets     []Secret `yaml:"hmac_secrets"`
+	HMACSecretFiles []string `yaml:"hmac_secret_files"` // as many more, as with bearer_token_files
+	JWT             JWT      `yaml:"jwt"`
+	MTLS            MTLS     `yaml:"mtls"`
 }
 
-// Read is how we read from the source.
+// JWT lets in tokens of an authorization server: signed (RS, PS, ES, EdDSA), with an end, a minute of leeway.
+type JWT struct {
+	Issuer   string `yaml:"issuer"`   // iss, exactly
+	Audience string `yaml:"audience"` // one of aud; best one of this source alone, not of all of Staffetta
+	JWKSURL  string `yaml:"jwks_url"` // https: the issuer's keys; fetched every 15m, and when a token names another one
+	CAFile   string `yaml:"ca_file"`  // PEM, of jwks_url; absent: the system's. Read at start.
+}
+
+// MTLS lets in TLS client certificates; it wants public.tls, since only where TLS ends are they seen.
+type MTLS struct {
+	CAFile       string   `yaml:"ca_file"`       // PEM, the authorities of this source; read again when it changes
+	AllowedNames []string `yaml:"allowed_names"` // exactly a DNS name, a URI or the common name of the certificate
+}
+
+// Read is how we read from the source. Of bearer_token, username, oauth2 and modi one at most is given; a client certificate
+// goes with any of them.
 type Read struct {
 	BearerToken     Secret   `yaml:"bearer_token"`
 	BearerTokenFile string   `yaml:"bearer_token_file"` // read again when it changes
 	Username        string   `yaml:"username"`          // basic authentication
 	Password        Secret   `yaml:"password"`
 	PasswordFile    string   `yaml:"password_file"`
-	CAFile          string   `yaml:"ca_file"`     // PEM; absent: the system's. Read at start.
+	OAuth2          OAuth2   `yaml:"oauth2"`
+	ModI            ModI     `yaml:"modi"`
+	CAFile          string   `yaml:"ca_file"`     // PEM, also of the token endpoint; absent: the system's. Read at start.
 	CertFile        string   `yaml:"cert_file"`   // client certificate, PEM; read again when it changes
 	KeyFile         string   `yaml:"key_file"`    // of cert_file
 	Timeout         Duration `yaml:"timeout"`     // of one call, default 10s
 	MaxBody         ByteSize `yaml:"max_body"`    // largest answer, default 64MiB
 	Connections     int      `yaml:"connections"` // at once, default 64
+}
+
+// OAuth2 is how we get access tokens: client credentials, by a secret or by a key (SMART Backend Services).
+type OAuth2 struct {
+	// TokenURL is the token endpoint, https. Absent, with key_file only: the server's .well-known/smart-configuration says it.
+	TokenURL         string `yaml:"token_url"`
+	ClientID         string `yaml:"client_id"`
+	ClientSecret     Secret `yaml:"client_secret"`
+	ClientSecretFile string `yaml:"client_secret_file"` // read again when it changes
+	// AuthMethod is client_secret_basic (default with a secret), client_secret_post, or private_key_jwt (default with a key).
+	AuthMethod string   `yaml:"auth_method"`
+	KeyFile    string   `yaml:"key_file"`  // private key, PEM or JWK; read again when it changes
+	KeyID      string   `yaml:"key_id"`    // kid of key_file as the server knows it; a JWK brings its own
+	Algorithm  string   `yaml:"algorithm"` // RS384 or ES384; absent: what the key is for
+	Scopes     []string `yaml:"scopes"`    // e.g. system/DiagnosticReport.rs
+	Audience   string   `yaml:"audience"`  // of what key_file signs; absent: the token endpoint
+}
+
+// ModI signs our requests as the Italian interoperability model has it (ID_AUTH_REST_01, INTEGRITY_REST_01), for the
+// national services of the FSE: `Authorization: Bearer` and `Agid-JWT-Signature`. The client certificate for TLS is
+// read.cert_file; this is the other one, which only signs.
+type ModI struct {
+	SigningCertFile string         `yaml:"signing_cert_file"` // PEM, ours first; both files are read again when they change
+	SigningKeyFile  string         `yaml:"signing_key_file"`  // PEM, RSA
+	Audience        string         `yaml:"audience"`          // aud; absent: base_url
+	Algorithm       string         `yaml:"algorithm"`         // RS256 (default), RS384 or RS512
+	Digest          bool           `yaml:"digest"`            // sign a digest of bodies too, default false
+	Claims          map[string]any `yaml:"claims"`            // more claims, in both tokens
+	Lifetime        Duration       `yaml:"lifetime"`          // of a token, default 5m
 }
 
 // IO is the IO API.
@@ -154,11 +207,28 @@ type IO struct {
 	Uncertain string `yaml:"uncertain"`
 }
 
-// Message is what the citizen reads.
+// Message is what the citizen reads. Secure channels are always required: there is no key to say otherwise.
 type Message struct {
-	// ButtonURL is the https address of the portal, the same for everybody: nothing in it may be personal or clinical.
-	ButtonURL string `yaml:"button_url"`
-	SSO       bool   `yaml:"sso"` // the portal is registered with IO: iosso:// instead of iohandledlink://
+	// Wording is which of the shipped sets of texts: referto (default, after IO's model) or novita, which never says that
+	// there is a report (a strict reading of DM 7.9.2023 art. 22). The institution's privacy officer chooses.
+	Wording string `yaml:"wording"`
+	// Templates is a folder of texts that stand in for shipped ones, by their names: published.it.md, updated.de.md ...
+	Templates string `yaml:"templates"`
+	// ButtonURL is the https address of the portal. {ref} in it takes the opaque reference of a document; without it the
+	// address is the same for everybody. Nothing in it may be personal or clinical.
+	ButtonURL  string     `yaml:"button_url"`
+	ButtonText ButtonText `yaml:"button_text"` // default: Vai al Fascicolo Sanitario, Go to your health record
+	SSO        bool       `yaml:"sso"`         // the portal is registered with IO: iosso:// instead of iohandledlink://
+	// SecondButtonURL is https, mailto: or tel:, e.g. of a help desk; absent: one button.
+	SecondButtonURL  string     `yaml:"second_button_url"`
+	SecondButtonText ButtonText `yaml:"second_button_text"` // in both languages, where there is a second button
+	SecondButtonSSO  bool       `yaml:"second_button_sso"`  // as sso: only a page of the portal that starts the sign-in itself
+}
+
+// ButtonText is a button's text in the two languages that the app reads; readers of others see the Italian one.
+type ButtonText struct {
+	Italian string `yaml:"it"`
+	English string `yaml:"en"`
 }
 
 // Policy is the times and ages of the default rules.

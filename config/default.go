@@ -1,7 +1,9 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
+	"reflect"
 	"time"
 )
 
@@ -22,6 +24,9 @@ func Default() *Config {
 		IO: IO{
 			BaseURL: "https://api.io.pagopa.it/api/v1", Rate: 20, Track: true, Polls: defaultPolls(),
 			Timeout: Duration(10 * time.Second), Connections: 64, Uncertain: "resend",
+		},
+		Message: Message{
+			Wording: "referto", ButtonText: ButtonText{Italian: "Vai al Fascicolo Sanitario", English: "Go to your health record"},
 		},
 		Policy: Policy{
 			Settle: Duration(time.Minute), MaxAge: Duration(30 * day), ReplacementWait: Duration(15 * time.Minute),
@@ -63,6 +68,8 @@ func (s *Source) fillIn() {
 	if s.Subscribe == "" {
 		s.Subscribe = "manual"
 	}
+	s.Read.OAuth2.fillIn()
+	s.Read.ModI.fillIn(s.BaseURL)
 	s.Subscription.fillIn()
 }
 
@@ -81,11 +88,52 @@ func (s *Subscription) fillIn() {
 	}
 }
 
+func (o *OAuth2) fillIn() {
+	switch {
+	case o.AuthMethod != "":
+	case o.KeyFile != "":
+		o.AuthMethod = privateKeyJWT
+	case o.ClientSecret != "" || o.ClientSecretFile != "":
+		o.AuthMethod = clientSecretBasic
+	}
+}
+
+func (m *ModI) fillIn(baseURL string) {
+	if m.absent() {
+		return
+	}
+	m.Audience = cmp.Or(m.Audience, baseURL)
+	m.Algorithm = cmp.Or(m.Algorithm, "RS256")
+	m.Lifetime = cmp.Or(m.Lifetime, Duration(5*time.Minute))
+}
+
+// The methods of a client at a token endpoint, by their registered names (RFC 7591, token_endpoint_auth_method).
+const (
+	clientSecretBasic = "client_secret_basic"
+	clientSecretPost  = "client_secret_post"
+	privateKeyJWT     = "private_key_jwt"
+)
+
+// absent says whether nothing of the section is in the file.
+func (o OAuth2) absent() bool { return reflect.ValueOf(o).IsZero() }
+
+// absent says whether nothing of the section is in the file.
+func (m ModI) absent() bool { return reflect.ValueOf(m).IsZero() }
+
+// absent says whether nothing of the section is in the file.
+func (j JWT) absent() bool { return j == JWT{} }
+
+// absent says whether nothing of the section is in the file.
+func (m MTLS) absent() bool { return m.CAFile == "" && len(m.AllowedNames) == 0 }
+
 // Embedded says whether the ledger lives in the memory of this process.
 func (r Redis) Embedded() bool { return r.URL == EmbeddedRedis }
 
 // Tokens are all bearer tokens by which the source may authenticate to us, once Complete has read their files.
 func (r Receive) Tokens() []Secret { return r.BearerTokens }
+
+// Secrets are all secrets with which the source may sign, once Complete has read their files.
+func (r Receive) Secrets() []Secret { return r.HMACSecrets }
 
 func (c *Config) warn(format string, args ...any) {
 	c.Warnings = append(c.Warnings, fmt.Sprintf(format, args...))

@@ -65,6 +65,7 @@ func TestExampleShowsDefaults(t *testing.T) {
 		Admin   config.Admin
 		Ledger  [4]config.Duration
 		IO      []any
+		Message []any
 		Policy  config.Policy
 		Log     config.Log
 		Workers int
@@ -74,6 +75,7 @@ func TestExampleShowsDefaults(t *testing.T) {
 			c.Public, c.Admin,
 			[4]config.Duration{c.Ledger.Retention, c.Ledger.Lease, c.Ledger.GiveUpAfter},
 			[]any{c.IO.BaseURL, c.IO.Rate, c.IO.Track, c.IO.Polls, c.IO.Timeout, c.IO.Connections, c.IO.Uncertain},
+			[]any{c.Message.Wording, c.Message.ButtonText, c.Message.SSO, c.Message.SecondButtonSSO},
 			c.Policy, c.Log, c.Workers,
 		}
 	}

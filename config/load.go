@@ -57,22 +57,36 @@ func lastPart(key string) string { return key[strings.LastIndexByte(key, '.')+1:
 
 // relativeTo makes the paths in the file relative to the folder of the file, so that the working directory does not matter.
 func (c *Config) relativeTo(folder string) {
-	paths := []*string{&c.Public.TLS.CertFile, &c.Public.TLS.KeyFile}
+	paths := []*string{&c.Public.TLS.CertFile, &c.Public.TLS.KeyFile, &c.Message.Templates}
 	for _, field := range c.secrets() {
 		paths = append(paths, field.file)
 	}
 	for i := range c.Sources {
 		source := &c.Sources[i]
-		paths = append(paths, &source.Read.CAFile, &source.Read.CertFile, &source.Read.KeyFile)
-		for j := range source.Receive.BearerTokenFiles {
-			paths = append(paths, &source.Receive.BearerTokenFiles[j])
-		}
+		paths = append(paths, source.paths()...)
 	}
 	for _, path := range paths {
 		if *path != "" && !filepath.IsAbs(*path) {
 			*path = filepath.Join(folder, *path)
 		}
 	}
+}
+
+// paths are those of a source that are no secrets of one value.
+func (s *Source) paths() []*string {
+	receive, read := &s.Receive, &s.Read
+	paths := make([]*string, 0, 8+len(receive.BearerTokenFiles)+len(receive.HMACSecretFiles))
+	paths = append(
+		paths, &receive.JWT.CAFile, &receive.MTLS.CAFile, &read.CAFile, &read.CertFile, &read.KeyFile, &read.OAuth2.KeyFile,
+		&read.ModI.SigningCertFile, &read.ModI.SigningKeyFile,
+	)
+	for i := range receive.BearerTokenFiles {
+		paths = append(paths, &receive.BearerTokenFiles[i])
+	}
+	for i := range receive.HMACSecretFiles {
+		paths = append(paths, &receive.HMACSecretFiles[i])
+	}
+	return paths
 }
 
 // inLines says what YAML found wrong, one line each, without the values that it would repeat: one may be a secret at
@@ -99,8 +113,27 @@ var yamlWords = map[string]string{
 	"str": "a text", "seq": "a list", "map": "a mapping", "int": "a number", "float": "a number", "bool": "true or false",
 }
 
+// unknown is how the YAML library says that there is no such key.
+var unknown = regexp.MustCompile(`^field (\S+) not found in type config\.(\w+)$`)
+
+// Hints for keys that people look for.
+const (
+	alwaysSecure = "secure channels are required by every message, and nothing can turn that off: remove the key, and set the service's own flag"
+	onlyItAndEn  = "IO's app reads buttons in it and en only: readers of other languages see the Italian text"
+)
+
+var hints = map[string]string{
+	"require_secure_channels": alwaysSecure, "require_secure_channel": alwaysSecure, "secure_channels": alwaysSecure,
+	"ButtonText.de": onlyItAndEn, "ButtonText.es": onlyItAndEn, "ButtonText.fr": onlyItAndEn, "ButtonText.sl": onlyItAndEn,
+}
+
 func inLine(err *yaml.LoadError) string {
 	text := strings.TrimPrefix(err.Message, "yaml: ")
+	if found := unknown.FindStringSubmatch(text); found != nil {
+		if hint := cmp.Or(hints[found[1]], hints[found[2]+"."+found[1]]); hint != "" {
+			text += " (" + hint + ")"
+		}
+	}
 	if found := rejected.FindStringSubmatch(text); found != nil {
 		text = fmt.Sprintf("want %s, not %s", found[2], cmp.Or(yamlWords[found[1]], "this"))
 	}

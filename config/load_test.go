@@ -161,8 +161,74 @@ func TestMistakes(t *testing.T) {
 		{"what no label means is notify or hold", "source-unlabelled-other.yaml", []string{
 			unlabelledMatters,
 		}},
-		{"a source without a token does not start", "source-no-token.yaml", []string{
-			`sources[0].receive: no token, want at least one in bearer_tokens or bearer_token_files: without one anybody could post`,
+		{"a source without any proof does not start", "source-no-token.yaml", []string{
+			`sources[0].receive: nothing, want bearer_tokens, hmac_secrets, jwt or mtls: without one of them anybody could post`,
+		}},
+		{"one way to authenticate, not two", "source-read-ways.yaml", []string{
+			`sources[0].read: both bearer_token and oauth2, want one of them`,
+		}},
+		{"an empty secret signs nothing", "source-hmac-empty.yaml", []string{
+			`sources[0].receive.hmac_secret_files[0]: no such file or directory`,
+			`sources[0].receive.hmac_secrets[1]: empty, want a secret`,
+		}},
+		{"JWTs are of one issuer, for one audience, with known keys", "source-jwt-half.yaml", []string{
+			`sources[0].receive.jwt.audience: missing`,
+			`sources[0].receive.jwt.jwks_url: missing`,
+			`sources[0].receive.jwt.ca_file: no such file or directory`,
+		}},
+		{"keys of an issuer do not come in clear", "source-jwt-in-clear.yaml", []string{
+			`sources[0].receive.jwt.jwks_url: want https: who is in between could change it`,
+		}},
+		{"client certificates have an authority, a name, and TLS", "source-mtls-half.yaml", []string{
+			`sources[0].receive.mtls.ca_file: missing`,
+			`sources[0].receive.mtls.allowed_names[1]: missing`,
+			`sources[0].receive.mtls: without public.tls, want it: client certificates are seen only where TLS ends`,
+		}},
+		{"not every certificate of an authority lets in", "source-mtls-anybody.yaml", []string{
+			`sources[0].receive.mtls.ca_file: no certificate in it`,
+			`sources[0].receive.mtls.allowed_names: none, want at least one: an authority vouches for more than this source`,
+			`sources[0].receive.mtls: without public.tls, want it: client certificates are seen only where TLS ends`,
+		}},
+		{"a client has a name, and a secret or a key", "source-oauth2-half.yaml", []string{
+			`sources[0].read.oauth2.client_id: missing`,
+			`sources[0].read.oauth2.scopes[0]: want one scope, without blanks`,
+			`sources[0].read.oauth2: neither client_secret nor key_file, want one of them`,
+		}},
+		{"a client has not both", "source-oauth2-both.yaml", []string{
+			`sources[0].read.oauth2: both client_secret and key_file, want one of them`,
+		}},
+		{"a secret goes to a known endpoint, and needs nothing of a key", "source-oauth2-secret.yaml", []string{
+			`sources[0].read.oauth2.auth_method: want client_secret_basic or client_secret_post`,
+			`sources[0].read.oauth2.token_url: missing: it is discovered only for a key_file, since a secret shall not go where a server points`,
+			`sources[0].read.oauth2.key_id: without key_file, which it belongs to`,
+			`sources[0].read.oauth2.algorithm: without key_file, which it belongs to`,
+			`sources[0].read.oauth2.audience: without key_file, which it belongs to`,
+		}},
+		{"a key has all that belongs to it", "source-oauth2-key.yaml", []string{
+			`sources[0].read.oauth2.token_url: want https: who is in between could change it`,
+			`sources[0].read.oauth2.auth_method: want private_key_jwt: there is a key_file`,
+			`sources[0].read.oauth2.scopes: none, want at least one, e.g. system/DiagnosticReport.rs`,
+			`sources[0].read.oauth2.algorithm: want RS384 or ES384`,
+			`sources[0].read.oauth2.key_file: no such file or directory`,
+		}},
+		{"a token endpoint has no credentials in its address", "source-oauth2-url.yaml", []string{
+			`sources[0].read.oauth2.token_url: holds credentials or a fragment, want only the address`,
+		}},
+		{"ModI has two certificates, and claims that are its own", "source-modi-half.yaml", []string{
+			`sources[0].read.modi: without a client certificate, want cert_file and key_file of read as well`,
+			`sources[0].read.modi.signing_cert_file: missing`,
+			`sources[0].read.modi.signing_key_file: missing`,
+			`sources[0].read.modi.algorithm: want RS256, RS384 or RS512`,
+			`sources[0].read.modi.lifetime: 1s, want 10s to 1d`,
+			`sources[0].read.modi.claims: iss, which is said already`,
+			`sources[0].read.modi.claims: jti, which is said already`,
+			`sources[0].read.modi.claims: want what JSON can say`,
+		}},
+		{"ModI's certificates must be there at start", "source-modi-files.yaml", []string{
+			`sources[0].read.modi.signing_cert_file: no such file or directory`,
+			`sources[0].read.modi.signing_key_file: no such file or directory`,
+			`sources[0].read.cert_file: no such file or directory`,
+			`sources[0].read.key_file: no such file or directory`,
 		}},
 		{"an empty token lets nobody in", "source-token-empty.yaml", []string{
 			`sources[0].receive.bearer_tokens[0]: want visible ASCII characters without blanks`,
@@ -225,10 +291,32 @@ func TestMistakes(t *testing.T) {
 			`io.polls[1]: 0s, want 1ms to 30d`,
 		}},
 		{"a message has a button", "button-absent.yaml", []string{
-			`message.button_url: want the https:// address of the portal, the same for everybody`,
+			`message.button_url: want the https:// address of the portal, the same for everybody or with {ref}`,
 		}},
 		{"a button leads to https", "button-not-https.yaml", []string{
-			`message.button_url: want the https:// address of the portal, the same for everybody`,
+			`message.button_url: want the https:// address of the portal, the same for everybody or with {ref}`,
+		}},
+		{"secure channels cannot be turned off", "message-secure-channels.yaml", []string{
+			`line 11: field require_secure_channels not found in type config.Message (secure channels are required by every ` +
+				`message, and nothing can turn that off: remove the key, and set the service's own flag)`,
+		}},
+		{"a wording that ships with Staffetta", "message-words.yaml", []string{
+			`message.wording: want referto or novita`,
+		}},
+		{"a button speaks both languages", "message-button-texts.yaml", []string{
+			`message.button_text: want it and en: without the English text, who reads IO in English has no button`,
+			`message.second_button_text: want it and en: without the English text, who reads IO in English has no button`,
+		}},
+		{"a button speaks no other language", "message-button-language.yaml", []string{
+			`line 11: field de not found in type config.ButtonText (IO's app reads buttons in it and en only: readers of other ` +
+				`languages see the Italian text)`,
+		}},
+		{"a folder of texts must be there", "message-templates-absent.yaml", []string{
+			`message.templates: no such file or directory`,
+		}},
+		{"texts are in a folder, and a second button leads somewhere", "message-templates-file.yaml", []string{
+			`message.templates: want a folder`,
+			`message.second_button_url: missing, but the second button has a text or SSO`,
 		}},
 		{"policy within its bounds", "policy-limits.yaml", []string{
 			`policy.settle: -1s, want 0s to 1d`,

@@ -40,10 +40,10 @@ type secretField struct {
 	must  bool // there is no working without it
 }
 
-// secrets lists every secret that has one value. The bearer tokens of a source, of which there may be several, are not
-// among them.
+// secrets lists every secret that has one value. The bearer tokens and HMAC secrets of a source, of which there may be
+// several, are not among them.
 func (c *Config) secrets() []secretField {
-	fields := make([]secretField, 0, 8+len(c.Ledger.OlderSealKeys)+2*len(c.Sources))
+	fields := make([]secretField, 0, 8+len(c.Ledger.OlderSealKeys)+3*len(c.Sources))
 	fields = append(
 		fields,
 		secretField{"redis.password", &c.Redis.Password, &c.Redis.PasswordFile, false},
@@ -62,6 +62,7 @@ func (c *Config) secrets() []secretField {
 			fields,
 			secretField{key + "bearer_token", &read.BearerToken, &read.BearerTokenFile, false},
 			secretField{key + "password", &read.Password, &read.PasswordFile, false},
+			secretField{key + "oauth2.client_secret", &read.OAuth2.ClientSecret, &read.OAuth2.ClientSecretFile, false},
 		)
 	}
 	return fields
@@ -79,7 +80,9 @@ func (c *Config) resolveSecrets() mistakes {
 		}
 	}
 	for i := range c.Sources {
-		c.resolveTokens(fmt.Sprintf("sources[%d].receive.", i), &c.Sources[i].Receive, &m)
+		receive, key := &c.Sources[i].Receive, fmt.Sprintf("sources[%d].receive.", i)
+		c.resolveSeveral(key+"bearer_token", &receive.BearerTokens, receive.BearerTokenFiles, &m)
+		c.resolveSeveral(key+"hmac_secret", &receive.HMACSecrets, receive.HMACSecretFiles, &m)
 	}
 	return m
 }
@@ -96,14 +99,14 @@ func (c *Config) resolve(field secretField, m *mistakes) {
 	}
 }
 
-// resolveTokens adds the tokens in files to those in the file itself: all of them are valid.
-func (c *Config) resolveTokens(key string, r *Receive, m *mistakes) {
-	for i := range r.BearerTokens {
-		m.expand(fmt.Sprintf("%sbearer_tokens[%d]", key, i), &r.BearerTokens[i])
+// resolveSeveral adds the secrets in files to those in the file itself: all of them are valid.
+func (c *Config) resolveSeveral(key string, secrets *[]Secret, files []string, m *mistakes) {
+	for i := range *secrets {
+		m.expand(fmt.Sprintf("%ss[%d]", key, i), &(*secrets)[i])
 	}
-	for i, path := range r.BearerTokenFiles {
-		if token := c.readSecret(fmt.Sprintf("%sbearer_token_files[%d]", key, i), path, m); token != "" {
-			r.BearerTokens = append(r.BearerTokens, token)
+	for i, path := range files {
+		if secret := c.readSecret(fmt.Sprintf("%s_files[%d]", key, i), path, m); secret != "" {
+			*secrets = append(*secrets, secret)
 		}
 	}
 }

@@ -6,11 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 )
 
-// Server is the TLS configuration of the listener, nil where none is configured. The certificate is read again when its
-// files change.
-func (t TLS) Server() (*tls.Config, error) {
+// Server is the TLS configuration of the listener, nil where none is configured. Its files are read again when they change.
+// Where some source shows a client certificate, the listener asks for one, and names the authorities in these files so
+// that a client with several knows which. It takes any, or none: whom to believe differs by source, so that is decided
+// where the source is known, and other sources need none.
+func (t TLS) Server(clientCAs ...string) (*tls.Config, error) {
 	if t.CertFile == "" {
 		return nil, nil
 	}
@@ -18,13 +21,54 @@ func (t TLS) Server() (*tls.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &tls.Config{
+	trust := &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		NextProtos: []string{"h2", "http/1.1"},
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			return certificate.get(), nil
 		},
-	}, nil
+	}
+	if len(clientCAs) == 0 {
+		return trust, nil
+	}
+	asking, err := newReread(func() (*tls.Config, error) { return askingFor(trust, clientCAs) }, clientCAs...)
+	if err != nil {
+		return nil, err
+	}
+	answer := trust.Clone()
+	answer.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return asking.get(), nil }
+	return answer, nil
+}
+
+// askingFor is a listener that asks for a client certificate.
+func askingFor(trust *tls.Config, clientCAs []string) (*tls.Config, error) {
+	pool, err := readCAs(clientCAs...)
+	if err != nil {
+		return nil, err
+	}
+	asking := trust.Clone()
+	asking.ClientAuth, asking.ClientCAs = tls.RequestClientCert, pool
+	return asking, nil
+}
+
+// Authorities are those of the source as its file names them now.
+func (m MTLS) Authorities() (func() *x509.CertPool, error) {
+	pool, err := newReread(func() (*x509.CertPool, error) { return readCAs(m.CAFile) }, m.CAFile)
+	if err != nil {
+		return nil, fmt.Errorf("read ca_file: %w", err)
+	}
+	return pool.get, nil
+}
+
+// ClientCAs are the files of the authorities of all client certificates that sources show.
+func (c *Config) ClientCAs() []string {
+	var files []string
+	for i := range c.Sources {
+		if file := c.Sources[i].Receive.MTLS.CAFile; file != "" && !slices.Contains(files, file) {
+			files = append(files, file)
+		}
+	}
+	return files
 }
 
 // clientTLS is how we meet a server: whom we trust, and who we are.
@@ -33,7 +77,7 @@ func clientTLS(caFile, certFile, keyFile string) (*tls.Config, error) {
 	if caFile != "" {
 		pool, err := readCAs(caFile)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("read ca_file: %w", err)
 		}
 		trust.RootCAs = pool
 	}
@@ -59,14 +103,18 @@ func rereadCertificate(certFile, keyFile string) (*reread[*tls.Certificate], err
 	}, certFile, keyFile)
 }
 
-func readCAs(path string) (*x509.CertPool, error) {
-	text, err := os.ReadFile(path) //nolint:gosec // the path comes from the operator's own file
-	if err != nil {
-		return nil, fmt.Errorf("read ca_file: %w", err)
-	}
+var errNoCertificate = errors.New("no certificate in it")
+
+func readCAs(paths ...string) (*x509.CertPool, error) {
 	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(text) {
-		return nil, errors.New("read ca_file: no certificate in it")
+	for _, path := range paths {
+		text, err := os.ReadFile(path) //nolint:gosec // the path comes from the operator's own file
+		if err != nil {
+			return nil, err
+		}
+		if !pool.AppendCertsFromPEM(text) {
+			return nil, errNoCertificate
+		}
 	}
 	return pool, nil
 }

@@ -95,6 +95,9 @@ func (c *Config) validateSources(m *mistakes) {
 	for i, source := range c.Sources {
 		key := fmt.Sprintf("sources[%d].", i)
 		source.validate(key, m)
+		if !source.Receive.MTLS.absent() && c.Public.TLS.CertFile == "" {
+			m.add(key+"receive.mtls", "without public.tls, want it: client certificates are seen only where TLS ends")
+		}
 		if names[source.Name] {
 			m.add(key+"name", "%s, want a name that no other source has", source.Name)
 		}
@@ -189,37 +192,9 @@ func (m *mistakes) unlabelled(key, text string) {
 	}
 }
 
-func (r Receive) validate(key string, m *mistakes) {
-	if len(r.BearerTokens)+len(r.BearerTokenFiles) == 0 {
-		m.add(key, "no token, want at least one in bearer_tokens or bearer_token_files: without one anybody could post")
-	}
-	for i, token := range r.BearerTokens {
-		if !validToken(token) {
-			m.add(fmt.Sprintf("%s.bearer_tokens[%d]", key, i), "want visible ASCII characters without blanks")
-		}
-	}
-}
-
 // validToken says whether a header can carry the token whole.
 func validToken(token Secret) bool {
 	return token != "" && !strings.ContainsFunc(string(token), func(c rune) bool { return c <= ' ' || c > '~' })
-}
-
-func (r Read) validate(key string, m *mistakes) {
-	if r.BearerToken != "" && !validToken(r.BearerToken) {
-		m.add(key+".bearer_token", "want visible ASCII characters without blanks")
-	}
-	if r.BearerToken != "" && r.Username != "" {
-		m.add(key, "both bearer_token and username, want one of them")
-	}
-	if (r.Username == "") != (r.Password == "") {
-		m.add(key, "username and password go together")
-	}
-	m.pair(key, r.CertFile, r.KeyFile)
-	m.readable(key+".ca_file", r.CAFile)
-	m.between(key+".timeout", r.Timeout, 100*time.Millisecond, 10*time.Minute)
-	m.size(key+".max_body", r.MaxBody)
-	m.atLeast(key+".connections", r.Connections, 1)
 }
 
 func (io IO) validate(m *mistakes) {
@@ -241,10 +216,25 @@ func (io IO) validate(m *mistakes) {
 	m.oneOf("io.uncertain", io.Uncertain, "resend", "hold")
 }
 
+// validate looks at the form of the keys; the texts themselves are the composer's to judge.
 func (msg Message) validate(m *mistakes) {
 	u, err := url.Parse(msg.ButtonURL)
 	if err != nil || u.Scheme != "https" || u.Hostname() == "" || u.User != nil || !validToken(Secret(msg.ButtonURL)) {
-		m.add("message.button_url", "want the https:// address of the portal, the same for everybody")
+		m.add("message.button_url", "want the https:// address of the portal, the same for everybody or with {ref}")
+	}
+	m.oneOf("message.wording", msg.Wording, "referto", "novita")
+	m.folder("message.templates", msg.Templates)
+	m.bothLanguages("message.button_text", msg.ButtonText)
+	if msg.SecondButtonURL != "" {
+		m.bothLanguages("message.second_button_text", msg.SecondButtonText)
+	} else if msg.SecondButtonSSO || msg.SecondButtonText != (ButtonText{}) {
+		m.add("message.second_button_url", "missing, but the second button has a text or SSO")
+	}
+}
+
+func (m *mistakes) bothLanguages(key string, text ButtonText) {
+	if text.Italian == "" || text.English == "" {
+		m.add(key, "want it and en: without the English text, who reads IO in English has no button")
 	}
 }
 
@@ -278,6 +268,7 @@ func (c *Config) findUnwise() {
 		if u, err := url.Parse(source.BaseURL); err == nil && u.Scheme == "http" && !isLoopback(u.Hostname()) {
 			c.warn("sources[%d].base_url: not https, health data travels in clear", i)
 		}
+		c.findUnwiseProofs(i)
 	}
 }
 
@@ -348,6 +339,19 @@ func (m *mistakes) pair(key, certFile, keyFile string) {
 	}
 	m.readable(key+".cert_file", certFile)
 	m.readable(key+".key_file", keyFile)
+}
+
+func (m *mistakes) folder(key, path string) {
+	if path == "" {
+		return
+	}
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		m.add(key, "%s", withoutPath(err))
+	case !info.IsDir():
+		m.add(key, "want a folder")
+	}
 }
 
 func (m *mistakes) readable(key, path string) {

@@ -87,7 +87,7 @@ func statusInParameters(parameters []wireParameter) *status {
 			s.events = append(s.events, e)
 		}
 	}
-	if seen != 3 {
+	if seen&1 == 0 || (seen != 3 && len(s.events) == 0) { // without a type, events say what it is
 		return nil
 	}
 	return &s

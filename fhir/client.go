@@ -160,6 +160,7 @@ func (s *Source) bounded(ctx context.Context) (context.Context, context.CancelFu
 
 // call sends one request and reads the answer; nil with Missing or Gone on 404 and 410.
 func (s *Source) call(req *http.Request, doing string) (*node, Standing, error) {
+	req.Header.Set("Accept", "application/fhir+json, application/fhir+xml;q=0.5")
 	res, err := s.send(req, doing)
 	if err != nil {
 		return nil, "", err
@@ -178,7 +179,6 @@ func (s *Source) call(req *http.Request, doing string) (*node, Standing, error) 
 
 // send sends one request; its answer must be closed.
 func (s *Source) send(req *http.Request, doing string) (*http.Response, error) {
-	req.Header.Set("Accept", "application/fhir+json")
 	res, err := s.o.Client.Do(req) //nolint:gosec // built from our own base, a type and a checked id
 	if err == nil {
 		return res, nil
@@ -186,7 +186,7 @@ func (s *Source) send(req *http.Request, doing string) (*http.Response, error) {
 	if ctx := req.Context(); ctx.Err() != nil && errors.Is(context.Cause(ctx), context.Canceled) {
 		return nil, fmt.Errorf("%s: %w", doing, ctx.Err())
 	}
-	return nil, &Trouble{Kind: Unavailable, Doing: doing, Err: withoutURL(err)}
+	return nil, unanswered(err, doing)
 }
 
 func (s *Source) decode(ctx context.Context, res *http.Response, doing string) (*node, Standing, error) {
@@ -200,6 +200,15 @@ func (s *Source) decode(ctx context.Context, res *http.Response, doing string) (
 		return nil, "", &Trouble{Kind: Unusable, Doing: doing, Err: errOutcome}
 	}
 	return n, Readable, nil
+}
+
+// unanswered is what it means that a request got no answer. It may not have been sent: then what kept the client from
+// authenticating says it.
+func unanswered(err error, doing string) *Trouble {
+	if before, ok := errors.AsType[*Trouble](err); ok {
+		return &Trouble{Kind: before.Kind, RetryAfter: before.RetryAfter, Doing: doing, Err: before}
+	}
+	return &Trouble{Kind: Unavailable, Doing: doing, Err: withoutURL(err)}
 }
 
 // refused is what a status means for the source.
@@ -253,6 +262,16 @@ func (p *pool) add(fullURL string, n *node) {
 	}
 	if fullURL != "" && p.byURL[fullURL] == nil {
 		p.byURL[fullURL] = n
+	}
+}
+
+// addEntries adds a Bundle and what is inside.
+func (p *pool) addEntries(bundle *node) {
+	p.add("", bundle)
+	for i := range bundle.Entry {
+		if e := &bundle.Entry[i]; len(e.Resource) > 0 && e.Resource[0].ResourceType != "" {
+			p.add(string(e.FullURL), &e.Resource[0])
+		}
 	}
 }
 

@@ -4,42 +4,48 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"math"
 )
 
 // clipAt is the length from which on a string is cut short: ids, codes, times and references are far shorter, and an
 // embedded PDF is never held.
 const clipAt = 2 << 10
 
+// namesAt is how many names one object may have: the decoder remembers them all, to see one that stands twice. FHIR's own
+// have far less than a hundred.
+const namesAt = 1000
+
 var (
-	errTooDeep  = errors.New("nested too deep")
-	errTooLarge = errors.New("too large")
+	errTooDeep      = errors.New("nested too deep")
+	errTooLarge     = errors.New("too large")
+	errTooManyNames = errors.New("too many names")
 )
 
-// clipReader passes JSON on, with long strings cut short, and stops at a depth or a size: the decoder behind it would
-// hold a whole string at once. It works in the buffer of its caller. What it leaves out is not validated.
+// clipReader passes JSON on, with long strings cut short, and stops at a depth, a size, or too many names in an object: the
+// decoder behind it would hold a whole string and all names at once. It works in the buffer of its caller. What it leaves
+// out is not validated.
 type clipReader struct {
 	from     io.Reader
 	left     int64 // bytes that may still come; below zero: too large
 	maxDepth int
 
-	depth    int
+	commas   []int // of each object and array that is open; far below zero for an array
 	inString bool
 	length   int  // of the string so far
 	cutting  bool // leaving out the rest of the string
 	escape   int  // bytes of an escape sequence that are still to come; -1 right after the backslash
 	high     bool // the last escape was a high surrogate: its other half must follow
 	hex      int  // hex digits of the escape seen
-	begun    bool // past the byte order mark
 }
 
 func (c *clipReader) reset(from io.Reader, limits Limits) {
-	*c = clipReader{from: from, left: limits.MaxBytes, maxDepth: limits.MaxDepth}
+	*c = clipReader{from: from, left: limits.MaxBytes, maxDepth: limits.MaxDepth, commas: c.commas[:0]}
 }
 
 // Read passes on what is left of the next bytes.
 func (c *clipReader) Read(p []byte) (int, error) {
-	if len(p) < 8 {
-		return 0, io.ErrShortBuffer
+	if len(p) == 0 {
+		return 0, nil
 	}
 	for {
 		n, err := c.from.Read(p)
@@ -59,10 +65,6 @@ func (c *clipReader) Read(p []byte) (int, error) {
 
 // clip moves what is kept to the front.
 func (c *clipReader) clip(p []byte) (kept int, err error) {
-	if !c.begun && len(p) > 0 {
-		c.begun = true
-		p = c.withoutBOM(p)
-	}
 	for i := 0; i < len(p); {
 		var n int
 		switch {
@@ -82,24 +84,26 @@ func (c *clipReader) clip(p []byte) (kept int, err error) {
 	return kept, nil
 }
 
-// withoutBOM blanks a byte order mark (reference fhir-subscriptions.md, 3.7); a shorter first read keeps it, and is refused.
-func (c *clipReader) withoutBOM(p []byte) []byte {
-	if bytes.HasPrefix(p, []byte("\xef\xbb\xbf")) {
-		copy(p, "   ")
-	}
-	return p
-}
-
 // outside passes structure on, up to and with the quote that opens a string.
 func (c *clipReader) outside(p []byte) (int, error) {
 	for i, b := range p {
 		switch b {
 		case '{', '[':
-			if c.depth++; c.depth > c.maxDepth {
+			if len(c.commas) >= c.maxDepth {
 				return i, errTooDeep
 			}
+			c.commas = append(c.commas, 0)
+			if b == '[' {
+				c.commas[len(c.commas)-1] = math.MinInt
+			}
 		case '}', ']':
-			c.depth--
+			c.commas = c.commas[:max(0, len(c.commas)-1)]
+		case ',':
+			if last := len(c.commas) - 1; last >= 0 {
+				if c.commas[last]++; c.commas[last] >= namesAt {
+					return i, errTooManyNames
+				}
+			}
 		case '"':
 			c.inString, c.length, c.escape, c.high = true, 0, 0, false
 			return i + 1, nil

@@ -14,7 +14,7 @@ func (s *Source) Read(ctx context.Context, l Locator) (Document, error) {
 	if !s.o.Shape.OfCompositions() {
 		return s.readReport(ctx, l)
 	}
-	if l.Type == "Composition" {
+	if l.Type == "Composition" || (l.Type == "Bundle" && l.Value != "") {
 		return s.readComposition(ctx, l)
 	}
 	// All that is left of the document is one of its members.
@@ -66,7 +66,8 @@ func (s *Source) reportFacts(l Locator, report *node) Document {
 	}
 	doc.Date = firstInstant(report.Issued, report.Effective, report.Period.first().End, report.Period.first().Start)
 	doc.Type = codings(report.Code)
-	doc.Categories, doc.Codes = codings(report.Category), codings(report.Code)
+	doc.Categories = codings(report.Category)
+	doc.coded(report)
 	doc.label(report)
 	s.replaces(&doc, report)
 	doc.ReplacedBy = s.replacedBy(report)
@@ -129,6 +130,16 @@ func (d *Document) label(n *node) {
 	d.Labels = append(d.Labels, codings(n.Security)...)
 }
 
+// coded adds the code of a report or an Observation, and of the Observations inside it: codes only.
+func (d *Document) coded(n *node) {
+	d.Codes = append(d.Codes, codings(n.Code)...)
+	for i := range n.Contained {
+		if n.Contained[i].ResourceType == "Observation" {
+			d.Codes = append(d.Codes, codings(n.Contained[i].Code)...)
+		}
+	}
+}
+
 // compositionIncludes bring what belongs to a Composition in the same answer (reference fse.md, 3.3, search C).
 func compositionIncludes(query url.Values) url.Values {
 	query["_include"] = []string{"Composition:subject", "Composition:entry"}
@@ -142,13 +153,15 @@ func (s *Source) readComposition(ctx context.Context, l Locator) (Document, erro
 	if err != nil || composition == nil {
 		return Document{Locator: l, Shape: s.o.Shape, Standing: standing}, err
 	}
-	if err := s.complete(ctx, p, composition); err != nil {
-		return Document{}, err
-	}
-	if err := s.addBundle(ctx, p, composition); err != nil {
-		return Document{}, err
+	for _, add := range []func(context.Context, *pool, *node) error{s.complete, s.addReport, s.addDocumentReference, s.addBundle} {
+		if err := add(ctx, p, composition); err != nil {
+			return Document{}, err
+		}
 	}
 	doc := s.compositionFacts(p, composition)
+	if l.Type == "Bundle" {
+		doc.Locator.Type, doc.Locator.ID = l.Type, l.ID
+	}
 	if doc.Standing != Readable {
 		return doc, nil
 	}
@@ -156,8 +169,12 @@ func (s *Source) readComposition(ctx context.Context, l Locator) (Document, erro
 	return doc, err
 }
 
-// composition finds the newest Composition of a locator, with what came along.
+// composition finds the newest Composition of a locator, with what came along. A server that keeps whole documents only has
+// it inside of a Bundle.
 func (s *Source) composition(ctx context.Context, l Locator) (*pool, *node, Standing, error) {
+	if l.Type == "Bundle" {
+		return s.compositionInBundle(ctx, l.ID)
+	}
 	if l.Value != "" {
 		p, err := s.search(ctx, "Composition", compositionIncludes(url.Values{"identifier": {token(l.System, l.Value)}}))
 		if err != nil && !errors.Is(err, errUnsupported) {
@@ -182,14 +199,22 @@ func (s *Source) composition(ctx context.Context, l Locator) (*pool, *node, Stan
 	}
 	p = newPool()
 	p.add("", n)
-	references, err := s.search(ctx, "DocumentReference", url.Values{"related": {"Composition/" + l.ID}})
-	if err != nil && !errors.Is(err, errUnsupported) {
-		return nil, nil, "", err
-	}
-	if err == nil {
-		p.addAll(references)
-	}
 	return p, n, Readable, nil
+}
+
+// compositionInBundle is the first entry of a document Bundle, with everything else in it.
+func (s *Source) compositionInBundle(ctx context.Context, id string) (*pool, *node, Standing, error) {
+	bundle, standing, err := s.read(ctx, "Bundle", id)
+	if err != nil || bundle == nil {
+		return nil, nil, standing, err
+	}
+	p := newPool()
+	p.addEntries(bundle)
+	first := bundle.Entry.first().Resource.first()
+	if first.ResourceType != "Composition" {
+		return nil, nil, Missing, nil
+	}
+	return p, p.byName["Composition/"+string(first.ID)], Readable, nil
 }
 
 func token(system, value string) string {
@@ -250,6 +275,38 @@ func (s *Source) complete(ctx context.Context, p *pool, composition *node) error
 	return nil
 }
 
+// addReport reads the report that only shares the Composition's identifier (hl7-it): labels may stand on it alone.
+func (s *Source) addReport(ctx context.Context, p *pool, composition *node) error {
+	id := composition.Identifier.first()
+	if s.o.Shape != ShapeHL7IT || id.Value == "" || len(s.reports(p, composition)) > 0 {
+		return nil
+	}
+	found, err := s.search(ctx, "DiagnosticReport", url.Values{"identifier": {token(string(id.System), string(id.Value))}})
+	if err != nil {
+		return ignoreUnsupported(err)
+	}
+	for _, n := range found.of("DiagnosticReport") {
+		if s.names(n, composition) { // a lenient server sends others too
+			p.add("", n)
+		}
+	}
+	return nil
+}
+
+// addDocumentReference asks for what speaks of the Composition where it did not come along: some servers do not know
+// _revinclude, and that a document is hidden from its citizen may stand there alone.
+func (s *Source) addDocumentReference(ctx context.Context, p *pool, composition *node) error {
+	if len(s.documentReferences(p, composition)) > 0 {
+		return nil
+	}
+	found, err := s.search(ctx, "DocumentReference", url.Values{"related": {"Composition/" + string(composition.ID)}})
+	if err != nil {
+		return ignoreUnsupported(err)
+	}
+	p.addAll(found)
+	return nil
+}
+
 // listed are all entries of sections, nested ones too.
 func listed(sections []section, into []ref) []ref {
 	for _, one := range sections {
@@ -274,12 +331,7 @@ func (s *Source) addBundle(ctx context.Context, p *pool, composition *node) erro
 		if first := bundle.Entry.first().Resource.first(); first.ResourceType != "Composition" || first.ID != composition.ID {
 			continue // a lenient server sends others too
 		}
-		p.add("", bundle)
-		for _, e := range bundle.Entry {
-			if r := e.Resource.first(); r.ResourceType != "" {
-				p.add(string(e.FullURL), &r)
-			}
-		}
+		p.addEntries(bundle)
 	}
 	return nil
 }
@@ -323,18 +375,19 @@ func (s *Source) names(report, composition *node) bool {
 	}
 	of := composition.Identifier.first()
 	return of.Value != "" && slices.ContainsFunc(report.Identifier, func(i identifier) bool {
-		return i.Value == of.Value && (i.System == of.System || i.System == "")
+		return i.Value == of.Value && (i.System == of.System || i.System == "" || of.System == "")
 	})
 }
 
 // documentReferences are those of the pool that speak of the Composition.
 func (s *Source) documentReferences(p *pool, composition *node) (all []*node) {
 	for _, n := range p.of("DocumentReference") {
-		for _, r := range n.Context.first().Related {
-			if p.lookup(s, string(r.Reference)) == composition {
-				all = append(all, n)
-				break
-			}
+		// By type and id, whatever base the server writes: one that is taken for ours too much can only hide the document.
+		if slices.ContainsFunc(n.Context.first().Related, func(r ref) bool {
+			named, ok := parseReference(string(r.Reference))
+			return p.lookup(s, string(r.Reference)) == composition || (ok && named.kind == "Composition" && named.id == string(composition.ID))
+		}) {
+			all = append(all, n)
 		}
 	}
 	return all
@@ -363,17 +416,20 @@ func (s *Source) compositionFacts(p *pool, composition *node) Document {
 	references := s.documentReferences(p, composition)
 	s.addReferences(&doc, references)
 	doc.Visible = len(references) > 0 || s.o.Shape != ShapeFSE2
+	if len(doc.Replaces) > 0 {
+		doc.Edition += "|" + doc.Locator.ID // what replaces another one is an edition by that alone
+	}
 	for _, n := range append([]*node{composition}, s.reports(p, composition)...) {
 		doc.latest(n)
 		doc.label(n)
 		doc.Members = append(doc.Members, Locator{Type: n.ResourceType, ID: string(n.ID)})
 		if n.ResourceType == "DiagnosticReport" {
 			doc.Categories = append(doc.Categories, codings(n.Category)...)
-			doc.Codes = append(doc.Codes, codings(n.Code)...)
+			doc.coded(n)
 		}
 	}
 	for _, n := range p.of("Observation") {
-		doc.Codes = append(doc.Codes, codings(n.Code)...)
+		doc.coded(n)
 	}
 	for _, n := range p.of("Bundle") {
 		doc.label(n)

@@ -64,6 +64,7 @@ func (s *Source) exchange(ctx context.Context, c call) (reply, error) {
 	if body != nil {
 		req.Header.Set("Content-Type", kind)
 	}
+	req.Header.Set("Accept", "application/fhir+json")
 	req.Header["Prefer"] = []string{"return=representation", "handling=strict"}
 	req.Header.Set("Cache-Control", "no-cache")
 	res, err := s.send(req, c.doing)

@@ -101,7 +101,7 @@ type Document struct {
 	Order   int64
 	Version string
 	// Edition names what a citizen would call another version of the document (design, section 6): for a composition its
-	// version number, date and status; for a report "" for the original, or its status and issued once it is amended,
+	// version number, date and status, and its id where it replaces another one; for a report "" for the original, or its status and issued once it is amended,
 	// corrected, appended or modified.
 	Edition string
 	Date    time.Time // Composition.date, DocumentReference.date or DiagnosticReport.issued (else effective); zero when unknown

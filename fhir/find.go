@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/url"
+	"slices"
 )
 
 // Find asks where a hint leads, in a source that keeps documents as Compositions (reference fse.md, 3.3).
@@ -14,10 +15,7 @@ func (s *Source) Find(ctx context.Context, l Locator) (Found, error) {
 	case "DocumentReference":
 		return s.findThrough(ctx, l, func(n *node) []ref { return n.Context.first().Related })
 	case "Bundle":
-		return s.findThrough(ctx, l, func(n *node) []ref {
-			first := n.Entry.first().Resource.first()
-			return []ref{{Reference: text(first.ResourceType + "/" + string(first.ID))}}
-		})
+		return s.findInBundle(ctx, l)
 	case "DiagnosticReport":
 		return s.findOfReport(ctx, l.ID)
 	}
@@ -62,6 +60,26 @@ func (s *Source) findThrough(ctx context.Context, l Locator, named func(*node) [
 		}
 		found.Documents = append(found.Documents, there.Documents...)
 	}
+	return found, nil
+}
+
+// findInBundle is the document of a document Bundle. Where the Composition is not kept beside it, the Bundle is what is read
+// again.
+func (s *Source) findInBundle(ctx context.Context, l Locator) (Found, error) {
+	p, composition, standing, err := s.composition(ctx, l)
+	if err != nil || composition == nil {
+		return Found{Standing: standing}, err
+	}
+	found := foundIn(p.byName["Bundle/"+l.ID])
+	there, err := s.findComposition(ctx, string(composition.ID))
+	if err != nil || len(there.Documents) > 0 {
+		found.Documents = there.Documents
+		return found, err
+	}
+	doc := s.compositionFacts(p, composition)
+	doc.Locator.Type, doc.Locator.ID = l.Type, l.ID
+	doc.Members = append(doc.Members, l)
+	found.Documents = []Document{doc}
 	return found, nil
 }
 
@@ -192,9 +210,11 @@ func byIdentifier(ctx context.Context, s *Source, report *node) (*pool, error) {
 		if id.Value == "" {
 			continue
 		}
-		p, err := s.search(ctx, "Composition", compositionIncludes(url.Values{"identifier": {token(string(id.System), string(id.Value))}}))
-		if err != nil || len(p.of("Composition")) > 0 {
-			return p, err
+		for _, wanted := range slices.Compact([]string{token(string(id.System), string(id.Value)), string(id.Value)}) {
+			p, err := s.search(ctx, "Composition", compositionIncludes(url.Values{"identifier": {wanted}}))
+			if err != nil || len(p.of("Composition")) > 0 {
+				return p, err
+			}
 		}
 	}
 	return nil, nil

@@ -151,12 +151,12 @@ type code string
 
 // UnmarshalJSONFrom reads a code.
 func (c *code) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
-	if dec.PeekKind() != '{' {
+	if kind := dec.PeekKind(); kind != '{' && kind != '[' { // XML does not tell a list of one from an object
 		return (*text)(c).UnmarshalJSONFrom(dec)
 	}
-	var full concept
-	err := json.UnmarshalDecode(dec, &full)
-	*c = code(full.Coding.first().Code)
+	var full list[concept]
+	err := full.UnmarshalJSONFrom(dec)
+	*c = code(full.first().Coding.first().Code)
 	return err
 }
 
@@ -205,24 +205,39 @@ func (l list[T]) first() (item T) {
 
 var errNotFHIR = errors.New("the answer is no FHIR resource")
 
-// readNode reads one resource of a source, with long strings cut short.
-func readNode(body io.Reader, limits Limits) (*node, error) {
-	var clip clipReader
-	clip.reset(body, limits)
+// readNode reads one resource of a source, JSON or XML, with long strings cut short.
+func readNode(from io.Reader, limits Limits) (*node, error) {
 	var n node
-	if err := json.UnmarshalRead(&clip, &n); err != nil {
-		switch {
-		case errors.Is(err, errTooLarge):
-			return nil, errTooLarge
-		case errors.Is(err, errTooDeep):
-			return nil, errTooDeep
-		}
-		return nil, errors.New("the answer is not well-formed JSON") // its own text may hold what the source wrote
+	body, err := openBody(from, limits.MaxBytes)
+	if err == nil {
+		err = json.UnmarshalRead(body.asJSON(limits), &n)
 	}
-	if !isType(n.ResourceType) {
+	switch {
+	case err != nil && body != nil && body.xml:
+		return nil, unreadableAnswer(asXMLTrouble(err, ""))
+	case err != nil:
+		return nil, unreadableAnswer(err)
+	case !isType(n.ResourceType):
 		return nil, errNotFHIR
 	}
 	return &n, nil
+}
+
+// unreadableAnswer says what is wrong with an answer, without its own text: that may hold what the source wrote.
+func unreadableAnswer(err error) error {
+	for _, bound := range []error{errTooLarge, errTooDeep, errTooManyNames} {
+		if errors.Is(err, bound) {
+			return bound
+		}
+	}
+	trouble, isXML := errors.AsType[*xmlTrouble](err)
+	switch {
+	case errors.Is(err, errEncoding):
+		return errors.New("the answer is not in UTF-8")
+	case isXML:
+		return errors.New("the answer is " + trouble.Error())
+	}
+	return errors.New("the answer is not well-formed JSON")
 }
 
 // codings are all codings of concepts.

@@ -8,8 +8,8 @@ import (
 )
 
 func FuzzReadNode(f *testing.F) {
-	files, err := filepath.Glob("../testdata/fse-samples/*.json")
-	if err != nil || len(files) == 0 {
+	files, err := filepath.Glob("../testdata/fse-samples/*.*")
+	if err != nil || len(files) < 15 {
 		f.Fatalf("%d seeds, %v", len(files), err)
 	}
 	for _, file := range files {

@@ -1,7 +1,6 @@
 package fhir
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -36,14 +35,13 @@ func DecodeNotification(req NotificationRequest) (Notification, error) {
 	if req.Method == http.MethodDelete {
 		return req.deleted()
 	}
-	body := &firstByte{from: req.Body, blanks: req.Limits.MaxBytes}
-	empty, err := body.isEmpty()
+	body, err := openBody(req.Body, req.Limits.MaxBytes)
 	switch {
-	case errors.Is(err, errTooLarge):
+	case errors.Is(err, errTooLarge), errors.Is(err, errEncoding):
 		return Notification{}, unreadable(err)
 	case err != nil:
 		return Notification{}, &Issue{Status: http.StatusBadRequest, Code: "incomplete", Diagnostics: "the body cannot be read"}
-	case empty:
+	case body.empty:
 		return req.withoutBody(), nil
 	}
 	if issue := checkContentType(req.ContentType); issue != nil {
@@ -114,18 +112,22 @@ func entityTag(header string) string {
 	return version
 }
 
+// checkContentType wants JSON or XML. Which of them a body is, it tells itself.
 func checkContentType(header string) *Issue {
 	if header == "" {
 		return nil
 	}
-	kind, _, err := mime.ParseMediaType(header)
+	kind, parameters, err := mime.ParseMediaType(header)
+	charset := parameters["charset"]
+	isJSON := kind == "application/json" || kind == "text/json" || strings.HasSuffix(kind, "+json")
+	isXML := kind == "application/xml" || kind == "text/xml" || strings.HasSuffix(kind, "+xml")
 	switch {
-	case err == nil && (kind == "application/json" || kind == "text/json" || strings.HasSuffix(kind, "+json")):
-		return nil
-	case err == nil && (strings.HasSuffix(kind, "+xml") || strings.HasSuffix(kind, "/xml")):
-		return &Issue{Status: http.StatusUnsupportedMediaType, Code: "not-supported", Diagnostics: "XML is not read by this version: send application/fhir+json"}
+	case err != nil || !isJSON && !isXML:
+		return &Issue{Status: http.StatusUnsupportedMediaType, Code: "not-supported", Diagnostics: "Content-Type is neither application/fhir+json nor application/fhir+xml"}
+	case isXML && charset != "" && !strings.EqualFold(charset, "utf-8"): // JSON is UTF-8 whatever it says
+		return &Issue{Status: http.StatusUnsupportedMediaType, Code: "not-supported", Diagnostics: "the charset that Content-Type names is not utf-8"}
 	}
-	return &Issue{Status: http.StatusUnsupportedMediaType, Code: "not-supported", Diagnostics: "Content-Type is not application/fhir+json"}
+	return nil
 }
 
 // elementName is what a pointer may show: an element of FHIR or an index. A name that somebody made up may hold anything.
@@ -137,12 +139,19 @@ func unreadable(err error) error {
 	switch {
 	case errors.Is(err, errTooLarge):
 		return &Issue{Status: http.StatusRequestEntityTooLarge, Code: "too-long", Diagnostics: "the body is larger than this server accepts"}
+	case errors.Is(err, errEncoding):
+		return &Issue{Status: http.StatusUnsupportedMediaType, Code: "not-supported", Diagnostics: "the body is not in UTF-8"}
 	case errors.Is(err, errTooMany):
 		return &Issue{Status: http.StatusRequestEntityTooLarge, Code: "too-long", Diagnostics: "the Bundle has more entries than this server accepts"}
 	case errors.Is(err, errTooDeep):
 		issue.Code, issue.Diagnostics = "structure", "the body is nested deeper than this server accepts"
+	case errors.Is(err, errTooManyNames):
+		issue.Diagnostics = "one object has more elements than any of FHIR has"
 	case errors.Is(err, errNotObject):
 		issue.Diagnostics = "the body is not one JSON object"
+	}
+	if trouble, ok := errors.AsType[*xmlTrouble](err); ok {
+		issue.Diagnostics, issue.Expression = "the body is "+trouble.Error(), trouble.at
 	}
 	if syntactic, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
 		issue.Expression = expression(string(syntactic.JSONPointer))
@@ -221,45 +230,4 @@ func (req *NotificationRequest) bare(r *wireResource) (Notification, error) {
 
 func (r *wireResource) asEvent() Event {
 	return Event{Type: r.kind, ID: r.id, Version: r.version, LastUpdated: parseInstant(r.updated)}
-}
-
-// firstByte looks whether there is a body at all.
-type firstByte struct {
-	from   io.Reader
-	blanks int64 // that may still come before it
-	buffer [512]byte
-	kept   []byte // of the buffer
-	err    error
-}
-
-func (f *firstByte) isEmpty() (bool, error) {
-	for {
-		n, err := f.from.Read(f.buffer[:])
-		f.kept, f.err = f.buffer[:n], err
-		blank := len(bytes.Trim(f.kept, " \t\r\n")) == 0
-		switch {
-		case !blank:
-			return false, nil
-		case err != nil && errors.Is(err, io.EOF):
-			return true, nil
-		case err != nil:
-			return false, err
-		}
-		if f.blanks -= int64(n); f.blanks < 0 {
-			return false, errTooLarge
-		}
-	}
-}
-
-// Read gives back what was looked at, and goes on.
-func (f *firstByte) Read(p []byte) (int, error) {
-	if len(f.kept) > 0 {
-		n := copy(p, f.kept)
-		f.kept = f.kept[n:]
-		return n, nil
-	}
-	if f.err != nil {
-		return 0, f.err
-	}
-	return f.from.Read(p)
 }

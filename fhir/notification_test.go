@@ -73,13 +73,13 @@ func TestFlavours(t *testing.T) {
 		{"composition-and-reference.json", fhir.KindEvent, "s1", -1, ""},
 	} {
 		t.Run(tt.file, func(t *testing.T) {
-			for _, bom := range []string{"", "\xef\xbb\xbf"} {
-				n, err := decode(strings.NewReader(bom+read(t, "../testdata/notifications/"+tt.file)), false)
+			for form, body := range forms(t, read(t, "../testdata/notifications/"+tt.file)) {
+				n, err := decode(strings.NewReader(body), false)
 				if err != nil {
-					t.Fatal(err)
+					t.Fatalf("%s: %v", form, err)
 				}
 				if n.Kind != tt.kind || n.Subscription != tt.subscription || n.EventCount != tt.count || events(n) != tt.want {
-					t.Errorf("got %s of %q with count %d: %s\nwant %s of %q with count %d: %s",
+					t.Errorf("%s: got %s of %q with count %d: %s\nwant %s of %q with count %d: %s", form,
 						n.Kind, n.Subscription, n.EventCount, events(n), tt.kind, tt.subscription, tt.count, tt.want)
 				}
 			}
@@ -88,9 +88,11 @@ func TestFlavours(t *testing.T) {
 }
 
 func TestCompositionsAreHintsWhereTheyAreDocuments(t *testing.T) {
-	n, err := decode(strings.NewReader(read(t, "../testdata/notifications/composition-and-reference.json")), true)
-	if want := "Composition/c1 1, DocumentReference/d1 2"; err != nil || events(n) != want {
-		t.Errorf("got %s, %v; want %s", events(n), err, want)
+	for form, body := range forms(t, read(t, "../testdata/notifications/composition-and-reference.json")) {
+		n, err := decode(strings.NewReader(body), true)
+		if want := "Composition/c1 1, DocumentReference/d1 2"; err != nil || events(n) != want {
+			t.Errorf("%s: got %s, %v; want %s", form, events(n), err, want)
+		}
 	}
 }
 
@@ -146,19 +148,23 @@ func TestSamplesOfOthers(t *testing.T) {
 		{"r5/notification-query-status.json", fhir.KindQueryStatus, ""},
 		{"r5/subscription-example.json", fhir.KindIgnored, ""},
 		{"drafts/Bundle-notification-full-resource.json", fhir.KindEvent, ""},
+		{"drafts/Bundle-notification-handshake.xml", fhir.KindHandshake, ""},
 		{"classic-r4/diagnosticreport-example-ultrasound.json", fhir.KindClassic, "DiagnosticReport/ultrasound"},
 		{"classic-r4/diagnosticreport-example-papsmear.json", fhir.KindClassic, "DiagnosticReport/pap"},
 		{"classic-r4/diagnosticreport-example-f201-brainct.json", fhir.KindClassic, "DiagnosticReport/f201"},
 		{"patients/patient-example.json", fhir.KindIgnored, ""},
 		{"patients/patient-example-a.json", fhir.KindIgnored, ""},
+		{"patients/Patient-cf-residenza.xml", fhir.KindIgnored, ""},
 	} {
 		t.Run(tt.file, func(t *testing.T) {
-			n, err := decode(strings.NewReader(reference(t, "fhir-samples/"+tt.file)), false)
-			if err != nil || n.Kind != tt.kind || events(n) != tt.want {
-				t.Errorf("got %s: %s, %v; want %s: %s", n.Kind, events(n), err, tt.kind, tt.want)
-			}
-			if strings.HasPrefix(string(n.Kind), "event") && n.Subscription == "" {
-				t.Error("the subscription is not known")
+			for form, body := range forms(t, reference(t, "fhir-samples/"+tt.file)) {
+				n, err := decode(strings.NewReader(body), false)
+				if err != nil || n.Kind != tt.kind || events(n) != tt.want {
+					t.Errorf("%s: got %s: %s, %v; want %s: %s", form, n.Kind, events(n), err, tt.kind, tt.want)
+				}
+				if strings.HasPrefix(string(n.Kind), "event") && n.Subscription == "" {
+					t.Errorf("%s: the subscription is not known", form)
+				}
 			}
 		})
 	}
@@ -259,6 +265,7 @@ func TestTooLargeTooDeepTooMany(t *testing.T) {
 		"too large":         io.MultiReader(strings.NewReader(`{"a":"`), &pdf{2 << 20}),
 		"too large, blanks": strings.NewReader(strings.Repeat(" ", 2<<20)),
 		"too deep":          strings.NewReader(strings.Repeat(`{"a":`, 1000)),
+		"too many names":    strings.NewReader(`{"resourceType":"Patient","a":{` + strings.Repeat(`"a":1,`, 1000)),
 		"too many entries":  strings.NewReader(`{"resourceType":"Bundle","type":"batch","entry":[` + strings.Repeat(`{},`, 1000) + `{}]}`),
 	} {
 		_, err := fhir.DecodeNotification(fhir.NotificationRequest{Method: "POST", Body: body, Limits: tight})
@@ -306,14 +313,22 @@ func BenchmarkDecodeNotification(b *testing.B) {
 		"1MB with PDF": fmt.Sprintf(report, strings.Repeat("JVBERi0xLjQK", 1<<20/12)),
 		"id-only":      read(b, "../testdata/notifications/r4-id-only.json"),
 	} {
-		b.Run(name, func(b *testing.B) {
-			b.SetBytes(int64(len(body)))
-			b.ReportAllocs()
-			for b.Loop() {
-				if _, err := decode(strings.NewReader(body), false); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
+		b.Run(name, func(b *testing.B) { benchmarkDecode(b, body) })
+		translated, err := inXML(body)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run(name+" in XML", func(b *testing.B) { benchmarkDecode(b, translated) })
+	}
+}
+
+func benchmarkDecode(b *testing.B, body string) {
+	b.Helper()
+	b.SetBytes(int64(len(body)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := decode(strings.NewReader(body), false); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

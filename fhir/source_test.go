@@ -1,9 +1,12 @@
 package fhir_test
 
 import (
+	"encoding/json"
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -84,12 +87,14 @@ func TestPersonsOfAReport(t *testing.T) {
 				report["subject"] = tt.subject
 				patient["identifier"] = append(patient["identifier"].([]any), identified("urn:mrn", "77"))
 			})
-			doc, err := source(t, server, fhir.ShapeReport).Read(t.Context(), r1)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if doc.Person.Trouble != tt.trouble || doc.Person.Code.Reveal() != tt.code {
-				t.Errorf("got trouble %q (%s), want %q and the code that was meant", doc.Person.Trouble, doc.Person.Detail, tt.trouble)
+			for _, server.XML = range []bool{false, true} {
+				doc, err := source(t, server, fhir.ShapeReport).Read(t.Context(), r1)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if doc.Person.Trouble != tt.trouble || doc.Person.Code.Reveal() != tt.code {
+					t.Errorf("in XML: %t: got trouble %q (%s), want %q and the code that was meant", server.XML, doc.Person.Trouble, doc.Person.Detail, tt.trouble)
+				}
 			}
 		})
 	}
@@ -137,6 +142,7 @@ func TestTroubles(t *testing.T) {
 		})
 	}
 	const outcome = `{"resourceType":"OperationOutcome","issue":[{"severity":"error","code":"RSSMRA80A01H501U"}]}`
+	const outcomeXML = `<OperationOutcome xmlns="http://hl7.org/fhir"><issue><severity value="fatal"/><code value="RSSMRA80A01H501U"/></issue></OperationOutcome>`
 	for _, tt := range []struct {
 		name    string
 		handler http.Handler
@@ -151,6 +157,14 @@ func TestTroubles(t *testing.T) {
 		{"500", answer(500, "", outcome), fhir.Unavailable, 0},
 		{"an error in a 200", answer(200, "", outcome), fhir.Unusable, 0},
 		{"an error among the hits", answer(200, "", `{"resourceType":"Bundle","type":"searchset","entry":[{"resource":`+outcome+`,"search":{"mode":"outcome"}}]}`), fhir.Unusable, 0},
+		{"an error in a 200, in XML", answer(200, "", outcomeXML), fhir.Unusable, 0},
+		{"an error among the hits, in XML", answer(200, "", `<Bundle xmlns="http://hl7.org/fhir"><type value="searchset"/><entry><resource>`+outcomeXML+`</resource><search><mode value="outcome"/></search></entry></Bundle>`), fhir.Unusable, 0},
+		{"XML that is none", answer(200, "", `<Bundle xmlns="http://hl7.org/fhir"><RSSMRA80A01H501U`), fhir.Unusable, 0},
+		{"XML with a document type", answer(200, "", `<!DOCTYPE RSSMRA80A01H501U><Bundle xmlns="http://hl7.org/fhir"/>`), fhir.Unusable, 0},
+		{"XML in Latin-1", answer(200, "", "<Bundle xmlns=\"http://hl7.org/fhir\"><id value=\"\xe9\"/></Bundle>"), fhir.Unusable, 0},
+		{"XML that is nested too deep", answer(200, "", `<Bundle xmlns="http://hl7.org/fhir">`+strings.Repeat("<entry>", 1000)), fhir.Unusable, 0},
+		{"XML that is too large", answer(200, "", `<Bundle xmlns="http://hl7.org/fhir">`+strings.Repeat("<entry/>", 1<<20)), fhir.Unusable, 0},
+		{"nothing", answer(200, "", ""), fhir.Unusable, 0},
 		{"a page of HTML", answer(200, "", "<html>RSSMRA80A01H501U"), fhir.Unusable, 0},
 		{"too large", answer(200, "", `{"resourceType":"Bundle","entry":[`+strings.Repeat(`{},`, 1<<20)), fhir.Unusable, 0},
 		{"no answer", http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }), fhir.Unavailable, 0},
@@ -201,5 +215,139 @@ func TestTheNewestVersionOfADocumentCounts(t *testing.T) {
 	doc, err := source(t, server, fhir.ShapeFSE2).Read(t.Context(), fhir.Locator{Type: "Composition", ID: "c1", System: "urn:s", Value: "doc"})
 	if err != nil || doc.Locator.ID != "c2" || !strings.HasSuffix(doc.Edition, "amended") {
 		t.Errorf("got %s, edition %q, %v", doc.Locator.ID, doc.Edition, err)
+	}
+}
+
+// samples are the documents of testdata/fse-samples with every patient, at one server.
+func samples(t *testing.T) (server *sandbox.Server, documents []fhir.Locator) {
+	t.Helper()
+	files, err := filepath.Glob("../testdata/fse-samples/*.*")
+	patients, patientsErr := filepath.Glob("../testdata/fse-samples/patients/*.*")
+	if err != nil || patientsErr != nil || len(files) < 15 || len(patients) < 12 {
+		t.Fatalf("%d documents, %d patients, %v, %v", len(files), len(patients), err, patientsErr)
+	}
+	server = sandbox.NewServer()
+	for _, file := range append(files, patients...) {
+		var r resource
+		switch filepath.Ext(file) {
+		case ".json":
+			err = json.Unmarshal([]byte(read(t, file)), &r)
+		case ".xml":
+			r, err = sandbox.FromXML([]byte(read(t, file)))
+		default:
+			continue
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		server.Load(r)
+		documents = append(documents, locators(r)...)
+	}
+	return server, documents
+}
+
+// locators are the hints that a server would give of a sample.
+func locators(r resource) (all []fhir.Locator) {
+	resources := []any{r}
+	if entries, _ := r["entry"].([]any); entries != nil {
+		for _, e := range entries {
+			resources = append(resources, e.(resource)["resource"])
+		}
+	}
+	for _, one := range resources {
+		inner, _ := one.(resource)
+		id, _ := inner["id"].(string)
+		switch kind, _ := inner["resourceType"].(string); kind {
+		case "DiagnosticReport", "Composition", "DocumentReference", "Bundle":
+			if id != "" {
+				all = append(all, fhir.Locator{Type: kind, ID: id})
+			}
+		}
+	}
+	return all
+}
+
+func TestFactsAreTheSameInXML(t *testing.T) {
+	server, hints := samples(t)
+	if len(hints) < 20 {
+		t.Fatalf("%d hints of the samples", len(hints))
+	}
+	for _, shape := range []fhir.Shape{fhir.ShapeReport, fhir.ShapeHL7IT, fhir.ShapeFSE2} {
+		documents, reader := 0, source(t, server, shape)
+		for _, hint := range hints {
+			var found [2]fhir.Found
+			for i := range found {
+				server.XML = i == 1
+				var err error
+				if found[i], err = reader.Find(t.Context(), hint); err != nil {
+					t.Fatalf("%s: %v", hint.Type, err)
+				}
+			}
+			documents += len(found[0].Documents)
+			if !reflect.DeepEqual(found[0], found[1]) {
+				t.Errorf("%s, %s: the facts of %s/%s differ", shape, hint.Type, hint.Type, hint.ID)
+			}
+		}
+		if documents == 0 {
+			t.Errorf("%s: no document was found", shape)
+		}
+	}
+}
+
+// raw serves one answer for everything, and remembers what it was asked to give.
+func raw(contentType, body string, accept *string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		*accept = r.Header.Get("Accept")
+		w.Header().Set("Content-Type", contentType)
+		_, _ = w.Write([]byte(body))
+	})
+}
+
+// The XML samples are read byte by byte as they are, in a Bundle and with whatever Content-Type.
+func TestXMLSamplesAreReadAsTheyAre(t *testing.T) {
+	const begin, end = `<?xml version='1.0'?><Bundle xmlns="http://hl7.org/fhir"><type value="searchset"/><total value="1"/>`, `</Bundle>`
+	entry := func(text string) string {
+		_, text, _ = strings.Cut(text, "?>")
+		return `<entry><resource>` + text + `</resource><search><mode value="match"/></search></entry>`
+	}
+	report := entry(read(t, "../testdata/fse-samples/radiology-contained.xml"))
+	of := func(patient, text string) string {
+		return strings.Replace(report, "#p", "Patient/"+patient, 1) + entry(text)
+	}
+	for _, tt := range []struct {
+		name, body    string
+		code, trouble string
+		detail        string
+	}{
+		{"radiology-contained.xml", report, "BNCLCU75B68F205U", "", ""},
+		{"patients/eni-only.xml", of("eni", read(t, "../testdata/fse-samples/patients/eni-only.xml")), "", "no-fiscal-code", "eni"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			checkRaw(t, begin+tt.body+end, tt.code, tt.trouble, tt.detail)
+		})
+	}
+	t.Run("patients/Patient-cf-residenza.xml", func(t *testing.T) {
+		patient := reference(t, "fhir-samples/patients/Patient-cf-residenza.xml")
+		checkRaw(t, begin+of("esempio-CF-residenza", patient)+end, "TSTPSN80A01D612A", "", "")
+	})
+}
+
+func checkRaw(t *testing.T, body, code, trouble, detail string) {
+	t.Helper()
+	for _, contentType := range []string{"application/fhir+xml; charset=utf-8", "text/xml", "application/octet-stream"} {
+		var accept string
+		doc, err := source(t, raw(contentType, body, &accept), fhir.ShapeReport).Read(t.Context(), fhir.Locator{Type: "DiagnosticReport", ID: "rad-1"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if doc.Standing != fhir.Readable || doc.Version != "7c0d2a" || doc.Order != 1795417200000 || len(doc.Categories) != 1 {
+			t.Errorf("standing %s, version %q, order %d, %d categories", doc.Standing, doc.Version, doc.Order, len(doc.Categories))
+		}
+		if doc.Person.Code.Reveal() != code || string(doc.Person.Trouble) != trouble || doc.Person.Detail != detail {
+			t.Errorf("got trouble %q (%s), want %q (%s) and the code that was meant", doc.Person.Trouble, doc.Person.Detail, trouble, detail)
+		}
+		if accept != "application/fhir+json, application/fhir+xml;q=0.5" {
+			t.Errorf("it was asked for %q", accept)
+		}
 	}
 }

@@ -28,7 +28,6 @@ type wireResource struct {
 	subscription     string
 	parameters       []wireParameter
 	entries          []wireEntry
-	hasEntries       bool
 	inner            *wireResource // Aidbox' old form: resource
 	event            string        // the same: event
 }
@@ -60,14 +59,27 @@ var (
 	errTooMany   = errors.New("too many entries")
 )
 
-// readWire reads a whole body; io.EOF says that it is empty.
-func readWire(body io.Reader, limits Limits) (*wireResource, error) {
+// readWire reads a whole body, JSON or XML.
+func readWire(body *body, limits Limits) (*wireResource, error) {
 	w, _ := wires.Get().(*wire)
 	defer wires.Put(w)
 	w.limits, w.entries = limits, 0
+	defer w.dec.Reset(strings.NewReader(""))
+	if body.xml {
+		w.dec.Reset(newXMLReader(body, limits))
+		resource, err := w.whole()
+		if err != nil {
+			err = asXMLTrouble(err, w.dec.StackPointer())
+		}
+		return resource, err
+	}
 	w.clip.reset(body, limits)
 	w.dec.Reset(&w.clip)
-	defer w.dec.Reset(strings.NewReader(""))
+	return w.whole()
+}
+
+// whole reads one resource and nothing behind it.
+func (w *wire) whole() (*wireResource, error) {
 	kind := w.dec.PeekKind()
 	if kind != '{' {
 		if _, err := w.dec.ReadToken(); err != nil {
@@ -88,9 +100,14 @@ func readWire(body io.Reader, limits Limits) (*wireResource, error) {
 	return resource, nil
 }
 
-// object reads an object, calling element for each name; element must consume the value. What is no object is skipped.
+// object reads an object, or the first one of an array in its place (as list does, and XML does not tell the two apart),
+// calling element for each name; element must consume the value. What is no object is skipped.
 func (w *wire) object(element func(name string) error) error {
-	if w.dec.PeekKind() != '{' {
+	switch w.dec.PeekKind() { //nolint:exhaustive // anything else is skipped
+	case '{':
+	case '[':
+		return w.firstObject(element)
+	default:
 		return w.dec.SkipValue()
 	}
 	if _, err := w.dec.ReadToken(); err != nil {
@@ -109,9 +126,25 @@ func (w *wire) object(element func(name string) error) error {
 	return err
 }
 
-// array reads an array, calling item for each; item must consume it. What is no array is skipped.
+func (w *wire) firstObject(element func(name string) error) error {
+	seen := false
+	return w.array(func() error {
+		if seen || w.dec.PeekKind() != '{' {
+			return w.dec.SkipValue()
+		}
+		seen = true
+		return w.object(element)
+	})
+}
+
+// array reads an array of objects, or one object in its place, calling item for each; item must consume it. What is
+// neither is skipped.
 func (w *wire) array(item func() error) error {
-	if w.dec.PeekKind() != '[' {
+	switch w.dec.PeekKind() { //nolint:exhaustive // anything else is skipped
+	case '{':
+		return item()
+	case '[':
+	default:
 		return w.dec.SkipValue()
 	}
 	if _, err := w.dec.ReadToken(); err != nil {
@@ -124,6 +157,12 @@ func (w *wire) array(item func() error) error {
 	}
 	_, err := w.dec.ReadToken()
 	return err
+}
+
+// isObject says whether there is what object reads.
+func (w *wire) isObject() bool {
+	kind := w.dec.PeekKind()
+	return kind == '{' || kind == '['
 }
 
 // scalar reads a string or a number as text; anything else is skipped and leaves the text as it is.
@@ -141,7 +180,7 @@ func (w *wire) scalar(into *string) error {
 
 // reference reads a Reference, or a string in its place.
 func (w *wire) reference(into *string) error {
-	if w.dec.PeekKind() != '{' {
+	if !w.isObject() {
 		return w.scalar(into)
 	}
 	return w.object(func(name string) error {
@@ -183,7 +222,6 @@ func (w *wire) resource(depth int) (*wireResource, error) {
 			if depth > nestedBundles {
 				return w.dec.SkipValue()
 			}
-			r.hasEntries = true
 			return w.array(func() error { return w.entry(r, depth) })
 		case "resource":
 			if depth > 0 || w.dec.PeekKind() != '{' {
@@ -258,7 +296,7 @@ func (w *wire) entry(r *wireResource, depth int) error {
 		case "fullUrl":
 			return w.scalar(&e.fullURL)
 		case "resource":
-			if w.dec.PeekKind() != '{' {
+			if !w.isObject() {
 				return w.dec.SkipValue()
 			}
 			var err error

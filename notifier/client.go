@@ -238,7 +238,7 @@ func (a answered) refused(what purpose) Answer {
 	case http.StatusForbidden:
 		answer.Kind, answer.Reason = a.forbidden()
 	case http.StatusNotFound:
-		answer.Kind, answer.Reason = notFound(what)
+		answer.Kind, answer.Reason = a.notFound(what)
 	case http.StatusTooManyRequests:
 		answer.Kind, answer.Reason, answer.RetryAfter = Throttled, "rate-limit", a.retryAfter()
 	case http.StatusInternalServerError:
@@ -264,15 +264,18 @@ func (a answered) forbidden() (Kind, string) {
 	return Forbidden, "forbidden"
 }
 
-func notFound(what purpose) (Kind, string) {
-	switch what {
-	case forProfile:
+// notFound tells what IO does not know from a path that its gateway does not know: that one is our configuration's, and
+// says nothing of a citizen.
+func (a answered) notFound(what purpose) (Kind, string) {
+	switch title := a.title(); {
+	case what == forProfile && title == "Profile not found":
 		return NotOnIO, "profile-not-found"
-	case forStatus:
+	case what == forStatus && title == "Message not found":
 		return Refused, "message-not-found"
-	case forMessage:
+	case what == forMessage && title == "Remote Content Configuration NOT FOUND":
+		return Refused, "no-configuration"
 	}
-	return Refused, "not-found"
+	return Forbidden, "wrong-path"
 }
 
 func otherStatus(status int) (Kind, string) {

@@ -36,11 +36,7 @@ func person(tb testing.TB) fiscalcode.Code {
 
 func message(tb testing.TB) notifier.Message {
 	tb.Helper()
-	composer, err := notifier.NewComposer(notifier.ComposerOptions{ButtonURL: "https://fascicolo.example.it/referti"})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	m, err := composer.Compose("published", person(tb))
+	m, err := composer(tb, options()).Compose(notice(tb, "published"))
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -112,7 +108,10 @@ func TestAnswers(t *testing.T) {
 		{403, `{"title":"Production call forbidden"}`, same(notifier.Forbidden), ""},
 		{403, `{"title":"Not your configuration"}`, same(notifier.Refused), ""},
 		{403, `<html>`, same(notifier.Forbidden), ""},
-		{404, `{"title":"not found"}`, kinds{notifier.NotOnIO, notifier.Refused, notifier.Refused}, ""},
+		{404, `{"title":"Profile not found"}`, kinds{notifier.NotOnIO, notifier.Forbidden, notifier.Forbidden}, ""},
+		{404, `{"title":"Message not found"}`, kinds{notifier.Forbidden, notifier.Forbidden, notifier.Refused}, ""},
+		{404, `{"title":"Remote Content Configuration NOT FOUND"}`, kinds{notifier.Forbidden, notifier.Refused, notifier.Forbidden}, ""},
+		{404, `{"statusCode":404,"message":"Resource not found"}`, same(notifier.Forbidden), ""},
 		{413, ``, same(notifier.Refused), ""},
 		{429, `{"statusCode":429}`, same(notifier.Throttled), "7"},
 		{500, `{"title":"Internal server error"}`, same(notifier.Unavailable), ""},

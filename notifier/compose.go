@@ -1,130 +1,134 @@
 package notifier
 
 import (
-	"bytes"
-	"embed"
 	"errors"
-	"fmt"
-	"net/url"
+	"maps"
+	"slices"
 	"strings"
-
-	"go.yaml.in/yaml/v4"
 
 	"staffetta/fhir/fiscalcode"
 )
 
-//go:embed templates/*.md
-var templates embed.FS
-
 // ComposerOptions are what all messages share.
 type ComposerOptions struct {
-	ButtonURL string // https address of the portal, the same for everybody
-	SSO       bool   // the portal is registered with IO: iosso:// instead of iohandledlink://
+	Wording Wording // which of the shipped sets of texts
+	Folder  string  // of files that stand in for shipped ones: published.it.md and so on; "" for none
+	First   Button
+	Second  Button
 }
 
-// Composer writes messages. Its texts are neutral: they name no exam, place, date or person (DM 7.9.2023 art. 22: the
-// notice contains no personal data).
+// Notice is all that a message is composed from. Nothing of the document is in it.
+type Notice struct {
+	Publication string // published, updated or withdrawn
+	Recipient   fiscalcode.Code
+	Languages   []string // as IO's profile names them, the preferred one first: de_DE, it_IT
+	// Reference stands in the buttons' URLs for {ref}: opaque, 22 to 64 characters of base64url. Without a placeholder it
+	// may be empty, and is used for nothing.
+	Reference string
+}
+
+// Composer writes messages. All of them are rendered at start, from templates and the configuration, before any document
+// is known: they are neutral by construction.
 type Composer struct {
-	messages map[string]Message // by publication, without recipient
+	messages   map[string]map[string]written // by language and publication
+	overridden []string
+	reference  bool // a button's URL holds {ref}
 }
 
-// publications are the messages that there are, one template each.
-var publications = []string{"published", "updated", "withdrawn"}
+// written is a message without its recipient.
+type written struct{ subject, front, body string }
 
-// NewComposer reads the templates, adds the button, and checks every message against IO's limits: what cannot be sent is
-// an error at start.
+func (w written) message(to fiscalcode.Code) Message {
+	return Message{Recipient: to, Subject: w.subject, Markdown: w.front + "\n" + w.body}
+}
+
+// longest is the message with the longest reference there may be.
+func (w written) longest() Message {
+	w.front = strings.ReplaceAll(w.front, Placeholder, sampleReference)
+	return w.message(fiscalcode.Code{})
+}
+
+// fallback is the language of citizens who prefer none that there are texts in. It also follows below every other one: the
+// buttons and the portal speak it, it is the language of those who help, and in the bilingual provinces of both offices.
+const fallback, fallbackHeading = "it", "## Italiano\n"
+
+// NewComposer reads the templates and renders every message in every language and every state, configured or not: what
+// cannot be sent, or is not written as IO's manual wants, is an error at start that names everything at once.
 func NewComposer(o ComposerOptions) (*Composer, error) {
-	front, err := frontMatter(o)
-	if err != nil {
-		return nil, err
+	if o.Wording != Referto && o.Wording != Novita {
+		return nil, errors.New("message.wording: want referto or novita")
 	}
-	c := &Composer{messages: map[string]Message{}}
-	for _, publication := range publications {
-		text, err := templates.ReadFile("templates/" + publication + ".md")
-		if err != nil {
-			return nil, fmt.Errorf("template %s: %w", publication, err)
+	all, v := readTexts(o.Wording, o.Folder)
+	v = append(v, o.First.check(firstKey, o.Wording)...)
+	if o.Second.exists() {
+		v = append(v, o.Second.check(secondKey, o.Wording)...)
+	}
+	c := &Composer{reference: strings.Contains(o.First.URL+o.Second.URL, Placeholder)}
+	for _, s := range all.inOrder() {
+		v = append(v, s.check(o.Wording)...)
+		if s.override {
+			c.overridden = append(c.overridden, s.path)
 		}
-		subject, body, found := strings.Cut(string(text), "\n\n")
-		subject, isTitle := strings.CutPrefix(subject, "# ")
-		if !found || !isTitle {
-			return nil, fmt.Errorf("template %s: want a title, an empty line and a text", publication)
-		}
-		m := Message{Subject: subject, Markdown: front + "\n" + body}
-		if err := m.Check(); err != nil {
-			return nil, fmt.Errorf("template %s: %w", publication, err)
-		}
-		c.messages[publication] = m
+	}
+	if len(v) > 0 {
+		return nil, v
+	}
+	if err := c.renderAll(all, o); err != nil {
+		return nil, err
 	}
 	return c, nil
 }
 
-// Compose is the message about a publication to one person.
-func (c *Composer) Compose(publication string, recipient fiscalcode.Code) (Message, error) {
-	m, known := c.messages[publication]
-	if !known {
-		return Message{}, fmt.Errorf("no message for publication %q", publication)
+// renderAll renders every state and keeps the configured one.
+func (c *Composer) renderAll(all texts, o ComposerOptions) error {
+	f := findings{}
+	for _, sso := range []bool{false, true} {
+		for _, second := range []Button{{}, o.Second.or(o.First)} {
+			s := state{wording: o.Wording, first: o.First.withSSO(sso), second: second, found: f}
+			if messages := s.messages(all); sso == o.First.SSO && second.exists() == o.Second.exists() {
+				c.messages = messages
+			}
+		}
 	}
-	if recipient == (fiscalcode.Code{}) {
+	return f.violations().err()
+}
+
+// Compose is the message about a publication to one person, in the first of the person's languages that there are texts in.
+func (c *Composer) Compose(n Notice) (Message, error) {
+	w, known := c.messages[c.language(n.Languages)][n.Publication]
+	if !known {
+		return Message{}, errors.New("there is no such message")
+	}
+	if n.Recipient == (fiscalcode.Code{}) {
 		return Message{}, errors.New("a message to nobody")
 	}
-	m.Recipient = recipient
-	return m, nil
-}
-
-type button struct {
-	Text   quoted `yaml:"text"`
-	Action quoted `yaml:"action"`
-}
-
-// quoted is always written in quotes: the app's parser is not ours.
-type quoted string
-
-// MarshalYAML writes the quotes.
-func (q quoted) MarshalYAML() (any, error) {
-	return &yaml.Node{Kind: yaml.ScalarNode, Style: yaml.DoubleQuotedStyle, Value: string(q)}, nil
-}
-
-type buttons struct {
-	CTA1 button `yaml:"cta_1"`
-}
-
-// front is what the app reads: Italian and English, no other language. Without the English block an English citizen has
-// no button (reference io.md, 4).
-type front struct {
-	IT buttons `yaml:"it"`
-	EN buttons `yaml:"en"`
-}
-
-// frontMatter writes the button with a YAML encoder: one wrong quote, and the app replaces the whole text by a warning.
-func frontMatter(o ComposerOptions) (string, error) {
-	address, err := action(o)
-	if err != nil {
-		return "", err
+	if !c.reference {
+		return w.message(n.Recipient), nil // checked at start
 	}
-	var text bytes.Buffer
-	encoder := yaml.NewEncoder(&text)
-	encoder.SetIndent(2)
-	err = encoder.Encode(front{
-		IT: buttons{button{Text: "Apri il Fascicolo", Action: quoted(address)}},
-		EN: buttons{button{Text: "Open your health record", Action: quoted(address)}},
-	})
-	if err != nil {
-		return "", fmt.Errorf("front matter: %w", err)
+	if err := checkReference(n.Reference); err != nil {
+		return Message{}, err
 	}
-	return "---\n" + text.String() + "---\n", nil
+	w.front = strings.ReplaceAll(w.front, Placeholder, n.Reference)
+	m := w.message(n.Recipient)
+	return m, m.Check()
 }
 
-func action(o ComposerOptions) (string, error) {
-	portal, err := url.Parse(o.ButtonURL)
-	switch {
-	case err != nil || portal.Host == "" || portal.Scheme != "https":
-		return "", errors.New("message.button_url: want an https address")
-	case portal.User != nil:
-		return "", errors.New("message.button_url: holds a user or a password")
-	case strings.ContainsFunc(o.ButtonURL, func(r rune) bool { return r <= ' ' || r == '"' || r == '\'' || r == '\\' || r == 0x7f }):
-		return "", errors.New("message.button_url: holds a blank, a quote or a control character")
-	case o.SSO:
-		return "iosso://" + o.ButtonURL, nil
+// language picks from a profile's languages (de_DE, it_IT).
+func (c *Composer) language(preferred []string) string {
+	for _, name := range preferred {
+		language, _, _ := strings.Cut(strings.ToLower(strings.ReplaceAll(name, "-", "_")), "_")
+		if _, has := c.messages[language]; has {
+			return language
+		}
 	}
-	return "iohandledlink://" + o.ButtonURL, nil
+	return fallback
 }
+
+// WantsReference says whether a button's URL holds {ref}, so that Compose needs a reference.
+func (c *Composer) WantsReference() bool { return c.reference }
+
+// Languages are those that there are texts in.
+func (c *Composer) Languages() []string { return slices.Sorted(maps.Keys(c.messages)) }
+
+// Overridden are the institution's own files that stand in for shipped texts.
+func (c *Composer) Overridden() []string { return c.overridden }

@@ -3,6 +3,7 @@ package notifier
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"unicode/utf16"
 )
 
@@ -25,7 +26,7 @@ func units(text string) int {
 	return n
 }
 
-// Check says whether IO would take the message for its form. The error never holds text.
+// Check says whether IO would take the message for its form, and its app show it whole. The error never holds text.
 func (m Message) Check() error {
 	var all []error
 	if n := units(m.Subject); n < minSubject || n > maxSubject {
@@ -33,6 +34,11 @@ func (m Message) Check() error {
 	}
 	if n := m.Total(); n < minMarkdown || n > maxMarkdown {
 		all = append(all, fmt.Errorf("markdown: %d UTF-16 units, want %d to %d", n, minMarkdown, maxMarkdown))
+	}
+	if strings.HasPrefix(strings.TrimSpace(m.Markdown), "---") {
+		if _, err := parseFront(m.Markdown); err != nil {
+			all = append(all, err)
+		}
 	}
 	return errors.Join(all...)
 }

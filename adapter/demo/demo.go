@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"staffetta/adapter"
+	"staffetta/adapter/ledger"
 	"staffetta/config"
 	fse "staffetta/fhir/sandbox"
 	"staffetta/notifier/sandbox"
@@ -77,7 +78,7 @@ func Run(ctx context.Context, o Options) (balanced bool, err error) {
 		return false, err
 	}
 	s.introduce()
-	running, stop := context.WithCancel(ctx)
+	running, stop := context.WithCancel(context.WithoutCancel(ctx)) // it works until the summary is made
 	ended := make(chan error, 1)
 	go func() { ended <- s.program.Run(running) }()
 	played := s.play(ctx)
@@ -86,6 +87,7 @@ func Run(ctx context.Context, o Options) (balanced bool, err error) {
 	if err := errors.Join(played, <-ended, sumErr); err != nil {
 		return false, err
 	}
+	summary.stopped = ctx.Err() != nil
 	summary.print(s.out)
 	return summary.balanced(), nil
 }
@@ -131,6 +133,9 @@ func (s *stage) build(ctx context.Context, log *slog.Logger) error {
 	if s.program, err = adapter.Open(ctx, cfg, log); err != nil && cfg.Admin.Listen != anyPort {
 		cfg.Admin.Listen = anyPort // somebody else's admin page is there
 		s.program, err = adapter.Open(ctx, cfg, log)
+	}
+	if errors.Is(err, ledger.ErrNamingKey) {
+		return errors.New("this Redis already holds a ledger: the demo wants an empty database")
 	}
 	if err != nil {
 		return err

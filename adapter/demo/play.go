@@ -91,20 +91,16 @@ func (s *stage) play(ctx context.Context) error {
 			return err
 		}
 	}
-	var shown *mpb.Progress
-	publishing, stopShow := context.WithCancel(ctx)
-	defer stopShow()
-	shown = s.show(publishing)
+	stopShow := s.show()
 	err := s.publishAll(ctx)
 	if err == nil && s.o.Reports > 0 {
 		s.waitForEnds(ctx)
-		if !s.o.Exit && ctx.Err() == nil {
-			_, _ = fmt.Fprintln(s.out, "\nall documents came to their end; the admin page stays until you stop the demo (Ctrl-C)")
-			<-ctx.Done()
-		}
 	}
 	stopShow()
-	shown.Wait()
+	if err == nil && s.o.Reports > 0 && !s.o.Exit && ctx.Err() == nil {
+		_, _ = fmt.Fprintln(s.out, "\nall documents came to their end; the admin page stays until you stop the demo (Ctrl-C)")
+		<-ctx.Done()
+	}
 	if ctx.Err() != nil {
 		return nil // a person stopped it
 	}
@@ -112,10 +108,6 @@ func (s *stage) play(ctx context.Context) error {
 }
 
 func (s *stage) publishAll(ctx context.Context) error {
-	n := s.o.Reports
-	if n == 0 {
-		n = chunk
-	}
 	queue := make(chan *role)
 	var (
 		workers sync.WaitGroup
@@ -134,15 +126,21 @@ func (s *stage) publishAll(ctx context.Context) error {
 			}
 		})
 	}
-	s.feed(ctx, queue, n)
+	if s.o.Reports > 0 {
+		s.feed(ctx, queue, 0, s.o.Reports)
+	}
+	for first := 0; s.o.Reports == 0 && ctx.Err() == nil; first += chunk {
+		s.feed(ctx, queue, first, chunk)
+	}
 	close(queue)
 	workers.Wait()
 	return failed
 }
 
-// feed hands out the documents of both sources, in turns.
-func (s *stage) feed(ctx context.Context, queue chan<- *role, n int) {
-	reports, compositions := fse.Population((n+1)/2, s.o.Seed, false), fse.Population(n/2, s.o.Seed, true)
+// feed hands out n documents of both sources, in turns.
+func (s *stage) feed(ctx context.Context, queue chan<- *role, first, n int) {
+	seed := s.o.Seed + uint64(first) //nolint:gosec // not negative
+	reports, compositions := fse.PopulationFrom(first, (n+1)/2, seed, false), fse.PopulationFrom(first, n/2, seed, true)
 	for i := range n {
 		r := &role{source: s.sources[i%2]}
 		if i%2 == 0 {
@@ -188,42 +186,64 @@ func (s *stage) publish(ctx context.Context, random *rand.Rand, r *role) error {
 	return nil
 }
 
-// show draws progress: bars on a terminal, lines elsewhere.
-func (s *stage) show(ctx context.Context) *mpb.Progress {
-	progress := mpb.NewWithContext(ctx, mpb.WithOutput(s.out))
-	total := int64(s.o.Reports)
-	bar := func(name string, value func() int64) func() {
-		b := progress.AddBar(total, mpb.PrependDecorators(decor.Name(name, decor.WCSyncSpaceR)), mpb.AppendDecorators(decor.CountersNoUnit("%d / %d")))
-		return func() { b.SetCurrent(value()) }
+// show draws progress until it is stopped: bars on a terminal where the end is known, lines elsewhere.
+func (s *stage) show() (stop func()) {
+	draw, period, finish := s.line, linePeriod, func() {}
+	if isTerminal(s.out) && s.o.Reports > 0 {
+		draw, finish = s.bars()
+		period = watchPeriod
 	}
-	if total == 0 {
-		return progress
-	}
-	draws := []func(){
-		bar("published", func() int64 { return int64(len(s.cast.all())) }),
-		bar("messages ", func() int64 { return int64(len(s.io.Messages())) }),
-		bar("at an end", s.cast.ended.Load),
-	}
+	stopped, ended := make(chan struct{}), make(chan struct{})
 	go func() {
-		ticker := time.NewTicker(watchPeriod)
+		defer close(ended)
+		ticker := time.NewTicker(period)
 		defer ticker.Stop()
-		printed := time.Now()
 		for {
-			for _, draw := range draws {
-				draw()
-			}
-			if lines := !isTerminal(s.out); lines && time.Since(printed) >= linePeriod {
-				printed = time.Now()
-				_, _ = fmt.Fprintf(s.out, "published %d, messages %d, at an end %d\n", len(s.cast.all()), len(s.io.Messages()), s.cast.ended.Load())
-			}
 			select {
-			case <-ctx.Done():
+			case <-stopped:
+				draw()
+				finish()
 				return
 			case <-ticker.C:
+				draw()
 			}
 		}
 	}()
-	return progress
+	return func() {
+		close(stopped)
+		<-ended
+	}
+}
+
+func (s *stage) line() {
+	published := len(s.cast.all())
+	ended := fmt.Sprintf(", at an end %d", s.cast.ended.Load())
+	if s.o.Reports == 0 {
+		ended = ""
+	}
+	_, _ = fmt.Fprintf(s.out, "published %d, messages %d%s\n", published, len(s.io.Messages()), ended)
+}
+
+// bars are three: published, messages, at an end.
+func (s *stage) bars() (draw, finish func()) {
+	progress := mpb.New(mpb.WithOutput(s.out))
+	var all []*mpb.Bar
+	for _, name := range []string{"published", "messages ", "at an end"} {
+		all = append(all, progress.AddBar(int64(s.o.Reports), mpb.PrependDecorators(decor.Name(name, decor.WCSyncSpaceR)),
+			mpb.AppendDecorators(decor.CountersNoUnit("%d / %d"))))
+	}
+	draw = func() {
+		for i, n := range []int64{int64(len(s.cast.all())), int64(len(s.io.Messages())), s.cast.ended.Load()} {
+			all[i].SetCurrent(n)
+		}
+	}
+	finish = func() {
+		for _, bar := range all {
+			bar.Abort(false) // not everybody is told: its bar ends where it is
+		}
+		progress.Wait()
+	}
+	return draw, finish
 }
 
 // waitForEnds waits until every document came to its end, is held, or waits for its source; or until nothing moves.

@@ -210,8 +210,31 @@ func TestNew(t *testing.T) {
 		sources []endpoint.Source
 		wantErr string
 	}{
-		{"a source without a token does not start", []endpoint.Source{{Name: "lab"}}, "endpoint: source lab has no token"},
-		{"nor one with an empty token", []endpoint.Source{{Name: "lab", Tokens: []string{""}}}, "endpoint: source lab has an empty token"},
+		{
+			"a source without any proof does not start",
+			[]endpoint.Source{{Name: "lab"}},
+			"endpoint: source lab: no token, no JWT, no signature and no certificate: anybody could post",
+		},
+		{
+			"nor one with an empty token",
+			[]endpoint.Source{{Name: "lab", Tokens: []string{""}}},
+			"endpoint: source lab: an empty token or secret",
+		},
+		{
+			"nor one with an empty secret",
+			[]endpoint.Source{{Name: "lab", Secrets: []string{"a", ""}}},
+			"endpoint: source lab: an empty token or secret",
+		},
+		{
+			"nor one whose JWTs may be for anybody",
+			[]endpoint.Source{{Name: "lab", JWT: &endpoint.JWT{Issuer: "a", KeysURL: "https://b"}}},
+			"endpoint: source lab: JWTs want an issuer, an audience, the URL of its keys, and a client",
+		},
+		{
+			"nor one whose certificates may have any name",
+			[]endpoint.Source{{Name: "lab", Certificates: &endpoint.Certificates{}}},
+			"endpoint: source lab: client certificates want authorities and names",
+		},
 		{
 			"nor two of one name",
 			[]endpoint.Source{{Name: "lab", Tokens: []string{"a"}}, {Name: "lab", Tokens: []string{"b"}}},

@@ -13,7 +13,8 @@ import (
 )
 
 // The answers of reference fhir-subscriptions.md, 2.4: HAPI needs a Bundle for a Bundle, and nothing at all for a bare
-// resource; others take exactly 200.
+// resource; others take exactly 200. They are JSON also where XML came, whatever Accept says: HAPI reads an answer by the
+// answer's own Content-Type, and the other senders look at its status only.
 var (
 	fhirJSON     = []string{"application/fhir+json"}
 	bundleAnswer = []byte(`{"resourceType":"Bundle","type":"transaction-response"}`)
@@ -57,12 +58,12 @@ func (e *Endpoint) logRefusal(ctx context.Context, x *exchange, issue *fhir.Issu
 	if issue.Status == http.StatusServiceUnavailable || ctx.Err() != nil {
 		return
 	}
-	level := slog.LevelWarn
+	level, why := slog.LevelWarn, issue.Diagnostics
 	if issue.Status == http.StatusUnauthorized {
-		level = slog.LevelInfo
+		level, why = slog.LevelInfo, string(x.doubt)
 	}
 	e.log.LogAttrs(ctx, level, "notification refused", slog.String("source", x.source), slog.Int("status", issue.Status),
-		slog.String("code", issue.Code), slog.String("diagnostics", issue.Diagnostics))
+		slog.String("code", issue.Code), slog.String("diagnostics", why))
 }
 
 func writeOutcome(c *gin.Context, issue *fhir.Issue) {
@@ -85,9 +86,9 @@ func refusal(status int, code, diagnostics string) *fhir.Issue {
 	return &fhir.Issue{Status: status, Code: code, Diagnostics: diagnostics}
 }
 
-// unauthenticated does not tell an unknown source from a wrong token.
+// unauthenticated does not tell an unknown source from wrong credentials, nor one kind of credentials from another.
 func unauthenticated() *fhir.Issue {
-	return refusal(http.StatusUnauthorized, "login", "no valid bearer token for this source")
+	return refusal(http.StatusUnauthorized, "login", "no valid credentials for this source")
 }
 
 func unavailable() *fhir.Issue {

@@ -3,8 +3,11 @@ package endpoint_test
 import (
 	"encoding/json"
 	"net/http"
+	"strings"
 	"testing"
 )
+
+const bundleXML = `<Bundle xmlns="http://hl7.org/fhir"><type value="transaction"/><entry><resource>` + reportXML + `</resource></entry></Bundle>`
 
 const bundleAnswer = `{"resourceType":"Bundle","type":"transaction-response"}`
 
@@ -23,7 +26,7 @@ func hapiTakes(s sent, a got) bool {
 	var body, answer struct{ ResourceType string }
 	_ = json.Unmarshal([]byte(s.body), &body)
 	parsed := json.Unmarshal([]byte(a.body), &answer) == nil
-	if body.ResourceType == "Bundle" {
+	if body.ResourceType == "Bundle" || strings.HasPrefix(s.body, "<Bundle") {
 		return a.status == http.StatusNoContent || (a.status == http.StatusOK && parsed && answer.ResourceType == "Bundle")
 	}
 	return a.status >= 200 && a.status <= 299 && (a.header.Get("Content-Type") == "" || answer.ResourceType != "")
@@ -53,6 +56,11 @@ func TestAnswers(t *testing.T) {
 		{"a delete", sent{"DELETE", "/fhir/lab/DiagnosticReport/r1", "", nil}, false},
 		{"Medplum's delete", sent{"POST", "/fhir/lab", "{}", medplumDelete}, false},
 		{"a ping without a body", sent{"POST", "/fhir/lab", "", nil}, false},
+		{"a Bundle in XML: the answer says that it is JSON, and HAPI reads answers as they say", sent{"POST", "/fhir/lab", bundleXML, inXML}, true},
+		{"a Bundle in XML whose sender would have XML", sent{"POST", "/fhir/lab", bundleXML, map[string]string{
+			"Content-Type": "application/fhir+xml", "Accept": "application/fhir+xml",
+		}}, true},
+		{"a bare report in XML", sent{"PUT", "/fhir/lab/DiagnosticReport/r1", reportXML, inXML}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			answer := h.send(t, tt.sent)

@@ -1,60 +1,143 @@
 package endpoint
 
 import (
+	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"staffetta/fhir"
 )
 
-// sender is a source as the endpoint knows it. Its tokens are kept as digests only.
+// sender is a source as the endpoint knows it: every kind of proof that is set must hold. Bearer tokens, of which only
+// digests are kept, and JWTs share a header, so either of the two will do.
 type sender struct {
-	name   string
-	shape  fhir.Shape
-	tokens [][sha256.Size]byte
+	name         string
+	shape        fhir.Shape
+	tokens       [][sha256.Size]byte
+	jwt          *issuer
+	certificates *clients
+	secrets      [][]byte // of X-Signature, which holds for the body and is checked after it
 }
 
 // senders are all sources by name.
-type senders map[string]*sender
+type senders struct {
+	byName map[string]*sender
+	// stranger stands in for a source that does not exist: it is asked like any other one, so that neither answer nor time
+	// tells which names exist. No token has its digest. It signs where some source proves itself by signature alone.
+	stranger *sender
+	now      func() time.Time
+}
 
-func newSenders(sources []Source) (senders, error) {
-	all := make(senders, len(sources))
-	for _, source := range sources {
-		if all[source.Name] != nil {
+func newSenders(o Options) (*senders, error) {
+	all := &senders{
+		byName: make(map[string]*sender, len(o.Sources)), now: o.Now, stranger: &sender{tokens: make([][sha256.Size]byte, 1)},
+	}
+	for _, source := range o.Sources {
+		if all.byName[source.Name] != nil {
 			return nil, fmt.Errorf("endpoint: source %s twice", source.Name)
 		}
-		one := &sender{name: source.Name, shape: source.Shape}
-		for _, token := range source.Tokens {
-			if token == "" {
-				return nil, fmt.Errorf("endpoint: source %s has an empty token", source.Name)
-			}
-			one.tokens = append(one.tokens, sha256.Sum256([]byte(token)))
+		one, err := newSender(source, o)
+		if err != nil {
+			return nil, fmt.Errorf("endpoint: source %s: %w", source.Name, err)
 		}
-		if len(one.tokens) == 0 {
-			return nil, fmt.Errorf("endpoint: source %s has no token", source.Name)
+		all.byName[source.Name] = one
+		if len(one.secrets) > 0 && len(one.tokens) == 0 && one.jwt == nil && one.certificates == nil {
+			all.stranger.secrets = [][]byte{[]byte(rand.Text())}
 		}
-		all[source.Name] = one
 	}
 	return all, nil
 }
 
-// stranger stands in for a source that does not exist: it is asked like any other one, so that neither answer nor time
-// tells which names exist. No token has this digest.
-var stranger = &sender{tokens: make([][sha256.Size]byte, 1)}
+func newSender(source Source, o Options) (*sender, error) {
+	one := &sender{name: source.Name, shape: source.Shape}
+	for _, token := range source.Tokens {
+		if token == "" {
+			return nil, errEmptySecret
+		}
+		one.tokens = append(one.tokens, sha256.Sum256([]byte(token)))
+	}
+	for _, secret := range source.Secrets {
+		if secret == "" {
+			return nil, errEmptySecret
+		}
+		one.secrets = append(one.secrets, []byte(secret))
+	}
+	var err error
+	if source.JWT != nil {
+		if one.jwt, err = newIssuer(source.Name, *source.JWT, o); err != nil {
+			return nil, err
+		}
+	}
+	if source.Certificates != nil {
+		if one.certificates, err = newClients(*source.Certificates); err != nil {
+			return nil, err
+		}
+	}
+	if len(one.tokens) == 0 && len(one.secrets) == 0 && one.jwt == nil && one.certificates == nil {
+		return nil, errNoProof
+	}
+	return one, nil
+}
 
-// authenticate finds the source and checks its bearer token; nil where either is wrong, without saying which.
-func (s senders) authenticate(name string, header http.Header) *sender {
-	one, known := s[name]
+var (
+	errEmptySecret = errors.New("an empty token or secret")
+	errNoProof     = errors.New("no token, no JWT, no signature and no certificate: anybody could post")
+)
+
+// doubt is why a sender is not believed: for the log, never for the answer.
+type doubt string
+
+const (
+	noDoubt        doubt = ""
+	sourceUnknown  doubt = "no such source"
+	tokenWrong     doubt = "no valid token"
+	signatureNone  doubt = "no signature of the form that is wanted"
+	signatureWrong doubt = "the signature is not that of the body"
+)
+
+// authenticate finds the source and checks all that is shown before the body. Where that does not hold it gives the
+// stranger, whom nobody believes.
+func (s *senders) authenticate(name string, req *http.Request) (*sender, doubt) {
+	one, known := s.byName[name]
 	if !known {
-		one = stranger
+		one = s.stranger
 	}
-	if one.knows(bearer(header)) && known {
-		return one
+	why := one.doubts(req, s.now)
+	switch {
+	case !known:
+		return s.stranger, sourceUnknown
+	case why != noDoubt:
+		return s.stranger, why
 	}
-	return nil
+	return one, noDoubt
+}
+
+// doubts checks all that a request shows before its body, the cheapest first.
+func (s *sender) doubts(req *http.Request, now func() time.Time) doubt {
+	if len(s.secrets) > 0 && !hasSignature(req.Header) {
+		return signatureNone
+	}
+	if s.certificates != nil {
+		if why := s.certificates.doubts(req.TLS, now()); why != noDoubt {
+			return why
+		}
+	}
+	if len(s.tokens) == 0 && s.jwt == nil {
+		return noDoubt
+	}
+	token := bearer(req.Header)
+	switch {
+	case s.knows(token):
+		return noDoubt
+	case s.jwt != nil:
+		return s.jwt.doubts(req.Context(), token)
+	}
+	return tokenWrong
 }
 
 // knows compares with every token, in constant time: during a rotation two of them are valid.

@@ -15,10 +15,11 @@ import (
 // body is what a request carries, decompressed. It counts what came over the wire, and remembers what went wrong while
 // reading, which is another matter than what is wrong with what was read.
 type body struct {
-	wire  io.Reader // the request's own
-	bytes int64     // read from the wire
-	err   error     // of reading, neither nil nor io.EOF; nil when all went well
-	unzip *gzip.Reader
+	wire      io.Reader // the request's own; nil where it was refused before a byte of it
+	bytes     int64     // read from the wire
+	err       error     // of reading, neither nil nor io.EOF; nil when all went well
+	unzip     *gzip.Reader
+	signature *signature // of what comes over the wire; nil where the source does not sign
 }
 
 // open prepares the body for reading. Too large a body is refused before a byte of it is read.
@@ -27,6 +28,9 @@ func (b *body) open(w http.ResponseWriter, req *http.Request, limit int64) *fhir
 		return tooLarge()
 	}
 	b.wire = req.Body
+	if b.signature != nil {
+		b.wire = http.MaxBytesReader(w, req.Body, limit) // it is read to its end, whatever the decoder makes of it
+	}
 	switch encoding := req.Header.Get("Content-Encoding"); {
 	case encoding == "", strings.EqualFold(encoding, "identity"):
 		return nil
@@ -80,7 +84,22 @@ func (b *body) Read(p []byte) (n int, err error) {
 func (b *body) readWire(p []byte) (int, error) {
 	n, err := b.wire.Read(p)
 	b.bytes += int64(n)
+	if b.signature != nil {
+		b.signature.write(p[:n])
+	}
 	return n, err
+}
+
+// finish reads what is left on the wire, so that its signature can be checked.
+func (b *body) finish() *fhir.Issue {
+	if b.wire == nil {
+		return tooLarge()
+	}
+	if _, err := io.Copy(io.Discard, wireReader{b}); err != nil {
+		b.err = err
+		return b.trouble()
+	}
+	return nil
 }
 
 // wireReader is the compressed side of a body.

@@ -3,6 +3,7 @@
 package endpoint
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -16,11 +17,15 @@ import (
 	"staffetta/fhir"
 )
 
-// Source is one sender of notifications.
+// Source is one sender of notifications. Every kind of proof that is set must hold, except that a token and a JWT, which
+// share the Authorization header, stand for each other. At least one kind is set.
 type Source struct {
-	Name   string
-	Tokens []string // any of them is valid: two during a rotation
-	Shape  fhir.Shape
+	Name         string
+	Tokens       []string // any of them is valid: two during a rotation
+	JWT          *JWT
+	Secrets      []string // of X-Signature, any of them is valid
+	Certificates *Certificates
+	Shape        fhir.Shape
 }
 
 // Options are what an endpoint needs.
@@ -31,6 +36,7 @@ type Options struct {
 	Limits  fhir.Limits
 	Metrics prometheus.Registerer
 	Log     *slog.Logger
+	Now     func() time.Time // for the validity of tokens and certificates; nil: time.Now
 	// Admitted, where set, is called after hints were written that somebody must look at after so long: it wakes the
 	// workers. It must not block.
 	Admitted func(after time.Duration)
@@ -38,7 +44,7 @@ type Options struct {
 
 // Endpoint receives notifications.
 type Endpoint struct {
-	senders  senders
+	senders  *senders
 	ledger   *ledger.Ledger
 	settle   time.Duration
 	limits   fhir.Limits
@@ -49,9 +55,12 @@ type Endpoint struct {
 	engine   *gin.Engine
 }
 
-// New makes an endpoint of at least one source, each with at least one token.
+// New makes an endpoint of at least one source, each with at least one kind of proof.
 func New(o Options) (*Endpoint, error) {
-	senders, err := newSenders(o.Sources)
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	senders, err := newSenders(o)
 	if err != nil {
 		return nil, err
 	}
@@ -71,6 +80,19 @@ func New(o Options) (*Endpoint, error) {
 
 // Handler serves the routes of the public listener.
 func (e *Endpoint) Handler() http.Handler { return e.engine }
+
+// Run keeps the keys of those who sign JWTs fresh, until ctx ends.
+func (e *Endpoint) Run(ctx context.Context) error {
+	var keyrings sync.WaitGroup
+	for _, one := range e.senders.byName {
+		if one.jwt != nil {
+			keyrings.Go(func() { one.jwt.keys.Run(ctx) })
+		}
+	}
+	<-ctx.Done()
+	keyrings.Wait()
+	return nil
+}
 
 // quietGin keeps gin from printing its routes. Its mode is global.
 var quietGin = sync.OnceFunc(func() { gin.SetMode(gin.ReleaseMode) })

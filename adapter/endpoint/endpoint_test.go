@@ -37,6 +37,7 @@ const (
 
 // house is an endpoint behind a real listener, with a real ledger.
 type house struct {
+	endpoint *endpoint.Endpoint
 	handler  http.Handler
 	url      string
 	client   *http.Client
@@ -73,7 +74,7 @@ func open(tb testing.TB, settings ...setting) *house {
 	}
 	server := httptest.NewServer(e.Handler())
 	tb.Cleanup(server.Close)
-	h.handler, h.url, h.client = e.Handler(), server.URL, server.Client()
+	h.endpoint, h.handler, h.url, h.client = e, e.Handler(), server.URL, server.Client()
 	h.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return h
 }

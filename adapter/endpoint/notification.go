@@ -18,6 +18,7 @@ type exchange struct {
 	began  time.Time
 	source string // unknown until authenticated
 	kind   fhir.Kind
+	doubt  doubt
 	body   body
 }
 
@@ -25,13 +26,13 @@ type exchange struct {
 func (e *Endpoint) notification(c *gin.Context) {
 	x := exchange{began: time.Now(), source: unknown, kind: unknown}
 	defer e.recover(c, &x)
-	sender := e.senders.authenticate(c.Param("source"), c.Request.Header)
-	if sender == nil {
-		e.refuse(c, &x, unauthenticated())
+	sender, doubt := e.senders.authenticate(c.Param("source"), c.Request)
+	if doubt != noDoubt {
+		e.refuse(c, &x, e.turnAway(c, sender, &x, doubt))
 		return
 	}
 	x.source = sender.name
-	told, err := e.decode(c, sender, &x)
+	told, err := e.receive(c, sender, &x)
 	if err == nil {
 		x.kind = told.Kind
 		err = e.admit(c.Request.Context(), sender, told)
@@ -43,7 +44,40 @@ func (e *Endpoint) notification(c *gin.Context) {
 	e.accept(c, &x, told.Bundle)
 }
 
-// decode reads the request to its end.
+// turnAway is the answer to who is not believed, the same one for every doubt but those that are ours. Where some source
+// proves itself by signature alone, a request with a signature is read to its end first, as that one's would be.
+func (e *Endpoint) turnAway(c *gin.Context, stranger *sender, x *exchange, why doubt) *fhir.Issue {
+	x.doubt = why
+	if why == keysAway {
+		return unavailable()
+	}
+	if len(stranger.secrets) > 0 && hasSignature(c.Request.Header) {
+		_, err := e.receive(c, stranger, x)
+		x.doubt = why
+		return e.issueOf(c.Request.Context(), err)
+	}
+	return unauthenticated()
+}
+
+// receive decodes a request. Where its source signs, nothing is said of what is in it before the signature holds, and that
+// is known only at its end.
+func (e *Endpoint) receive(c *gin.Context, sender *sender, x *exchange) (fhir.Notification, error) {
+	if len(sender.secrets) == 0 {
+		return e.decode(c, sender, x)
+	}
+	x.body.signature = newSignature(c.Request.Header, sender.secrets)
+	told, err := e.decode(c, sender, x)
+	if issue := x.body.finish(); issue != nil {
+		return told, issue
+	}
+	if !x.body.signature.holds() {
+		x.source, x.doubt = unknown, signatureWrong
+		return told, unauthenticated()
+	}
+	return told, err
+}
+
+// decode reads the request.
 func (e *Endpoint) decode(c *gin.Context, sender *sender, x *exchange) (fhir.Notification, error) {
 	header := c.Request.Header
 	if issue := x.body.open(c.Writer, c.Request, e.limits.MaxBytes); issue != nil {

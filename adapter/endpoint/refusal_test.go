@@ -31,6 +31,10 @@ func TestRefusals(t *testing.T) {
 		{"a type that is not accepted", sent{"POST", "/fhir/lab", report, map[string]string{"Content-Type": "text/html"}}, 415, "not-supported"},
 		{"an encoding that is not known", sent{"POST", "/fhir/lab", report, map[string]string{"Content-Encoding": "br"}}, 415, "not-supported"},
 		{"gzip that is none", sent{"POST", "/fhir/lab", report, map[string]string{"Content-Encoding": "gzip"}}, 400, "structure"},
+		{"half of XML", sent{"POST", "/fhir/lab", reportXML[:80], inXML}, 400, "structure"},
+		{"XML with entities", sent{"POST", "/fhir/lab", `<!DOCTYPE a [<!ENTITY Emocromo "r1">]>` + reportXML, inXML}, 400, "structure"},
+		{"XML that is not FHIR", sent{"POST", "/fhir/lab", `<ClinicalDocument xmlns="urn:hl7-org:v3"/>`, inXML}, 400, "structure"},
+		{"XML in another charset", sent{"POST", "/fhir/lab", reportXML, map[string]string{"Content-Type": "text/xml; charset=iso-8859-1"}}, 415, "not-supported"},
 		{"a path that leads nowhere", sent{"POST", "/fhir", report, nil}, 404, "not-found"},
 		{"a path that leads too far", sent{"POST", "/fhir/lab/DiagnosticReport/r1/_history", report, nil}, 404, "not-found"},
 		{"a method that is none of ours", sent{"GET", "/fhir/lab", "", nil}, 405, "not-supported"},
@@ -54,6 +58,10 @@ func TestRefusals(t *testing.T) {
 		}
 	}
 }
+
+const reportXML = `<DiagnosticReport xmlns="http://hl7.org/fhir"><id value="r1"/><status value="final"/></DiagnosticReport>`
+
+var inXML = map[string]string{"Content-Type": "application/fhir+xml"}
 
 const report1Entry = `{"resource":{"resourceType":"DiagnosticReport","id":"r1"}},`
 
@@ -171,7 +179,7 @@ func TestAuthentication(t *testing.T) {
 // checkLogin wants the same answer for every reason.
 func checkLogin(t *testing.T, answer got) {
 	t.Helper()
-	const want = `{"issue":[{"severity":"error","code":"login","diagnostics":"no valid bearer token for this source"}],"resourceType":"OperationOutcome"}`
+	const want = `{"issue":[{"severity":"error","code":"login","diagnostics":"no valid credentials for this source"}],"resourceType":"OperationOutcome"}`
 	if answer.body != want {
 		t.Errorf("body %s, want %s", answer.body, want)
 	}

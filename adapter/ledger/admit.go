@@ -27,7 +27,7 @@ func (d *load) hints(a *asked) {
 	}
 }
 
-const hintArgs, admitArgs = 8, 4
+const hintArgs, admitArgs = 9, 4
 
 func (d *load) startAdmit(partition int) *call {
 	args := append(make([]any, 0, admitArgs+2*hintArgs), d.fingerprint, d.journalMax, d.skewMS(), d.today().forAdmit)
@@ -46,6 +46,10 @@ func (l *Ledger) appendHint(args []any, h *Hint) []any {
 	if h.Locator.Type != "" {
 		locator = l.seals.seal(h.Key, packLocator(h.Locator))
 	}
+	found := ""
+	if h.Found {
+		found = "1"
+	}
 	return append(args, h.Key.String(), string(h.Key[:]), h.Source, letters[h.State], order, version,
-		max(0, h.Settle.Milliseconds()), locator)
+		max(0, h.Settle.Milliseconds()), locator, found)
 }

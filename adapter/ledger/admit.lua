@@ -5,8 +5,8 @@
 -- ARGV[2]  entries that the journal keeps, 0 = no journal
 -- ARGV[3]  ms added to Redis' clock (tests)
 -- ARGV[4]  months that retention spans, "202611 202610 ...", newest first
--- ARGV[5.. +8 each]  record key, raw key, source, first state, order in ms ("" unknown), version (8 bytes, "" unknown),
---          settle time in ms, sealed locator
+-- ARGV[5.. +9 each]  record key, raw key, source, first state, order in ms ("" unknown), version (8 bytes, "" unknown),
+--          settle time in ms, sealed locator, "1" where a known record takes that over
 -- Returns  for each hint "new" | "newer" | "duplicate" | "stale"; or the error NAMING
 local prefix, months = '', {}
 for month in string.gmatch(ARGV[4], '%d+') do months[#months + 1] = month end
@@ -101,16 +101,17 @@ local function fresh(rk, key, source, state, order, version, settle, locator)
 end
 
 local answers = {}
-for i = 5, #ARGV, 8 do
+for i = 5, #ARGV, 9 do
   local key, raw, source, state = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local order, version, settle, locator = ARGV[i + 4], ARGV[i + 5], tonumber(ARGV[i + 6]), ARGV[i + 7]
   local first, second, third = string.byte(raw, 1, 3)
   local bucket = (second * 256 + third) % 1024
   prefix = 'staffetta:{' .. first % 16 .. '}:'
   local rk = prefix .. 'r:' .. key
-  local answer
+  local found, answer = ARGV[i + 8] == '1', nil
   local r = redis.call('HMGET', rk, 'n', 's', 'w', 'o', 'v', 'l', 'g', 'e', 'd', 'i', 'h', 'q')
   if r[1] then
+    if found and locator ~= '' then redis.call('HSET', rk, 'x', locator) end
     answer = live(rk, r, key, order, version, settle)
   else
     for _, month in ipairs(months) do

@@ -55,60 +55,117 @@ func (l *Ledger) checkPartition(ctx context.Context, p int, keys, sources []stri
 			scheduled[member] = append(scheduled[member], name)
 		}
 	}
+	var records []string
 	for _, key := range keys {
 		switch name := strings.TrimPrefix(key, prefix(p)); {
 		case strings.HasPrefix(name, "r:"):
-			if err := l.checkRecord(ctx, key, strings.TrimPrefix(name, "r:"), scheduled, c); err != nil {
-				return err
-			}
+			records = append(records, strings.TrimPrefix(name, "r:"))
 		case strings.HasPrefix(name, "done:"):
 			if err := l.checkBucket(ctx, key, c); err != nil {
 				return err
 			}
 		}
 	}
+	for some := range slices.Chunk(records, recordsAtOnce) {
+		if err := l.checkRecords(ctx, p, some, scheduled, c); err != nil {
+			return err
+		}
+	}
 	for member, sets := range scheduled {
-		c.find("record %s stands in %s, and does not exist", member, strings.Join(sets, ", "))
+		if err := l.checkAgain(ctx, p, member, sets, c); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// checkRecord checks one live record, and takes it off the schedule.
-func (l *Ledger) checkRecord(ctx context.Context, redisKey, name string, scheduled map[string][]string, c *Checked) error {
-	values, err := l.redis.HMGet(ctx, redisKey, liveFields...).Result()
-	if err != nil {
+const recordsAtOnce = 500
+
+func (l *Ledger) checkRecords(ctx context.Context, p int, names []string, scheduled map[string][]string, c *Checked) error {
+	pipe := l.redis.Pipeline()
+	values := make([]*redis.SliceCmd, len(names))
+	for i, name := range names {
+		values[i] = pipe.HMGet(ctx, prefix(p)+"r:"+name, liveFields...)
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
 		return unavailable(err)
 	}
-	sets, f := scheduled[name], liveOf(values)
+	for i, name := range names {
+		if err := l.checkRecord(ctx, p, name, liveOf(values[i].Val()), scheduled, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkRecord checks one live record, and takes it off the schedule. The walk sees record and sets at different moments: what
+// looks wrong is looked at again, all at one moment.
+func (l *Ledger) checkRecord(ctx context.Context, p int, name string, f live, scheduled map[string][]string, c *Checked) error {
+	sets := scheduled[name]
 	delete(scheduled, name)
 	if f == (live{}) {
 		return nil // ended since the walk began
 	}
+	c.Live++
+	if f.state == letters[Held] {
+		c.Held++
+	}
+	if l.wrong(name, f, sets) == "" {
+		return nil
+	}
+	return l.checkAgain(ctx, p, name, append(sets, "due:"+f.source), c)
+}
+
+// checkAgain looks at a record and the sets that it may stand in, all at one moment.
+func (l *Ledger) checkAgain(ctx context.Context, p int, name string, sets []string, c *Checked) error {
+	sets = append(sets, "track", "held")
+	slices.Sort(sets)
+	sets = slices.Compact(sets)
+	tx := l.redis.TxPipeline()
+	values := tx.HMGet(ctx, prefix(p)+"r:"+name, liveFields...)
+	scores := make([]*redis.FloatCmd, len(sets))
+	for i, set := range sets {
+		scores[i] = tx.ZScore(ctx, prefix(p)+set, name)
+	}
+	if _, err := tx.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
+		return unavailable(err)
+	}
+	in := slices.DeleteFunc(slices.Clone(sets), func(set string) bool { return scores[slices.Index(sets, set)].Err() != nil })
+	switch f := liveOf(values.Val()); {
+	case f != (live{}):
+		if wrong := l.wrong(name, f, in); wrong != "" {
+			c.find("record %s %s", name, wrong)
+		}
+	case len(in) > 0:
+		c.find("record %s stands in %s, and does not exist", name, strings.Join(in, ", "))
+	}
+	return nil
+}
+
+// wrong says what is wrong with a live record that stands in these sets; "" when nothing is.
+func (l *Ledger) wrong(name string, f live, sets []string) string {
 	key, foreign := parseKey(name)
 	if foreign != nil {
-		c.find("record %s has no key of ours", name)
-		return nil //nolint:nilerr // a finding, not an error
+		return "has no key of ours"
 	}
 	rec, err := l.readRecord(key, f)
 	held := slices.Contains(sets, "held")
-	c.Live++
 	switch {
 	case err != nil:
-		c.find("record %s: %v", name, err)
+		return err.Error()
 	case rec.Source == "" || rec.State == "":
-		c.find("record %s has no source or no state", name)
+		return "has no source or no state"
 	case f.state == letters[Held] && (!held || len(sets) != 1):
-		c.find("record %s is held, and stands in %v", name, sets)
+		return fmt.Sprintf("is held, and stands in %v", sets)
 	case f.state == letters[Held]:
-		c.Held++
 	case held:
-		c.find("record %s stands among the held, and is %s", name, rec.State)
+		return fmt.Sprintf("stands among the held, and is %s", rec.State)
 	case len(sets) == 0:
-		c.find("record %s (%s) has no next time, is not held and has no end", name, rec.State)
+		return fmt.Sprintf("(%s) has no next time, is not held and has no end", rec.State)
 	case rec.Locator.Type == "" && !slices.Contains(sets, "track"):
-		c.find("record %s does not know what to look at", name)
+		return "does not know what to look at"
 	}
-	return nil
+	return ""
 }
 
 func (l *Ledger) checkBucket(ctx context.Context, redisKey string, c *Checked) error {

@@ -126,17 +126,17 @@ func (l *Ledger) readClaims(ctx context.Context, cmd *redis.Cmd, claimed *Claime
 	claimed.Records = slices.Grow(claimed.Records, len(answer)-2)
 	for _, one := range answer[2:] {
 		rec, err := l.readClaim(one, now)
-		if err != nil { // its claims are counted: after the third it is held as poison
+		if err != nil { // nobody can look at it: held as poison
 			l.log.ErrorContext(ctx, "record not readable", slog.String("record", rec.Key.String()), slog.Any("error", err))
-			rec.State, rec.Claims = Pending, max(rec.Claims, unreadable)
+			rec.State, rec.Claims, rec.Begun = Pending, max(rec.Claims, suspect), unreadable
 		}
 		claimed.Records = append(claimed.Records, rec)
 	}
 	return nil
 }
 
-// unreadable is more claims in a row than any step allows.
-const unreadable = 1000
+// unreadable is more steps in a row than any that crash.
+const suspect, unreadable = 2, 1000
 
 func (l *Ledger) readClaim(from any, now int64) (Record, error) {
 	parts, ok := from.([]any)
@@ -154,18 +154,18 @@ func (l *Ledger) readClaim(from any, now int64) (Record, error) {
 }
 
 // liveFields are the fields of a live record that are read, in the order in which claim.lua gives their values.
-var liveFields = []string{"n", "s", "t", "c", "b", "f", "o", "v", "g", "h", "e", "x", "p", "k"}
+var liveFields = []string{"n", "s", "t", "c", "b", "f", "o", "v", "g", "h", "e", "x", "p", "k", "cb"}
 
 // live is a live record as it stands in Redis.
 type live struct {
-	source, state, token, claims, body, finished, order, version, tag, hinted, since, locator, recipient, late string
+	source, state, token, claims, body, finished, order, version, tag, hinted, since, locator, recipient, late, begun string
 }
 
 // liveOf reads the values of liveFields.
 func liveOf(values []any) (f live) {
 	for i, into := range []*string{
 		&f.source, &f.state, &f.token, &f.claims, &f.body, &f.finished, &f.order, &f.version, &f.tag, &f.hinted, &f.since,
-		&f.locator, &f.recipient, &f.late,
+		&f.locator, &f.recipient, &f.late, &f.begun,
 	} {
 		if i < len(values) {
 			*into = text(values[i])
@@ -176,7 +176,7 @@ func liveOf(values []any) (f live) {
 
 // readRecord reads a live record from its fields.
 func (l *Ledger) readRecord(key Key, f live) (Record, error) {
-	rec := Record{Key: key, Source: f.source, token: decimal(f.token), Claims: int(decimal(f.claims))}
+	rec := Record{Key: key, Source: f.source, token: decimal(f.token), Claims: int(decimal(f.claims)), Begun: int(decimal(f.begun))}
 	switch {
 	case f.body != "":
 		if err := rec.unpack(f.body); err != nil {

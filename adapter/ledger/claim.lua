@@ -10,7 +10,7 @@
 -- Returns  {now, next, claim...}: next is the earliest time in ms at which more is due, "" for none; each claim is
 --          {record key, "due" | "track", score, values of the record's fields in the order of `fields`...}
 local most, lease, track = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[4] == '1'
-local fields = {'n', 's', 't', 'c', 'b', 'f', 'o', 'v', 'g', 'h', 'e', 'x', 'p', 'k'}
+local fields = {'n', 's', 't', 'c', 'b', 'f', 'o', 'v', 'g', 'h', 'e', 'x', 'p', 'k', 'cb'}
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[3]
 local answer = {now, ''}

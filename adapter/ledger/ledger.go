@@ -28,7 +28,7 @@ type Options struct {
 	JournalEntries int // kept for each partition; 0 = no journal
 	// Skew is added to Redis' clock, for trials at another time than now; nil for none.
 	Skew func() time.Duration
-	Log            *slog.Logger
+	Log  *slog.Logger
 }
 
 // Ledger is all records, in Redis. It keeps no state of its own but this process' last sends.

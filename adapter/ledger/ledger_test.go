@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -220,5 +221,59 @@ func TestAFinishedRecordFitsIntoItsBucket(t *testing.T) {
 func TestErrorsNeverHoldARecord(t *testing.T) {
 	if _, err := ParseKey("RSSMRA80A01H501U"); err == nil || strings.Contains(err.Error(), "RSSMRA") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// The checker walks a ledger that works: what it sees at different moments is no finding.
+func TestTheCheckerSeesOneMoment(t *testing.T) {
+	l := open(t, redistest.Start(t))
+	stop, ended := make(chan struct{}), make(chan error, 1)
+	go func() { ended <- busy(l, stop) }()
+	for range 20 {
+		checked, err := l.Check(t.Context(), []string{"north"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(checked.Findings) > 0 {
+			t.Fatalf("%d findings in a ledger that works: %s", len(checked.Findings), checked.Findings[0])
+		}
+	}
+	close(stop)
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+// busy admits, claims and settles until it is stopped.
+func busy(l *Ledger, stop <-chan struct{}) error {
+	ctx := context.Background()
+	for n := 0; ; n += 8 {
+		select {
+		case <-stop:
+			return nil
+		default:
+		}
+		if n >= 4000 {
+			<-stop
+			return nil
+		}
+		var hints []Hint
+		for i := range 8 {
+			hints = append(hints, documentHint(l, "north", n+i))
+		}
+		if _, err := l.Admit(ctx, hints); err != nil {
+			return err
+		}
+		claimed, err := l.Claim(ctx, ClaimOptions{N: 8, Sources: []string{"north"}})
+		if err != nil {
+			return err
+		}
+		for i := range claimed.Records {
+			rec := claimed.Records[i]
+			rec.State, rec.Since = []State{Suppressed, Held}[i%2], rec.Now
+			if _, err := l.Settle(ctx, []Settlement{{Record: rec, Event: "test"}}); err != nil {
+				return err
+			}
+		}
 	}
 }

@@ -118,7 +118,8 @@ type Record struct {
 
 	// Of this claim:
 	Tracking bool      // claimed from the track set: poll the delivery
-	Claims   int       // claims in a row that never settled, this one included: 1 is normal, 3 is poison
+	Claims   int       // claims in a row that never settled, this one included: 1 is normal, more make it a suspect
+	Begun    int       // steps in a row that a suspect began (see Renew) and never settled: poison is what crashes its process
 	Now      time.Time // Redis' clock at the claim
 	Due      time.Time // when it was due
 	token    int64     // fencing token
@@ -129,6 +130,7 @@ type Hint struct {
 	Key     Key
 	Source  string
 	Locator fhir.Locator  // sealed by admit
+	Found   bool          // Locator was just found at the source: a record that is known takes it over
 	State   State         // Find or Pending: what a new record starts as
 	Order   int64         // ms; 0 unknown
 	Version Tag           // zero unknown

@@ -11,7 +11,7 @@ if r[1] ~= 'H' then return 0 end
 local time = redis.call('TIME')
 redis.call('ZREM', KEYS[1], ARGV[2])
 redis.call('HSET', rk, 's', r[3] or 'P', 'e', time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[4])
-redis.call('HDEL', rk, 'w', 'c')
+redis.call('HDEL', rk, 'w', 'c', 'cb')
 redis.call('ZADD', ARGV[1] .. 'due:' .. r[2], 0, ARGV[2])
 if ARGV[3] ~= '0' then
   redis.call('XADD', ARGV[1] .. 'journal', 'MAXLEN', '~', ARGV[3], '*', 'k', ARGV[2], 'n', r[2], 'e', 'released')

@@ -22,6 +22,8 @@ var (
 	aliasSource string
 	//go:embed release.lua
 	releaseSource string
+	//go:embed renew.lua
+	renewSource string
 	//go:embed seize.lua
 	seizeSource string
 	//go:embed take.lua
@@ -36,6 +38,7 @@ var (
 	settleScript  = redis.NewScript(settleSource)
 	aliasScript   = redis.NewScript(aliasSource)
 	releaseScript = redis.NewScript(releaseSource)
+	renewScript   = redis.NewScript(renewSource)
 	seizeScript   = redis.NewScript(seizeSource)
 	takeScript    = redis.NewScript(takeSource)
 	leaseScript   = redis.NewScript(leaseSource)

@@ -7,7 +7,7 @@
 -- Returns  "unknown" | "busy" (leased, or a message of it is on its way) | {now, values of the record's fields in the order of
 --          `fields`, see claim.lua...}
 local rk = ARGV[1] .. 'r:' .. ARGV[2]
-local fields = {'n', 's', 't', 'c', 'b', 'f', 'o', 'v', 'g', 'h', 'e', 'x', 'p', 'k'}
+local fields = {'n', 's', 't', 'c', 'b', 'f', 'o', 'v', 'g', 'h', 'e', 'x', 'p', 'k', 'cb'}
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[4]
 local r = redis.call('HMGET', rk, 'l', unpack(fields))

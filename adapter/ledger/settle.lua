@@ -113,7 +113,7 @@ for i = 6, #ARGV, 18 do
       end
     end
     if r[6] and not r[8] then again = now end -- told late since this claim: look at it with that
-    local gone = {'d', 'i', 'f1', 'l', 'c', 'h', 'g'}
+    local gone = {'d', 'i', 'f1', 'l', 'c', 'cb', 'h', 'g'}
     local set_to = {'s', state, 'b', body}
     local function field(name, value)
       if value and value ~= '' then

@@ -44,6 +44,14 @@ func (q *Question) waited(reason string) time.Duration {
 	return q.Now.Sub(q.WaitingSince)
 }
 
+// looks is how often it was looked in vain for one reason.
+func (q *Question) looks(reason string) int {
+	if q.WaitingFor != reason {
+		return 0
+	}
+	return q.Waits
+}
+
 // Told is what the citizen was told about the document so far.
 type Told struct {
 	Any         bool

@@ -128,7 +128,7 @@ func (r *Rules) withdrawn(q *Question) (Decision, bool) {
 	switch standing {
 	case fhir.Missing:
 		if waited < r.o.BelieveMissing {
-			return Decision{Action: Wait, Reason: "missing", Until: q.Now.Add(lookAgain(q.Waits))}, true
+			return Decision{Action: Wait, Reason: "missing", Until: q.Now.Add(lookAgain(q.looks("missing")))}, true
 		}
 	case fhir.Withdrawn, fhir.Gone:
 	case fhir.Readable, fhir.NotFinal:
@@ -183,7 +183,7 @@ func (r *Rules) notFinal(q *Question) (Decision, bool) {
 		return suppress("not-final")
 	}
 	gaps := []time.Duration{time.Hour, 6 * time.Hour, 24 * time.Hour}
-	return Decision{Action: Wait, Reason: "not-final", Until: q.Now.Add(gaps[min(q.Waits, len(gaps)-1)])}, true
+	return Decision{Action: Wait, Reason: "not-final", Until: q.Now.Add(gaps[min(q.looks("not-final"), len(gaps)-1)])}, true
 }
 
 func (r *Rules) notAReport(q *Question) (Decision, bool) {
@@ -277,7 +277,7 @@ func (r *Rules) nobody(q *Question) (Decision, bool) {
 		return hold(string(person.Trouble), person.Detail)
 	case fhir.NoPatient:
 		if person.Missing && q.waited("no-patient") < r.o.BelieveMissing {
-			return Decision{Action: Wait, Reason: "no-patient", Until: q.Now.Add(lookAgain(q.Waits))}, true
+			return Decision{Action: Wait, Reason: "no-patient", Until: q.Now.Add(lookAgain(q.looks("no-patient")))}, true
 		}
 		return hold(string(person.Trouble), person.Detail)
 	case fhir.NoTrouble, fhir.NoFiscalCode, fhir.InvalidFiscalCode, fhir.TwoCodes, fhir.LinkLoop:
@@ -351,7 +351,7 @@ func (r *Rules) invisible(q *Question) (Decision, bool) {
 	}
 	gaps := []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute, time.Hour}
 	return Decision{
-		Action: Wait, Reason: "not-visible", Until: q.Now.Add(gaps[min(q.Waits, len(gaps)-1)]), Hidden: true,
+		Action: Wait, Reason: "not-visible", Until: q.Now.Add(gaps[min(q.looks("not-visible"), len(gaps)-1)]), Hidden: true,
 	}, true
 }
 

@@ -110,6 +110,10 @@ func (t Timetable) later(rec ledger.Record, due time.Time, wait ledger.Wait, now
 
 // afterDecision is what policy's word means for the record. With Notify it says AboutToSend, and the caller goes on to IO.
 func (t Timetable) afterDecision(rec ledger.Record, d policy.Decision, now time.Time) outcome {
+	looks := 0 // in vain, for the same reason
+	if rec.Trouble.IsZero() && rec.Reason == d.Reason {
+		looks = rec.Attempts
+	}
 	rec = calm(rec)
 	if d.Hidden {
 		rec.HiddenAt = now
@@ -117,7 +121,6 @@ func (t Timetable) afterDecision(rec ledger.Record, d policy.Decision, now time.
 	if rec.State == ledger.Sending && d.Action != policy.Notify && d.Action != policy.Wait && d.Action != policy.Defer {
 		return t.silentAfterUnclear(rec, now)
 	}
-	attempts := rec.Attempts
 	rec = because(rec, d.Reason, now)
 	rec.Detail = d.Detail
 	switch d.Action {
@@ -132,7 +135,7 @@ func (t Timetable) afterDecision(rec ledger.Record, d policy.Decision, now time.
 	case policy.Note:
 		return t.ends(rec, NotedGone, now)
 	case policy.Wait:
-		rec.Attempts = attempts + 1
+		rec.Attempts = looks + 1
 		return happen(rec, NotYet, t.later(rec, d.Until, ledger.WaitSource, now))
 	case policy.Defer:
 		return happen(rec, Deferred, t.later(rec, d.Until, ledger.WaitFixed, now))

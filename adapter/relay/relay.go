@@ -89,16 +89,16 @@ func (r *Relay) Wake(after time.Duration) {
 func (r *Relay) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	queue := make(chan claimed, r.prefetch())
+	waiting := newQueue(r.Workers, r.prefetch(), r.Lease, r.names)
 	finishing, done := beyond(ctx, settleAtShutdown)
 	defer done()
 	var slots, helpers sync.WaitGroup
 	helpers.Go(func() { r.gates.watch(ctx) })
 	for range r.Workers {
-		slots.Go(func() { r.workUntil(ctx, finishing, queue) })
+		slots.Go(func() { r.workUntil(ctx, finishing, waiting) })
 	}
-	r.dispatch(ctx, queue)
-	close(queue)
+	r.dispatch(ctx, waiting)
+	waiting.close()
 	slots.Wait()
 	helpers.Wait()
 	return nil
@@ -112,10 +112,10 @@ func (r *Relay) prefetch() int {
 }
 
 // dispatch claims what is due and hands it to the slots.
-func (r *Relay) dispatch(ctx context.Context, queue chan<- claimed) {
+func (r *Relay) dispatch(ctx context.Context, waiting *queue) {
 	for ctx.Err() == nil {
 		r.wakeAt.Store(0)
-		if idle := r.claimInto(ctx, queue); idle > 0 {
+		if idle := r.claimInto(ctx, waiting); idle > 0 {
 			r.sleep(ctx, time.Now().Add(idle))
 		}
 	}
@@ -142,17 +142,17 @@ func (r *Relay) sleep(ctx context.Context, until time.Time) {
 }
 
 // claimInto claims once and says how long there is nothing to do.
-func (r *Relay) claimInto(ctx context.Context, queue chan<- claimed) (idle time.Duration) {
+func (r *Relay) claimInto(ctx context.Context, waiting *queue) (idle time.Duration) {
 	const longest, afterTrouble = 500 * time.Millisecond, time.Second
-	free := cap(queue) - len(queue)
 	open := r.gates.open(r.names)
 	if len(open.sources) == 0 && !open.track {
 		return longest
 	}
-	if len(queue) > cap(queue)/2 {
+	free := waiting.room()
+	if free <= 0 || waiting.half() {
 		return longest // the slots wake us when they need more: fewer, larger claims
 	}
-	got, err := r.Ledger.Claim(ctx, ledger.ClaimOptions{N: max(1, free), Sources: open.sources, Track: open.track})
+	got, err := r.Ledger.Claim(ctx, ledger.ClaimOptions{N: free, Sources: open.sources, Track: open.track})
 	at := time.Now()
 	if err != nil {
 		if ctx.Err() == nil {
@@ -161,7 +161,7 @@ func (r *Relay) claimInto(ctx context.Context, queue chan<- claimed) (idle time.
 		return afterTrouble
 	}
 	for _, rec := range got.Records {
-		queue <- claimed{Record: rec, at: at}
+		waiting.push(claimed{Record: rec, at: at})
 	}
 	if len(got.Records) > 0 {
 		return 0
@@ -170,19 +170,26 @@ func (r *Relay) claimInto(ctx context.Context, queue chan<- claimed) (idle time.
 }
 
 // workUntil is one slot. After ctx ends it gives back what is still queued, until finishing ends.
-func (r *Relay) workUntil(ctx, finishing context.Context, queue <-chan claimed) {
+func (r *Relay) workUntil(ctx, finishing context.Context, waiting *queue) {
 	var last sync.WaitGroup // the settling of the record before
 	defer last.Wait()
-	for c := range queue {
-		if len(queue) <= cap(queue)/2 {
+	for {
+		c, more := waiting.pop()
+		if !more {
+			return
+		}
+		if !waiting.half() {
 			r.Wake(0)
 		}
 		c.last = &last
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || time.Since(c.at) > r.Lease/3 { // it waited too long: its lease would end in the middle of its step
 			r.settle(finishing, c, r.Timetable.givenBack(startOf(c.Record), c.now()))
+			waiting.done(c, 0)
 			continue
 		}
+		started := time.Now()
 		r.work(ctx, finishing, c)
+		waiting.done(c, time.Since(started))
 	}
 }
 
@@ -190,13 +197,20 @@ func (r *Relay) workUntil(ctx, finishing context.Context, queue <-chan claimed) 
 // but it sends nothing before (see send).
 func (r *Relay) work(ctx, finishing context.Context, c claimed) {
 	started := time.Now()
+	ctx, keep := r.keepClaim(ctx, c)
+	defer keep.end()
 	defer func() {
 		if p := recover(); p != nil {
-			// The record stays claimed: its lease ends, and the third crash holds it as poison.
+			// The record stays claimed: its lease ends, it is a suspect, and the third crash holds it as poison.
 			r.Log.ErrorContext(ctx, "step panicked", slog.String("record", c.Key.String()), slog.String("source", c.Source))
 			r.Metrics.panics.Inc()
 		}
 	}()
+	if c.Claims > 1 {
+		if begins, err := r.Ledger.Begin(ctx, c.Record); err != nil || !begins {
+			return // it is in other hands, or its lease ends by itself
+		}
+	}
 	o := r.step(ctx, c)
 	c.last.Wait()
 	c.last.Go(func() { r.settle(finishing, c, o) })

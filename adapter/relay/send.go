@@ -22,11 +22,12 @@ func (r *Relay) send(ctx context.Context, c claimed, doc fhir.Document, publicat
 	if !r.budget.take(ctx, callsPerMessage, forMessages, r.Lease/2) {
 		return r.Timetable.givenBack(c.Record, c.now())
 	}
-	if refused := r.askProfile(ctx, c, doc); refused != nil {
+	languages, refused := r.askProfile(ctx, c, doc)
+	if refused != nil {
 		r.budget.giveBack(1)
 		return *refused
 	}
-	sending, msg, err := r.compose(c, doc, publication)
+	sending, msg, err := r.compose(c, doc, publication, languages)
 	if err != nil {
 		return holdFor(c.Record, "message-not-composed")
 	}
@@ -59,19 +60,25 @@ func beyond(ctx context.Context, grace time.Duration) (context.Context, context.
 	return longer, func() { stop(); cancel() }
 }
 
-// askProfile asks right before each send whether the citizen may be written to; nil says yes.
-func (r *Relay) askProfile(ctx context.Context, c claimed, doc fhir.Document) *outcome {
+// askProfile asks right before each send whether the citizen may be written to, and in which languages; no outcome says yes.
+func (r *Relay) askProfile(ctx context.Context, c claimed, doc fhir.Document) ([]string, *outcome) {
 	answer := r.IO.Profile(ctx, doc.Person.Code)
+	if ctx.Err() != nil { // our own shutdown is nobody's trouble
+		o := r.Timetable.givenBack(c.Record, c.now())
+		return nil, &o
+	}
 	r.heard(ctx, "profile", answer)
 	o := r.Timetable.afterProfile(c.Record, answer, c.now())
 	if o.happened == AboutToSend {
-		return nil
+		return answer.Languages, nil
 	}
-	return &o
+	return nil, &o
 }
 
-// compose is the record as it goes into `sending`, with its message.
-func (r *Relay) compose(c claimed, doc fhir.Document, publication ledger.Publication) (ledger.Record, notifier.Message, error) {
+// compose is the record as it goes into `sending`, with its message in the citizen's language.
+func (r *Relay) compose(
+	c claimed, doc fhir.Document, publication ledger.Publication, languages []string,
+) (ledger.Record, notifier.Message, error) {
 	rec := c.Record
 	if rec.State != ledger.Sending {
 		rec.Told.Uncertain = false // what was unclear about an earlier publication says nothing of this one
@@ -79,7 +86,9 @@ func (r *Relay) compose(c claimed, doc fhir.Document, publication ledger.Publica
 		rec.Recipient = doc.Person.Code
 	}
 	o := happen(because(rec, "", c.now()), AboutToSend, ledger.Next{Keep: true})
-	msg, err := r.Composer.Compose(string(o.record.Publication), o.record.Recipient)
+	msg, err := r.Composer.Compose(notifier.Notice{
+		Publication: string(o.record.Publication), Recipient: o.record.Recipient, Languages: languages,
+	})
 	return o.record, msg, err
 }
 
@@ -120,6 +129,9 @@ func (r *Relay) track(ctx context.Context, c claimed) outcome {
 		return happen(c.Record, StillOnItsWay, ledger.Next{Track: c.now(), Wait: ledger.WaitDelivery})
 	}
 	answer := r.IO.Status(ctx, c.Recipient, c.Told.MessageID)
+	if ctx.Err() != nil {
+		return happen(c.Record, StillOnItsWay, ledger.Next{Track: c.now(), Wait: ledger.WaitDelivery})
+	}
 	r.heard(ctx, "status", answer)
 	return r.Timetable.afterStatus(c.Record, answer, c.now())
 }

@@ -12,8 +12,9 @@ import (
 	"staffetta/notifier"
 )
 
-// crashesUntilPoison is how many claims in a row may end without a settlement.
-const crashesUntilPoison = 3
+// A record whose last claim was never settled is a suspect: its steps are counted before they begin, one suspect at a time,
+// so that what crashes a process is told from what only was there. The third crash is poison.
+const crashesUntilPoison = 2 // counted ones: the first was not
 
 // startOf is the record as a step begins with it (see begin).
 func startOf(rec ledger.Record) ledger.Record {
@@ -32,7 +33,7 @@ func (r *Relay) step(ctx context.Context, c claimed) outcome {
 	c.Record = startOf(c.Record)
 	source, known := r.Sources[c.Source]
 	switch {
-	case c.Claims > crashesUntilPoison:
+	case c.Begun >= crashesUntilPoison:
 		return happen(because(c.Record, "poison", c.now()), CrashedTooOften, ledger.Next{})
 	case c.Tracking && c.State == ledger.Sent:
 		return r.track(ctx, c)
@@ -80,8 +81,8 @@ func (r *Relay) led(c claimed, documents []fhir.Document) outcome {
 		key := r.Ledger.DocumentKey(c.Source, doc.Locator)
 		rec.LedTo = append(rec.LedTo, key)
 		o.admit = append(o.admit, ledger.Hint{
-			Key: key, Source: c.Source, Locator: doc.Locator, State: ledger.Pending,
-			Order: doc.Order, Version: r.Ledger.VersionTag(doc.Version), Settle: r.Settle,
+			// Of unknown order: a find sees less of a document than a look, and must not say what a look has to find.
+			Key: key, Source: c.Source, Locator: doc.Locator, Found: true, State: ledger.Pending, Settle: r.Settle,
 		})
 		o.aliases = append(o.aliases, r.aliases(c, doc, key)...)
 	}

@@ -3,6 +3,9 @@ package sandbox
 import (
 	"bytes"
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -16,6 +19,9 @@ type delivery struct {
 	kind       string // handshake, heartbeat, event-notification
 	events     []event
 }
+
+// signatureSecret is Medplum's extension.
+const signatureSecret = "https://www.medplum.com/fhir/StructureDefinition/subscription-secret" //nolint:gosec // a name
 
 const (
 	owedAtMost = 1 << 17 // more than any test changes before it delivers
@@ -141,6 +147,11 @@ func (s *Server) send(ctx context.Context, subscription Resource, d delivery) bo
 	req.Header = headersOf(subscription)
 	if body != nil {
 		req.Header.Set("Content-Type", "application/fhir+json")
+	}
+	if secret := text(extensionIn(subscription, signatureSecret)["valueString"]); secret != "" && s.Traits.Way == ClassicPost {
+		mac := hmac.New(sha256.New, []byte(secret))
+		_, _ = mac.Write(content)
+		req.Header.Set("X-Signature", hex.EncodeToString(mac.Sum(nil)))
 	}
 	if d.deletion() && s.Traits.Way == ClassicPost {
 		req.Header.Set("X-Medplum-Deleted-Resource", d.events[0].name)

@@ -116,6 +116,11 @@ func concept(system, code string) Resource {
 
 // Population makes n cases of a source, the same ones for the same seed. Composition says which of the shapes.
 func Population(n int, seed uint64, composition bool) []Case {
+	return PopulationFrom(0, n, seed, composition)
+}
+
+// PopulationFrom is Population for cases with other numbers, from first on: they are other documents of other people.
+func PopulationFrom(first, n int, seed uint64, composition bool) []Case {
 	random := rand.New(rand.NewPCG(seed, 7))
 	kinds, offset := reportKinds, 0
 	if composition {
@@ -123,7 +128,7 @@ func Population(n int, seed uint64, composition bool) []Case {
 	}
 	cases := make([]Case, n)
 	for i := range cases {
-		cases[i] = newCase(pick(random, kinds), offset+i, 1+random.IntN(14), composition)
+		cases[i] = newCase(pick(random, kinds), offset+first+i, 1+random.IntN(14), composition)
 	}
 	return cases
 }

@@ -38,8 +38,9 @@ type Poster struct {
 	Token  string
 	Server *Server
 	Client *http.Client
+	XML    bool // post in XML
 
-	posted, retried, refused, number atomic.Int64
+	posted, retried, refused, number, named atomic.Int64
 }
 
 // Posted counts notifications that were taken, tries that failed, and notifications that were refused for good.
@@ -47,8 +48,12 @@ func (p *Poster) Posted() (posted, retried, refused int64) {
 	return p.posted.Load(), p.retried.Load(), p.refused.Load()
 }
 
+// Named counts the resources that notifications named, as often as they did.
+func (p *Poster) Named() int64 { return p.named.Load() }
+
 // Notify tells of resources by name (Type/id), in a flavour. Classic flavours tell of one at a time.
 func (p *Poster) Notify(ctx context.Context, flavour Flavour, names ...string) error {
+	p.named.Add(int64(len(names)))
 	switch flavour {
 	case ClassicPut, ClassicPost, EmptyPut:
 		for _, name := range names {
@@ -123,7 +128,7 @@ func (p *Poster) post(ctx context.Context, method, path string, r Resource) erro
 	var body []byte
 	if r != nil {
 		var err error
-		if body, err = json.Marshal(r); err != nil {
+		if body, err = p.encode(r); err != nil {
 			return err
 		}
 	}
@@ -146,13 +151,23 @@ func (p *Poster) post(ctx context.Context, method, path string, r Resource) erro
 	}
 }
 
+func (p *Poster) encode(r Resource) ([]byte, error) {
+	if p.XML {
+		return XML(r)
+	}
+	return json.Marshal(r)
+}
+
 func (p *Poster) once(ctx context.Context, method, path string, body []byte) (int, error) {
 	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(p.URL, "/")+path, bytes.NewReader(body))
 	if err != nil {
 		return 0, err
 	}
 	req.Header.Set("Authorization", "Bearer "+p.Token)
-	if len(body) > 0 {
+	switch {
+	case len(body) > 0 && p.XML:
+		req.Header.Set("Content-Type", "application/fhir+xml")
+	case len(body) > 0:
 		req.Header.Set("Content-Type", "application/fhir+json")
 	}
 	res, err := p.Client.Do(req)

@@ -24,6 +24,8 @@ type Server struct {
 	Token string
 	// Lenient ignores parameters that it does not know, also where strict handling is asked for, as many servers do.
 	Lenient bool
+	// XML answers in XML whatever is asked for, as a server does that knows nothing else.
+	XML bool
 	// Fault may answer a request in the server's place; it says whether it did.
 	Fault func(w http.ResponseWriter, r *http.Request) bool
 	// Traits are its ways with Subscriptions; the zero ones know none. What it owes to subscribers is sent by Run, or by
@@ -134,6 +136,9 @@ func (s *Server) Calls() map[string]int {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if s.Fault != nil && s.Fault(w, r) {
 		return
+	}
+	if s.XML || wantsXML(r) {
+		w = inXML{w}
 	}
 	if s.Token != "" && r.Header.Get("Authorization") != "Bearer "+s.Token {
 		outcome(w, http.StatusUnauthorized, "login")

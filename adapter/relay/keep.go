@@ -1,0 +1,50 @@
+package relay
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// longestStep bounds one step, whatever it waits for.
+const longestStep = 2 * time.Minute
+
+// keeper renews the claim of a step that takes its time, so that slow is never taken for crashed.
+type keeper struct {
+	mu     sync.Mutex
+	timer  *time.Timer
+	cancel context.CancelFunc
+}
+
+// keepClaim renews the claim from a third of the lease on, and gives the step's context: it ends where the record has gone
+// to other hands.
+func (r *Relay) keepClaim(ctx context.Context, c claimed) (context.Context, *keeper) {
+	ctx, cancel := context.WithTimeout(ctx, longestStep)
+	k := &keeper{cancel: cancel}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.timer = time.AfterFunc(r.Lease/3, func() { r.renew(ctx, c, k) })
+	return ctx, k
+}
+
+func (r *Relay) renew(ctx context.Context, c claimed, k *keeper) {
+	kept, err := r.Ledger.Renew(context.WithoutCancel(ctx), c.Record)
+	if err == nil && !kept {
+		k.cancel()
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.timer != nil {
+		k.timer.Reset(r.Lease / 3)
+	}
+}
+
+// end stops renewing.
+func (k *keeper) end() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.timer.Stop()
+	k.timer = nil
+	k.cancel()
+}

@@ -1,0 +1,136 @@
+package relay
+
+import (
+	"slices"
+	"sync"
+	"time"
+)
+
+// queue holds what is claimed until a slot has time for it. Sources take turns, and one that is slow never has all slots:
+// whatever goes on at one source, another one's report does not stand behind it.
+type queue struct {
+	workers, most int
+	lease         time.Duration
+	share         int // slots that one source may have
+
+	mu      sync.Mutex
+	ready   sync.Cond
+	names   []string // in turn order
+	turn    int
+	waiting map[string][]claimed
+	size    int
+	running map[string]int
+	closed  bool
+	step    time.Duration // how long a step took lately
+}
+
+func newQueue(workers, most int, lease time.Duration, sources []string) *queue {
+	q := &queue{
+		workers: workers, most: most, lease: lease, share: workers, names: slices.Clone(sources),
+		waiting: map[string][]claimed{}, running: map[string]int{},
+	}
+	if len(sources) > 1 {
+		q.share = max(1, workers*3/4)
+	}
+	q.ready.L = &q.mu
+	return q
+}
+
+// Lanes beside those of the sources: messages whose delivery is followed ask IO only, and suspects of having crashed their
+// process go one at a time.
+const followed, suspects = "followed messages", "crash suspects"
+
+// lane is where a record waits.
+func lane(c *claimed) string {
+	switch {
+	case c.Claims > 1:
+		return suspects
+	case c.Tracking:
+		return followed
+	}
+	return c.Source
+}
+
+// slots is how many one lane may have at once. Status calls wait for what messages leave of the budget: they wait in a few.
+func (q *queue) slots(lane string) int {
+	switch lane {
+	case followed:
+		return max(1, q.workers/4)
+	case suspects:
+		return 1
+	}
+	return q.share
+}
+
+// room is how many more may be claimed: what the slots finish within a third of the lease.
+func (q *queue) room() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	most := q.most
+	if q.step > 0 {
+		most = max(1, min(most, int(int64(q.workers)*int64(q.lease/3)/int64(q.step))))
+	}
+	return most - q.size
+}
+
+// half says whether more than half of what may wait is waiting.
+func (q *queue) half() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.size > q.most/2
+}
+
+func (q *queue) push(c claimed) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	name := lane(&c)
+	if !slices.Contains(q.names, name) {
+		q.names = append(q.names, name)
+	}
+	q.waiting[name] = append(q.waiting[name], c)
+	q.size++
+	q.ready.Signal()
+}
+
+// pop gives the next record whose source has a slot left, and waits for one; false when the queue is closed and empty.
+func (q *queue) pop() (claimed, bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for {
+		for range q.names {
+			q.turn = (q.turn + 1) % len(q.names)
+			name := q.names[q.turn]
+			if some := q.waiting[name]; len(some) > 0 && (q.closed || q.running[name] < q.slots(name)) {
+				c := some[0]
+				q.waiting[name] = slices.Delete(some, 0, 1)
+				q.size--
+				q.running[name]++
+				return c, true
+			}
+		}
+		if q.closed {
+			return claimed{}, false
+		}
+		q.ready.Wait()
+	}
+}
+
+// done gives a slot back, and learns how long its step took; 0 for a record that was not looked at.
+func (q *queue) done(c claimed, took time.Duration) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.running[lane(&c)]--
+	if took > 0 {
+		const lately = 16
+		q.step += (took - q.step) / lately
+	}
+	q.ready.Signal()
+}
+
+// close lets pop come to an end.
+func (q *queue) close() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = true
+	q.ready.Broadcast()
+}
