@@ -21,11 +21,12 @@ import (
 
 // commands is the command line: one struct a command.
 type commands struct {
-	Serve  serve  `cmd:"" help:"Run the adapter: take notifications in, send messages."`
-	Demo   trial  `cmd:"" help:"Run the whole relay on this machine, with nothing to install: an FSE that publishes synthetic documents, the adapter, an IO that runs in-process."`
-	Check  check  `cmd:"" help:"Check what is configured and remembered."`
-	Pause  pause  `cmd:"" help:"Stop all sending, on all replicas. Nothing is lost: notifications are taken in and wait."`
-	Resume resume `cmd:"" help:"Start sending again."`
+	Serve     serve     `cmd:"" help:"Run the adapter: take notifications in, send messages."`
+	Demo      trial     `cmd:"" help:"Run the whole relay on this machine, with nothing to install: an FSE that publishes synthetic documents, the adapter, an IO that runs in-process."`
+	Check     check     `cmd:"" help:"Check what is configured and remembered."`
+	Subscribe subscribe `cmd:"" help:"Create, renew, show or remove our Subscription at a source."`
+	Pause     pause     `cmd:"" help:"Stop all sending, on all replicas. Nothing is lost: notifications are taken in and wait."`
+	Resume    resume    `cmd:"" help:"Start sending again."`
 }
 
 // Exit codes: a finding (the command ran, and what it found is bad) and wrong usage.
@@ -161,6 +162,41 @@ func (c check) Run(ctx context.Context, s streams) error {
 		return nil
 	}
 	well, err := adapter.CheckLedger(ctx, cfg, log, s.out)
+	if err == nil && !well {
+		return errFinding
+	}
+	return err
+}
+
+type subscribe struct {
+	file
+
+	Source  string `arg:"" help:"Name of the source, as in the file."`
+	Show    bool   `xor:"mode" help:"Show our Subscriptions at the server, and change nothing; exit code 1 where they are not active."`
+	Remove  bool   `xor:"mode" help:"Remove our Subscriptions: switch them off, wait, delete. Those that are not ours are left alone."`
+	DryRun  bool   `xor:"mode" help:"Change nothing at the server: print the exact JSON on stdout, and what would be done with it on stderr."`
+	Secrets bool   `name:"reveal" help:"With --dry-run: print the bearer token too; it is shown as <secret> otherwise."`
+	Sample  int    `default:"100" help:"How many of the source's latest resources are looked at first, to say how many the criteria and the rules would match; 0: none."`
+}
+
+// Run subscribes; a finding is exit code 1.
+func (c subscribe) Run(ctx context.Context, s streams) error {
+	cfg, log, err := c.load(ctx, s)
+	if err != nil {
+		return err
+	}
+	mode := adapter.SubscribeEnsure
+	switch {
+	case c.Show:
+		mode = adapter.SubscribeShow
+	case c.Remove:
+		mode = adapter.SubscribeRemove
+	case c.DryRun:
+		mode = adapter.SubscribeDryRun
+	}
+	well, err := adapter.Subscribe(ctx, cfg, log, adapter.SubscribeOptions{
+		Source: c.Source, Mode: mode, Secrets: c.Secrets, Sample: min(max(0, c.Sample), 1000), Out: s.out, Aside: s.logs,
+	})
 	if err == nil && !well {
 		return errFinding
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 
+	"staffetta/adapter/catchup"
 	"staffetta/adapter/console"
 	"staffetta/adapter/endpoint"
 	"staffetta/adapter/ledger"
@@ -35,6 +36,7 @@ type Program struct {
 	endpoint      *endpoint.Endpoint
 	public, admin *endpoint.Server
 	relay         *relay.Relay
+	keeper        *catchup.Keeper
 	closeRedis    func()
 	log           *slog.Logger
 	skew          func() time.Duration
@@ -90,6 +92,7 @@ func (p *Program) Run(ctx context.Context) error {
 	parts.Go(func() error { return p.public.Run(ctx) })
 	parts.Go(func() error { return p.admin.Run(ctx) })
 	parts.Go(func() error { return p.relay.Run(ctx) })
+	parts.Go(func() error { return p.keeper.Run(ctx) })
 	err := parts.Wait()
 	forget()
 	return errors.Join(err, <-watched)
@@ -119,9 +122,14 @@ func (p *Program) wire(ctx context.Context, cfg *config.Config, client redis.Uni
 	if p.Ledger, err = openLedger(ctx, cfg, client, log, p.skew); err != nil {
 		return err
 	}
-	if p.relay, err = newRelay(cfg, p.Ledger, registry, log, p.skew); err != nil {
+	sources, err := newSources(cfg, p.skew)
+	if err != nil {
 		return err
 	}
+	if p.relay, err = newRelay(cfg, sources, p.Ledger, registry, log); err != nil {
+		return err
+	}
+	p.keeper = newKeeper(cfg, sources, p.Ledger, registry, log)
 	if err := p.listenPublic(ctx, cfg, registry); err != nil {
 		return err
 	}
@@ -163,16 +171,10 @@ func namingKey(l config.Ledger, sealing []config.RawKey) ([]byte, error) {
 }
 
 // newRelay builds the worker with its sources, its rules and IO.
-func newRelay(cfg *config.Config, led *ledger.Ledger, registry prometheus.Registerer, log *slog.Logger, skew func() time.Duration) (*relay.Relay, error) {
-	sources, err := newSources(cfg, skew)
-	if err != nil {
-		return nil, err
-	}
-	rules, err := policy.NewRules(policy.Options{
-		MaxAge: time.Duration(cfg.Policy.MaxAge), ReplacementWait: time.Duration(cfg.Policy.ReplacementWait),
-		BelieveMissing: time.Duration(cfg.Policy.BelieveMissing), VisibleWait: time.Duration(cfg.Policy.VisibleWait),
-		Minors: cfg.Policy.Minors,
-	})
+func newRelay(
+	cfg *config.Config, sources map[string]relay.Source, led *ledger.Ledger, registry prometheus.Registerer, log *slog.Logger,
+) (*relay.Relay, error) {
+	rules, err := newRules(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -199,31 +201,45 @@ func newRelay(cfg *config.Config, led *ledger.Ledger, registry prometheus.Regist
 // pollsEnd is how long IO is asked for a final status; it keeps a message for days at most (reference io.md, 2.4).
 const pollsEnd = 7 * 24 * time.Hour
 
+func newRules(cfg *config.Config) (*policy.Rules, error) {
+	return policy.NewRules(policy.Options{
+		MaxAge: time.Duration(cfg.Policy.MaxAge), ReplacementWait: time.Duration(cfg.Policy.ReplacementWait),
+		BelieveMissing: time.Duration(cfg.Policy.BelieveMissing), VisibleWait: time.Duration(cfg.Policy.VisibleWait),
+		Minors: cfg.Policy.Minors,
+	})
+}
+
 // newSources are the FHIR servers to read from.
 func newSources(cfg *config.Config, skew func() time.Duration) (map[string]relay.Source, error) {
 	sources := make(map[string]relay.Source, len(cfg.Sources))
-	now := time.Now
-	if skew != nil {
-		now = func() time.Time { return time.Now().Add(skew()) }
-	}
 	for _, s := range cfg.Sources {
 		client, err := s.Client()
 		if err != nil {
 			return nil, err
 		}
-		source, err := fhir.NewSource(fhir.SourceOptions{
-			Name: s.Name, BaseURL: s.BaseURL, Aliases: s.Aliases, Shape: fhir.Shape(s.Shape), FiscalCodeSystems: s.Systems,
-			Client: client, MaxBody: int64(s.Read.MaxBody), MaxDepth: cfg.Public.MaxDepth,
-			Now: now,
-		})
-		if err != nil {
-			return nil, fmt.Errorf("source %s: %w", s.Name, err)
+		if sources[s.Name], err = newSource(cfg, s, client, skew); err != nil {
+			return nil, err
 		}
-		sources[s.Name] = relay.Source{Source: source, Rules: policy.SourceRules{
-			UnlabelledHold: s.Unlabelled == "hold", ObscuredSuppress: s.Obscured == "suppress",
-		}}
 	}
 	return sources, nil
+}
+
+// newSource is one FHIR server, read through a client.
+func newSource(cfg *config.Config, s config.Source, client *http.Client, skew func() time.Duration) (relay.Source, error) {
+	now := time.Now
+	if skew != nil {
+		now = func() time.Time { return time.Now().Add(skew()) }
+	}
+	source, err := fhir.NewSource(fhir.SourceOptions{
+		Name: s.Name, BaseURL: s.BaseURL, Aliases: s.Aliases, Shape: fhir.Shape(s.Shape), FiscalCodeSystems: s.Systems,
+		Client: client, MaxBody: int64(s.Read.MaxBody), MaxDepth: cfg.Public.MaxDepth, Now: now,
+	})
+	if err != nil {
+		return relay.Source{}, fmt.Errorf("source %s: %w", s.Name, err)
+	}
+	return relay.Source{Source: source, Rules: policy.SourceRules{
+		UnlabelledHold: s.Unlabelled == "hold", ObscuredSuppress: s.Obscured == "suppress",
+	}}, nil
 }
 
 // newIO is the way to IO.

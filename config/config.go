@@ -21,6 +21,8 @@ type Config struct {
 
 // Public is the listener that FHIR servers post to.
 type Public struct {
+	// URL is how FHIR servers reach this listener, the part before /fhir/{source}. Whoever subscribes needs it. No default.
+	URL         string   `yaml:"url"`
 	Listen      string   `yaml:"listen"`       // host:port, default :8080
 	TLS         TLS      `yaml:"tls"`          // absent: plain HTTP, for a proxy in front or for trials
 	MaxBody     ByteSize `yaml:"max_body"`     // largest body, also after decompression, default 64MiB
@@ -89,12 +91,36 @@ type Source struct {
 	Systems    []string `yaml:"fiscal_code_systems"` // besides the two official ones
 	Receive    Receive  `yaml:"receive"`
 	Read       Read     `yaml:"read"`
+	Flavour    string   `yaml:"flavour"` // of our Subscription: auto (default), classic, backport, r5
+	// Subscribe says who creates our Subscription: auto (serve, which then keeps it), manual (default: a person, by `staffetta
+	// subscribe`; serve writes nothing at the server) or never (this source has none).
+	Subscribe    string       `yaml:"subscribe"`
+	Subscription Subscription `yaml:"subscription"`
+}
+
+// Subscription is what we ask a source to tell us of, and how.
+type Subscription struct {
+	// Criteria are searches of the classic flavour, Type?parameter=value, one Subscription each. Default: whatever a citizen may
+	// be told of in the source's shape.
+	Criteria []string `yaml:"criteria"`
+	Topic    string   `yaml:"topic"`   // canonical, of backport and r5; default: the server's only topic for reports
+	Filters  []string `yaml:"filters"` // of the topic, Type?parameter=value, all of which must hold; default none
+	// Content is how much a notification says: id-only (default), full-resource or empty. A classic one carries the whole
+	// resource, or nothing with empty.
+	Content   string    `yaml:"content"`
+	Heartbeat *Duration `yaml:"heartbeat"` // of the topic, default 5m; 0s: none
+	Timeout   *Duration `yaml:"timeout"`   // of one delivery, default 30s; 0s: the server's own
+	MaxCount  *int      `yaml:"max_count"` // events in one notification at most, default 20; 0: the server's own
+	End       Duration  `yaml:"end"`       // how long it lives unless it is renewed, default 0s: for ever
+	Contact   string    `yaml:"contact"`   // whom the server's operators may ask: URL, mail address or telephone number
+	// BaseURL is where the server keeps Subscriptions, on the host of base_url; default base_url. Firely Server: /administration.
+	BaseURL string `yaml:"base_url"`
 }
 
 // Receive is how the source authenticates to us. Every kind that is given must hold, at least one is; only a bearer token
 // and a JWT, which share the Authorization header, stand for each other.
 type Receive struct {
-	BearerTokens     []Secret `yaml:"bearer_tokens"`      // any of them is valid: two during a rotation
+	BearerTokens     []Secret `yaml:"bearer_tokens"`      // any of them is valid: two during a rotation; our Subscription asks for the first
 	BearerTokenFiles []string `yaml:"bearer_token_files"` // as many more; Complete adds what they hold to BearerTokens
 	// HMACSecrets sign the body, any of them: X-Signature is the lower-case hex of HMAC-SHA256 over the bytes on the wire,
 	// before decompression, as Medplum sends it.

@@ -62,8 +62,30 @@ func (s *Source) fillIn() {
 	if s.Read.Connections == 0 {
 		s.Read.Connections = 64
 	}
+	if s.Flavour == "" {
+		s.Flavour = "auto"
+	}
+	if s.Subscribe == "" {
+		s.Subscribe = "manual"
+	}
 	s.Read.OAuth2.fillIn()
 	s.Read.ModI.fillIn(s.BaseURL)
+	s.Subscription.fillIn()
+}
+
+func (s *Subscription) fillIn() {
+	if s.Content == "" {
+		s.Content = "id-only"
+	}
+	if s.Heartbeat == nil {
+		s.Heartbeat = new(Duration(5 * time.Minute))
+	}
+	if s.Timeout == nil {
+		s.Timeout = new(Duration(30 * time.Second))
+	}
+	if s.MaxCount == nil {
+		s.MaxCount = new(20)
+	}
 }
 
 func (o *OAuth2) fillIn() {

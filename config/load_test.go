@@ -256,6 +256,27 @@ func TestMistakes(t *testing.T) {
 		{"fiscal codes do not travel in clear", "io-base-url-in-clear.yaml", []string{
 			`io.base_url: want https: fiscal codes and the key would travel in clear`,
 		}},
+		{"who subscribes says how it is reached", "subscribe-without-url.yaml", []string{
+			`sources[0].subscribe: auto, and public.url is missing: how does the server reach us?`,
+		}},
+		{"how we are reached is a URL", "public-url.yaml", []string{
+			`public.url: want an https:// or http:// URL`,
+		}},
+		{"a Subscription within its bounds", "subscription-limits.yaml", []string{
+			`sources[0].flavour: want auto, classic, backport or r5`,
+			`sources[0].subscribe: want auto, manual or never`,
+			`sources[0].subscription.criteria[1]: want Type?parameter=value`,
+			`sources[0].subscription.criteria[2]: want Type?parameter=value`,
+			`sources[0].subscription.filters[0]: want Type?parameter=value`,
+			`sources[0].subscription.topic: want the canonical URL of a topic`,
+			`sources[0].subscription.content: want id-only, full-resource or empty`,
+			`sources[0].subscription.heartbeat: 1s, want 10s to 1d`,
+			`sources[0].subscription.timeout: 1h, want 1s to 10m`,
+			`sources[0].subscription.max_count: -1, want at least 0`,
+			`sources[0].subscription.end: 1m, want 1h to 3650d`,
+			`sources[0].subscription.contact: want a URL, a mail address or a telephone number`,
+			`sources[0].subscription.base_url: want the scheme and host of base_url: our credentials are shown to no other one`,
+		}},
 		{"IO needs a key", "io-key-absent.yaml", []string{
 			`io.key: missing, want it here or as key_file`,
 		}},

@@ -33,6 +33,9 @@ func (c *Config) validate() mistakes {
 }
 
 func (p Public) validate(m *mistakes) {
+	if p.URL != "" {
+		m.webURL("public.url", p.URL)
+	}
 	m.address("public.listen", p.Listen)
 	m.pair("public.tls", p.TLS.CertFile, p.TLS.KeyFile)
 	m.size("public.max_body", p.MaxBody)
@@ -98,6 +101,9 @@ func (c *Config) validateSources(m *mistakes) {
 		if names[source.Name] {
 			m.add(key+"name", "%s, want a name that no other source has", source.Name)
 		}
+		if source.Subscribe == "auto" && c.Public.URL == "" {
+			m.add(key+"subscribe", "auto, and public.url is missing: how does the server reach us?")
+		}
 		names[source.Name] = true
 	}
 }
@@ -123,6 +129,59 @@ func (s Source) validate(key string, m *mistakes) {
 	}
 	s.Receive.validate(key+"receive", m)
 	s.Read.validate(key+"read", m)
+	m.oneOf(key+"flavour", s.Flavour, "auto", "classic", "backport", "r5")
+	m.oneOf(key+"subscribe", s.Subscribe, "auto", "manual", "never")
+	s.Subscription.validate(key+"subscription.", m)
+	m.sameHost(key+"subscription.base_url", s.Subscription.BaseURL, s.BaseURL)
+}
+
+// search is a search as a Subscription has it: a type with its parameters.
+var search = regexp.MustCompile(`^[A-Z][A-Za-z]+\?[!-~]*$`)
+
+func (s Subscription) validate(key string, m *mistakes) {
+	m.searches(key+"criteria", s.Criteria)
+	m.searches(key+"filters", s.Filters)
+	if s.Topic != "" {
+		if u, err := url.Parse(s.Topic); err != nil || !u.IsAbs() || !validToken(Secret(s.Topic)) {
+			m.add(key+"topic", "want the canonical URL of a topic")
+		}
+	}
+	m.oneOf(key+"content", s.Content, "id-only", "full-resource", "empty")
+	if *s.Heartbeat != 0 {
+		m.between(key+"heartbeat", *s.Heartbeat, 10*time.Second, day)
+	}
+	if *s.Timeout != 0 {
+		m.between(key+"timeout", *s.Timeout, time.Second, 10*time.Minute)
+	}
+	m.atLeast(key+"max_count", *s.MaxCount, 0)
+	if s.End != 0 {
+		m.between(key+"end", s.End, time.Hour, 3650*day)
+	}
+	if strings.ContainsFunc(s.Contact, func(c rune) bool { return c < ' ' || c > '~' }) {
+		m.add(key+"contact", "want a URL, a mail address or a telephone number")
+	}
+}
+
+func (m *mistakes) searches(key string, texts []string) {
+	for i, text := range texts {
+		_, parameters, _ := strings.Cut(text, "?")
+		if _, err := url.ParseQuery(parameters); err != nil || !search.MatchString(text) {
+			m.add(fmt.Sprintf("%s[%d]", key, i), "want Type?parameter=value")
+		}
+	}
+}
+
+// sameHost wants a second URL of a server to be on its host: our credentials are shown to no other one.
+func (m *mistakes) sameHost(key, text, base string) {
+	if text == "" {
+		return
+	}
+	m.webURL(key, text)
+	there, err := url.Parse(text)
+	here, other := url.Parse(base)
+	if err == nil && other == nil && there.Hostname() != "" && (there.Scheme != here.Scheme || there.Host != here.Host) {
+		m.add(key, "want the scheme and host of base_url: our credentials are shown to no other one")
+	}
 }
 
 // unlabelled has no default, and its message says why (reference fse.md, 4.2): silence about a label is no permission.
@@ -199,7 +258,13 @@ func (c *Config) findUnwise() {
 	if host, _, err := net.SplitHostPort(c.Admin.Listen); err == nil && !isLoopback(host) {
 		c.warn("admin.listen: not loopback, who reaches it may stop all sending")
 	}
+	if u, err := url.Parse(c.Public.URL); err == nil && u.Scheme == "http" && !isLoopback(u.Hostname()) {
+		c.warn("public.url: not https, notifications and their tokens travel in clear")
+	}
 	for i, source := range c.Sources {
+		if source.Subscribe == "manual" && source.Subscription.End != 0 {
+			c.warn("sources[%d].subscription.end: with subscribe: manual nobody renews it in time, unless `staffetta subscribe` is run again", i)
+		}
 		if u, err := url.Parse(source.BaseURL); err == nil && u.Scheme == "http" && !isLoopback(u.Hostname()) {
 			c.warn("sources[%d].base_url: not https, health data travels in clear", i)
 		}

@@ -161,12 +161,9 @@ func (s *Source) bounded(ctx context.Context) (context.Context, context.CancelFu
 // call sends one request and reads the answer; nil with Missing or Gone on 404 and 410.
 func (s *Source) call(req *http.Request, doing string) (*node, Standing, error) {
 	req.Header.Set("Accept", "application/fhir+json, application/fhir+xml;q=0.5")
-	res, err := s.o.Client.Do(req) //nolint:gosec // built from our own base, a type and a checked id
+	res, err := s.send(req, doing)
 	if err != nil {
-		if ctx := req.Context(); ctx.Err() != nil && errors.Is(context.Cause(ctx), context.Canceled) {
-			return nil, "", fmt.Errorf("%s: %w", doing, ctx.Err())
-		}
-		return nil, "", unanswered(err, doing)
+		return nil, "", err
 	}
 	defer func() { _ = res.Body.Close() }()
 	switch res.StatusCode {
@@ -178,6 +175,18 @@ func (s *Source) call(req *http.Request, doing string) (*node, Standing, error) 
 		return nil, Gone, nil
 	}
 	return nil, "", refused(res, doing)
+}
+
+// send sends one request; its answer must be closed.
+func (s *Source) send(req *http.Request, doing string) (*http.Response, error) {
+	res, err := s.o.Client.Do(req) //nolint:gosec // built from our own base, a type and a checked id
+	if err == nil {
+		return res, nil
+	}
+	if ctx := req.Context(); ctx.Err() != nil && errors.Is(context.Cause(ctx), context.Canceled) {
+		return nil, fmt.Errorf("%s: %w", doing, ctx.Err())
+	}
+	return nil, unanswered(err, doing)
 }
 
 func (s *Source) decode(ctx context.Context, res *http.Response, doing string) (*node, Standing, error) {

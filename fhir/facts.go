@@ -182,4 +182,6 @@ type Trouble struct {
 	Status     int           // HTTP status; 0 when there was no answer
 	Doing      string        // what was being done, in fixed words: "read DiagnosticReport"
 	Err        error         // may be nil; already without URL
+
+	issue string // code of the OperationOutcome of a refusal
 }

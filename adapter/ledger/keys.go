@@ -19,6 +19,11 @@ const paceKey = "staffetta:{io}:pace"
 // prefix is the start of every key of a partition; its braces are the hash tag of Redis Cluster.
 func prefix(partition int) string { return "staffetta:{" + strconv.Itoa(partition) + "}:" }
 
+// What is not of one partition has keys of its own.
+func leaseKey(name string) string     { return "staffetta:lease:" + name }
+func subKey(source, id string) string { return "staffetta:sub:" + source + ":" + id }
+func subsKey(source string) string    { return "staffetta:sub:" + source } // set of the ids
+
 func dueKey(partition int, source string) string { return prefix(partition) + "due:" + source }
 func trackKey(partition int) string              { return prefix(partition) + "track" }
 func heldKey(partition int) string               { return prefix(partition) + "held" }

@@ -28,6 +28,8 @@ var (
 	seizeSource string
 	//go:embed take.lua
 	takeSource string
+	//go:embed lease.lua
+	leaseSource string
 )
 
 var (
@@ -39,6 +41,7 @@ var (
 	renewScript   = redis.NewScript(renewSource)
 	seizeScript   = redis.NewScript(seizeSource)
 	takeScript    = redis.NewScript(takeSource)
+	leaseScript   = redis.NewScript(leaseSource)
 )
 
 // call is one script to be run, with the records that it carries.

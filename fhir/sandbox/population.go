@@ -178,7 +178,7 @@ func (c *Case) asReport(n int) {
 // asComposition is what the ministry's conversion makes of a document: one Composition, a DocumentReference, and reports
 // that stay registered and name nobody.
 func (c *Case) asComposition(n, reports int) {
-	now := time.Now().Format(time.RFC3339)
+	now := time.Now().Format(time.RFC3339Nano) // two made in one second are two editions all the same
 	subject := Resource{"reference": fmt.Sprintf("Patient/p%d", n)}
 	c.Type, c.ID = "Composition", fmt.Sprintf("comp-%d", n)
 	c.System, c.Value = "urn:oid:2.16.840.1.113883.2.9.2.120.4.4", fmt.Sprintf("120.%s.%d", c.Code, n)

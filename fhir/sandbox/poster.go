@@ -8,7 +8,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -75,7 +74,7 @@ func (p *Poster) Deleted(ctx context.Context, name string) error {
 
 // Handshake begins a subscription.
 func (p *Poster) Handshake(ctx context.Context) error {
-	return p.post(ctx, http.MethodPost, "", Resource{"resourceType": "Bundle", "type": "history", "entry": []any{p.statusR4("handshake", nil)}})
+	return p.post(ctx, http.MethodPost, "", Traits{Way: R4Full}.bundle(p.notice("handshake"), p.Server.Get))
 }
 
 func (p *Poster) classic(ctx context.Context, flavour Flavour, name string) error {
@@ -92,61 +91,33 @@ func (p *Poster) classic(ctx context.Context, flavour Flavour, name string) erro
 const fseBase = "https://fse.example.it/fhir/"
 
 func (p *Poster) bundle(flavour Flavour, names []string) Resource {
-	entries := []any{}
-	switch flavour {
-	case R4IDOnly, R4Full:
-		entries = append(entries, p.statusR4("event-notification", names))
-	case R4B, R5:
-		entries = append(entries, p.statusResource(names))
-	case Transaction, ClassicPut, ClassicPost, EmptyPut:
+	if flavour == Transaction {
+		return p.transaction(names)
+	}
+	n := p.notice("event-notification")
+	if flavour == R4IDOnly {
+		n.content = "id-only"
 	}
 	for _, name := range names {
-		entry := Resource{"fullUrl": fseBase + name, "request": Resource{"method": "PUT", "url": name}, "response": Resource{"status": "200"}}
-		if flavour != R4IDOnly {
-			entry["resource"] = p.Server.Get(name)
-		}
-		entries = append(entries, entry)
+		n.events = append(n.events, event{number: p.number.Add(1), name: name, at: time.Now()})
 	}
-	kind := map[Flavour]string{R5: "subscription-notification", Transaction: "transaction"}[flavour]
-	if kind == "" {
-		kind = "history"
-	}
-	return Resource{"resourceType": "Bundle", "type": kind, "timestamp": time.Now().UTC().Format(time.RFC3339), "entry": entries}
+	n.count = p.number.Load()
+	return Traits{Way: flavour}.bundle(n, p.Server.Get)
 }
 
-// statusR4 is the first entry of the R4 backport.
-func (p *Poster) statusR4(kind string, names []string) Resource {
-	parameters := make([]any, 0, len(names)+4)
-	parameters = append(parameters,
-		Resource{"name": "subscription", "valueReference": Resource{"reference": fseBase + "Subscription/staffetta"}},
-		Resource{"name": "status", "valueCode": "active"},
-		Resource{"name": "type", "valueCode": kind},
-	)
-	for _, name := range names {
-		parameters = append(parameters, Resource{"name": "notification-event", "part": []any{
-			Resource{"name": "event-number", "valueString": strconv.FormatInt(p.number.Add(1), 10)},
-			Resource{"name": "focus", "valueReference": Resource{"reference": fseBase + name}},
-		}})
-	}
-	parameters = append(parameters, Resource{"name": "events-since-subscription-start", "valueString": strconv.FormatInt(p.number.Load(), 10)})
-	return Resource{
-		"fullUrl":  "urn:uuid:0b1b2c3d-0000-4000-8000-000000000001",
-		"resource": Resource{"resourceType": "Parameters", "parameter": parameters},
-		"request":  Resource{"method": "GET", "url": "Subscription/staffetta/$status"}, "response": Resource{"status": "200"},
-	}
+// notice is one of a subscription that the server does not keep.
+func (p *Poster) notice(kind string) notice {
+	return notice{kind: kind, status: "active", base: fseBase, id: "staffetta", content: "full-resource"}
 }
 
-// statusResource is the first entry of R4B and R5.
-func (p *Poster) statusResource(names []string) Resource {
-	events := make([]any, 0, len(names))
+func (p *Poster) transaction(names []string) Resource {
+	entries := make([]any, 0, len(names))
 	for _, name := range names {
-		events = append(events, Resource{"eventNumber": strconv.FormatInt(p.number.Add(1), 10), "focus": Resource{"reference": fseBase + name}})
+		entries = append(entries, Resource{
+			"fullUrl": fseBase + name, "resource": p.Server.Get(name), "request": Resource{"method": "PUT", "url": name},
+		})
 	}
-	return Resource{"fullUrl": "urn:uuid:0b1b2c3d-0000-4000-8000-000000000002", "resource": Resource{
-		"resourceType": "SubscriptionStatus", "status": "active", "type": "event-notification", "notificationEvent": events,
-		"eventsSinceSubscriptionStart": strconv.FormatInt(p.number.Load(), 10),
-		"subscription":                 Resource{"reference": fseBase + "Subscription/staffetta"},
-	}}
+	return Resource{"resourceType": "Bundle", "type": "transaction", "entry": entries}
 }
 
 // longestPause between two tries of one notification.

@@ -1,5 +1,5 @@
 // Package sandbox is an FSE that runs in-process, for trials and tests: it keeps documents in every shape, serves reads and
-// searches, and posts notifications in many flavours.
+// searches, keeps Subscriptions as one of several products does, and posts notifications in many flavours.
 package sandbox
 
 import (
@@ -28,6 +28,11 @@ type Server struct {
 	XML bool
 	// Fault may answer a request in the server's place; it says whether it did.
 	Fault func(w http.ResponseWriter, r *http.Request) bool
+	// Traits are its ways with Subscriptions; the zero ones know none. What it owes to subscribers is sent by Run, or by
+	// Deliver.
+	Traits Traits
+	// Now is its clock; nil: time.Now.
+	Now func() time.Time
 
 	mu      sync.Mutex
 	kept    map[string]Resource // Type/id
@@ -35,24 +40,41 @@ type Server struct {
 	names   []string // in the order of their first version
 	version int
 	calls   map[string]int
+
+	subscribers []*subscriber
+	owed        chan delivery
+	dropped     int
 }
 
 // NewServer makes an empty one.
 func NewServer() *Server {
-	return &Server{kept: map[string]Resource{}, gone: map[string]bool{}, calls: map[string]int{}}
+	return &Server{kept: map[string]Resource{}, gone: map[string]bool{}, calls: map[string]int{}, owed: make(chan delivery, owedAtMost)}
 }
 
-// Put writes a new version of a resource and gives it back with its meta.
+// Put writes a new version of a resource and gives it back with its meta. Those who subscribed are owed a notification.
 func (s *Server) Put(r Resource) Resource {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	r = s.put(r)
+	s.changed(r, false)
+	return r
+}
+
+func (s *Server) now() time.Time {
+	if s.Now != nil {
+		return s.Now()
+	}
+	return time.Now()
+}
+
+func (s *Server) put(r Resource) Resource {
 	s.version++
 	meta, _ := r["meta"].(Resource)
 	meta = maps.Clone(meta)
 	if meta == nil {
 		meta = Resource{}
 	}
-	meta["versionId"], meta["lastUpdated"] = strconv.Itoa(s.version), time.Now().UTC().Format("2006-01-02T15:04:05.000Z")
+	meta["versionId"], meta["lastUpdated"] = strconv.Itoa(s.version), s.now().UTC().Format("2006-01-02T15:04:05.000Z")
 	r = maps.Clone(r)
 	r["meta"] = meta
 	s.keep(r)
@@ -89,6 +111,9 @@ func (s *Server) keep(r Resource) {
 func (s *Server) Delete(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if r := s.kept[name]; r != nil {
+		s.changed(r, true)
+	}
 	delete(s.kept, name)
 	s.gone[name] = true
 }
@@ -120,10 +145,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
-	if len(parts) > 0 && parts[0] == "fhir" {
+	administration := parts[0] == "administration"
+	if parts[0] == "fhir" || administration {
 		parts = parts[1:]
 	}
 	switch {
+	case s.Traits.Software != "" && len(parts) > 0 && s.subscriptions(w, r, parts, administration):
 	case len(parts) == 1 && r.Method == http.MethodGet:
 		s.search(w, r, parts[0], r.URL.Query())
 	case len(parts) == 2 && parts[1] == "_search" && r.Method == http.MethodPost:
@@ -170,11 +197,13 @@ var parameters = map[string]func(r Resource, value string) bool{
 		}
 		return false
 	},
-	"_include": nil, "_revinclude": nil, "_revinclude:iterate": nil, "_sort": nil, "_count": nil,
+	"status":       func(r Resource, v string) bool { return slices.Contains(strings.Split(v, ","), text(r["status"])) },
+	"_lastUpdated": matchesLastUpdated,
+	"_include":     nil, "_revinclude": nil, "_revinclude:iterate": nil, "_sort": nil, "_count": nil, "_elements": nil, offset: nil,
 }
 
 func (s *Server) search(w http.ResponseWriter, req *http.Request, kind string, query url.Values) {
-	strict := strings.Contains(req.Header.Get("Prefer"), "handling=strict") && !s.Lenient
+	strict := strings.Contains(strings.Join(req.Header["Prefer"], ","), "handling=strict") && !s.Lenient
 	for name := range query {
 		if _, known := parameters[name]; !known && strict {
 			outcome(w, http.StatusBadRequest, "not-supported")
@@ -183,7 +212,11 @@ func (s *Server) search(w http.ResponseWriter, req *http.Request, kind string, q
 	}
 	s.mu.Lock()
 	s.calls["search"]++
-	match, include := s.found(kind, query)
+	match := s.found(kind, query)
+	total := len(match)
+	sortBy(match, query.Get("_sort"))
+	match, next := pageOf(match, query)
+	include := s.included(match, query)
 	s.mu.Unlock()
 	entries := []any{}
 	for _, r := range match {
@@ -192,39 +225,52 @@ func (s *Server) search(w http.ResponseWriter, req *http.Request, kind string, q
 	for _, r := range include {
 		entries = append(entries, Resource{"fullUrl": base(req) + nameOf(r), "resource": r, "search": Resource{"mode": "include"}})
 	}
-	write(w, http.StatusOK, Resource{"resourceType": "Bundle", "type": "searchset", "total": len(match), "entry": entries})
+	bundle := Resource{"resourceType": "Bundle", "type": "searchset", "total": total, "entry": entries}
+	if next != nil {
+		bundle["link"] = []any{Resource{"relation": "next", "url": base(req) + kind + "?" + next.Encode()}}
+	}
+	write(w, http.StatusOK, bundle)
 }
 
 func base(req *http.Request) string { return "http://" + req.Host + "/fhir/" }
 
 func nameOf(r Resource) string { return text(r["resourceType"]) + "/" + text(r["id"]) }
 
-// found are the matches and what comes along.
-func (s *Server) found(kind string, query url.Values) (match, include []Resource) {
+// found are the matches, in the order of their first version.
+func (s *Server) found(kind string, query url.Values) (match []Resource) {
 	for _, name := range s.names {
 		r := s.kept[name]
-		if r == nil || text(r["resourceType"]) != kind {
-			continue
-		}
-		matches := true
-		for parameter, values := range query {
-			if test := parameters[parameter]; test != nil {
-				matches = matches && test(r, values[0])
-			}
-		}
-		if matches {
+		if r != nil && text(r["resourceType"]) == kind && matches(r, query) {
 			match = append(match, r)
 		}
 	}
+	return match
+}
+
+// matches says whether a resource fits all parameters that are known.
+func matches(r Resource, query url.Values) bool {
+	for parameter, values := range query {
+		test := parameters[parameter]
+		for _, value := range values {
+			if test != nil && !test(r, value) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// included is what comes along with matches.
+func (s *Server) included(match []Resource, query url.Values) (include []Resource) {
 	add := func(r Resource) {
 		named := func(other Resource) bool { return nameOf(other) == nameOf(r) }
 		if r != nil && !slices.ContainsFunc(match, named) && !slices.ContainsFunc(include, named) {
 			include = append(include, r)
 		}
 	}
-	for _, r := range slices.Clone(match) {
+	for _, r := range match {
 		for _, what := range query["_include"] {
-			for _, reference := range included(r, what) {
+			for _, reference := range follows(r, what) {
 				add(s.kept[tail(reference)])
 			}
 		}
@@ -237,11 +283,11 @@ func (s *Server) found(kind string, query url.Values) (match, include []Resource
 			s.reverse(r, what, add)
 		}
 	}
-	return match, include
+	return include
 }
 
-// included are the references that an _include follows.
-func included(r Resource, what string) (references []string) {
+// follows are the references that an _include follows.
+func follows(r Resource, what string) (references []string) {
 	var from []any
 	switch what {
 	case "DiagnosticReport:subject", "Composition:subject":
