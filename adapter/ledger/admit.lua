@@ -11,6 +11,18 @@
 local prefix, months = '', {}
 for month in string.gmatch(ARGV[4], '%d+') do months[#months + 1] = month end
 
+-- rests finds a finished record: its month and value. Most hints are of new documents, and one question for all months is
+-- cheaper than one for each.
+local function rests(raw, bucket)
+  local keys = {}
+  for i, month in ipairs(months) do keys[i] = prefix .. 'done:' .. month .. ':' .. bucket end
+  if redis.call('EXISTS', unpack(keys)) == 0 then return nil end
+  for i, month in ipairs(months) do
+    local value = redis.call('HGET', keys[i], raw)
+    if value then return month, keys[i], value end
+  end
+end
+
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[3]
 
@@ -119,26 +131,21 @@ for i = 5, #ARGV, 9 do
     if found and locator ~= '' then redis.call('HSET', rk, 'x', locator) end
     answer = live(rk, r, key, order, version, settle)
   else
-    for _, month in ipairs(months) do
-      local done = prefix .. 'done:' .. month .. ':' .. bucket
-      local value = redis.call('HGET', done, raw)
-      if value then
-        answer = known(order, version, number48(value, 2), string.sub(value, 8, 15))
-        if answer == 'newer' then
-          redis.call('HDEL', done, raw)
-          redis.call('HINCRBY', prefix .. 'ends', string.sub(value, 1, 1) .. string.sub(value, 16, 16), -1)
-          local locators = prefix .. 'kept:' .. month .. ':' .. bucket
-          if not found then locator = redis.call('HGET', locators, raw) or locator end
-          redis.call('HDEL', locators, raw)
-          fresh(rk, key, source, string.sub(value, 1, 1), order, version, settle, locator)
-          redis.call('HSET', rk, 'f', value, 'o', number48(value, 2), 'v', string.sub(value, 8, 15))
-        end
-        break
-      end
-    end
-    if not answer then
+    local month, done, value = rests(raw, bucket)
+    if not value then
       fresh(rk, key, source, state, order, version, settle, locator)
       answer = 'new'
+    else
+      answer = known(order, version, number48(value, 2), string.sub(value, 8, 15))
+      if answer == 'newer' then
+        redis.call('HDEL', done, raw)
+        redis.call('HINCRBY', prefix .. 'ends', string.sub(value, 1, 1) .. string.sub(value, 16, 16), -1)
+        local locators = prefix .. 'kept:' .. month .. ':' .. bucket
+        if not found then locator = redis.call('HGET', locators, raw) or locator end
+        redis.call('HDEL', locators, raw)
+        fresh(rk, key, source, string.sub(value, 1, 1), order, version, settle, locator)
+        redis.call('HSET', rk, 'f', value, 'o', number48(value, 2), 'v', string.sub(value, 8, 15))
+      end
     end
   end
   answers[#answers + 1] = answer

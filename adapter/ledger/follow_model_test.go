@@ -30,7 +30,7 @@ type followModel struct {
 func TestSecondModel(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, client redis.UniversalClient) {
 		rapid.Check(t, func(rt *rapid.T) {
-			if err := client.FlushAll(t.Context()).Err(); err != nil {
+			if err := redistest.Flush(t.Context(), client); err != nil {
 				t.Fatal(err)
 			}
 			m := &followModel{l: open(t, client), ctx: t.Context(), source: map[Key]int64{}, owed: map[Key]bool{}, told: map[Key]Told{}}

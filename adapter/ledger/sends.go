@@ -20,6 +20,8 @@ type lastSends struct {
 	mu    sync.Mutex
 	sends []remembered // a ring: once it is full, the oldest stands at next
 	next  int
+	// unwritten counts those that could not be written yet.
+	unwritten int
 	ids   string // run id and replication id of the Redis that we wrote to
 	asked time.Time
 
@@ -48,18 +50,30 @@ func (s *lastSends) remember(settlements []Settlement, written bool) {
 		if !toldNow(&one.Record) {
 			continue
 		}
-		for i := range s.sends { // the one that could not be written has been by now
-			if !s.sends[i].written && s.sends[i].settlement.Record.Key == one.Record.Key {
-				s.sends[i].written = written
-			}
-		}
+		s.nowWritten(one.Record.Key, written)
 		if len(s.sends) < rememberMost {
 			s.sends = append(s.sends, remembered{})
 		}
 		kept := &s.sends[s.next]
+		if kept.at != (time.Time{}) && !kept.written {
+			s.unwritten-- // it gives way
+		}
 		kept.settlement, kept.at, kept.written = *one, time.Now(), written
 		kept.settlement.Record.token, kept.settlement.Admit, kept.settlement.Aliases = staleOnlyFor, nil, nil
 		s.next = (s.next + 1) % rememberMost
+	}
+}
+
+// nowWritten notes that what could not be written of a record has been by now.
+func (s *lastSends) nowWritten(key Key, written bool) {
+	for i := 0; written && s.unwritten > 0 && i < len(s.sends); i++ {
+		if one := &s.sends[i]; !one.written && one.settlement.Record.Key == key {
+			one.written = true
+			s.unwritten--
+		}
+	}
+	if !written {
+		s.unwritten++
 	}
 }
 
@@ -92,8 +106,7 @@ func (s *lastSends) lost(ctx context.Context, l *Ledger) (bool, error) {
 	}
 	s.mu.Lock()
 	was := s.ids
-	unwritten := slices.ContainsFunc(s.sends, func(r remembered) bool { return !r.written })
-	if !unwritten && (was == "" || was == ids || ids == "") {
+	if s.unwritten == 0 && (was == "" || was == ids || ids == "") {
 		s.ids = ids
 		s.mu.Unlock()
 		return false, nil
@@ -113,6 +126,7 @@ func (s *lastSends) lost(ctx context.Context, l *Ledger) (bool, error) {
 	for i := range s.sends {
 		s.sends[i].written = true
 	}
+	s.unwritten = 0
 	s.mu.Unlock()
 	return true, nil
 }

@@ -103,7 +103,7 @@ for i = 6, #ARGV, 20 do
   elseif keep == '1' then
     redis.call('HSET', rk, 's', state, 'b', body, 'p', recipient, 'l', now + ARGV[3])
     redis.call('ZADD', set, 'XX', now + ARGV[3], key)
-    redis.call('ZADD', prefix .. 'track', 'XX', now + ARGV[3], key)
+    if r[7] == 'T' then redis.call('ZADD', prefix .. 'track', 'XX', now + ARGV[3], key) end
     journal(key, source, event, state, reason)
   else
     -- A hint that came since the claim, and that what was read does not cover, makes the record due again.
