@@ -179,7 +179,8 @@ func line(r Request, f fill) string {
 	case r.Body == "":
 		text += ", no body"
 	default:
-		text += ", " + r.ContentType
+		kind, _, _ := strings.Cut(r.ContentType, ";")
+		text += ", " + kind
 	}
 	return text
 }

@@ -39,8 +39,9 @@ func (t *table) say(format string, args ...any) {
 }
 
 func (t *table) introduce(o Options) {
-	t.say("This posts notifications about %s/%s, which does not exist: it is marked as test data (HTEST), is about nobody, is not", o.Kind, o.ID)
-	t.say("final, and says that it is at %s, which never resolves. A receiver that looks finds nothing.", base)
+	t.say("This posts notifications about %s/%s", o.Kind, o.ID)
+	t.say("which does not exist: it is marked as test data (HTEST), is about nobody, is not final, and says that it is kept at")
+	t.say("%s, which never resolves. A receiver that looks finds nothing.", base)
 }
 
 func (t *table) sender(s Sender) { t.say("\n%s (success: %s)", s.Name, s.Rule) }
@@ -52,9 +53,9 @@ func (t *table) exchange(x Exchange) {
 		t.err = json.NewEncoder(t.out).Encode(x)
 		return
 	}
-	t.say("  %-45s %-58s %-25s %s", x.What, x.Sent, x.Came, x.Verdict)
+	t.say("  %-41s %-54s %-28s %s", x.What, x.Sent, x.Came, x.Verdict)
 	if x.Reason != "" {
-		t.say("  %45s %s", "", x.Reason)
+		t.say("  %41s %s", "", x.Reason)
 	}
 }
 

@@ -57,13 +57,13 @@ func hapiTakes(r Request, a Answer) string {
 	kind := a.resourceType()
 	switch {
 	case r.isBundle() && a.encoding() == "":
-		return fmt.Sprintf("%q is no FHIR type of content, and it wants a Bundle or 204", a.ContentType)
+		return "the Content-Type is none of FHIR, and it wants a Bundle or 204"
 	case r.isBundle() && kind == "":
 		return "the body is no resource, and it wants a Bundle or 204"
 	case r.isBundle() && kind != "Bundle":
 		return "the body is a " + kind + ", and it wants a Bundle or 204"
 	case a.encoding() != "" && len(strings.TrimSpace(string(a.Body))) > 0 && kind == "":
-		return "the body says that it is " + a.ContentType + ", and is no resource (HAPI-1838)"
+		return "the Content-Type is " + strings.ToUpper(a.encoding()) + ", and the body is no resource (HAPI-1838)"
 	}
 	return ""
 }

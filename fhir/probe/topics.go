@@ -113,7 +113,7 @@ func nhs() Sender {
 	f := asProfiled
 	return Sender{
 		Name: "NHS, MNS style", Rule: rule2xx, takes: any2xx, Otherwise: notConfirmed,
-		Requests: []Request{told("id-only, absolute focus, numbers as valueString", f.bundle("event-notification", event("2", instant, absolute), ""), 1)},
+		Requests: []Request{told("id-only, absolute, numbers as valueString", f.bundle("event-notification", event("2", instant, absolute), ""), 1)},
 	}
 }
 
