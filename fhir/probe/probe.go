@@ -26,6 +26,8 @@ type Options struct {
 	ID      string      // of the resource that does not exist; NewID makes one
 	Client  *http.Client
 	Timeout time.Duration // of one exchange; a sender that is less patient waits no longer
+	// Base is where the servers say that they are; "": Nowhere.
+	Base string
 }
 
 // Exchange is one request with what came of it.
@@ -98,7 +100,7 @@ func NewClient(caFile string) (*http.Client, error) {
 
 // Play lets one sender send all that it has, and gives each exchange to hear.
 func (s Sender) Play(ctx context.Context, o Options, hear func(Exchange)) {
-	f := newFill(o.Kind, o.ID, time.Now())
+	f := newFill(o, time.Now())
 	for i, r := range s.Requests {
 		x := s.exchange(ctx, o, f, r)
 		hear(x)

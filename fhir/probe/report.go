@@ -41,7 +41,7 @@ func (t *table) say(format string, args ...any) {
 func (t *table) introduce(o Options) {
 	t.say("This posts notifications about %s/%s", o.Kind, o.ID)
 	t.say("which does not exist: it is marked as test data (HTEST), is about nobody, is not final, and says that it is kept at")
-	t.say("%s, which never resolves. A receiver that looks finds nothing.", base)
+	t.say("%s, which never resolves. A receiver that looks finds nothing.", Nowhere)
 }
 
 func (t *table) sender(s Sender) { t.say("\n%s (success: %s)", s.Name, s.Rule) }

@@ -62,7 +62,7 @@ func TestRules(t *testing.T) {
 func TestRequestsAreFilled(t *testing.T) {
 	for _, kind := range []string{"DiagnosticReport", "Composition"} {
 		id := NewID()
-		f := newFill(kind, id, time.Now())
+		f := newFill(Options{Kind: kind, ID: id}, time.Now())
 		for _, s := range Senders() {
 			for _, r := range s.Requests {
 				text := f.Replace(r.Path) + f.Replace(r.Body) + fmt.Sprint(r.header(f, "secret"))

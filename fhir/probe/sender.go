@@ -4,6 +4,7 @@
 package probe
 
 import (
+	"cmp"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
@@ -71,14 +72,15 @@ type Answer struct {
 // fill puts the resource that does not exist into a text.
 type fill struct{ *strings.Replacer }
 
-// base is where the servers say that they are: a name that never resolves (RFC 2606), for receivers that would fetch it.
-const base = "https://staffetta-probe.invalid/fhir"
+// Nowhere is a name that never resolves (RFC 2606), for receivers that would fetch what a notification names.
+const Nowhere = "https://staffetta-probe.invalid/fhir"
 
-func newFill(kind, id string, now time.Time) fill {
-	one := strings.NewReplacer("{type}", kind, "{id}", id, "{other}", id+"-2", "{base}", base, "{now}", now.UTC().Format(time.RFC3339))
-	resource := one.Replace(resources[kind])
-	return fill{strings.NewReplacer("{resource}", resource, "{xml}", one.Replace(xmlResource), "{type}", kind, "{id}", id, "{other}", id+"-2",
-		"{base}", base, "{now}", now.UTC().Format(time.RFC3339))}
+func newFill(o Options, now time.Time) fill {
+	values := []string{
+		"{type}", o.Kind, "{id}", o.ID, "{other}", o.ID + "-2", "{base}", cmp.Or(o.Base, Nowhere), "{now}", now.UTC().Format(time.RFC3339),
+	}
+	plain := strings.NewReplacer(values...)
+	return fill{strings.NewReplacer(append(values, "{resource}", plain.Replace(resources[o.Kind]), "{xml}", plain.Replace(xmlResource))...)}
 }
 
 // resources are marked as test data, are about nobody, and are not final: no receiver has a reason to tell anybody.
