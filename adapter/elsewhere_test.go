@@ -71,10 +71,11 @@ func (e *elsewhere) tempting(next http.Handler) http.Handler {
 	})
 }
 
-// at builds a town whose source tempts to go elsewhere.
+// town builds one whose source tempts to go elsewhere.
 func (e *elsewhere) town(t *testing.T, shape fhir.Shape, changes ...change) *town {
 	t.Helper()
 	w := build(t, shape, changes...)
+	w.fse.Now = func() time.Time { return time.Now().Add(time.Minute) } // no notification is ahead of it
 	source := httptest.NewServer(e.tempting(w.fse))
 	t.Cleanup(source.Close)
 	w.cfg.Sources[0].BaseURL = source.URL + "/fhir"
