@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -58,9 +59,7 @@ func (e *elsewhere) tempting(next http.Handler) http.Handler {
 			text, _ = json.Marshal(resource)
 		}
 		header := w.Header()
-		for name, values := range answer.Header() {
-			header[name] = values
-		}
+		maps.Copy(header, answer.Header())
 		header.Del("Content-Length")
 		header.Set("Location", e.url+"/Subscription/1")
 		header.Set("Content-Location", e.url+"/DiagnosticReport/r1")

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -49,9 +50,7 @@ func newGatekeeper(t *testing.T, next http.Handler) *gatekeeper {
 		g.mu.Lock()
 		g.seen = append(g.seen, one) // before anybody can act on the answer
 		g.mu.Unlock()
-		for name, values := range answer.Header() {
-			w.Header()[name] = values
-		}
+		maps.Copy(w.Header(), answer.Header())
 		w.WriteHeader(answer.Code)
 		_, _ = w.Write(answer.Body.Bytes())
 	}))

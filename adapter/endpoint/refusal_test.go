@@ -22,9 +22,9 @@ func refusals(tb testing.TB) []refused {
 	deep := strings.Repeat(`{"a":`, 40) + "1" + strings.Repeat("}", 40)
 	many := `{"resourceType":"Bundle","type":"transaction","entry":[` +
 		strings.TrimSuffix(strings.Repeat(report1Entry, 101), ",") + `]}`
-	names := `{"resourceType":"DiagnosticReport"`
+	var names strings.Builder
 	for i := range 1000 {
-		names += `,"a` + strconv.Itoa(i) + `":1`
+		names.WriteString(`,"a` + strconv.Itoa(i) + `":1`)
 	}
 	xml := func(inside string) sent {
 		return sent{"POST", "/fhir/lab", strings.Replace(reportXML, "<status", inside+"<status", 1), inXML}
@@ -38,7 +38,7 @@ func refusals(tb testing.TB) []refused {
 		{"a resourceType that is none", sent{"POST", "/fhir/lab", `{"resourceType":"5"}`, nil}, 400, "value"},
 		{"a status that no Bundle carries", sent{"POST", "/fhir/lab", `{"resourceType":"SubscriptionStatus","type":"handshake"}`, nil}, 400, "invalid"},
 		{"nested too deep", sent{"POST", "/fhir/lab", `{"resourceType":"DiagnosticReport","id":"r1","extension":[` + deep + `]}`, nil}, 400, ""},
-		{"too many names", sent{"POST", "/fhir/lab", names + "}", nil}, 400, "structure"},
+		{"too many names", sent{"POST", "/fhir/lab", `{"resourceType":"DiagnosticReport"` + names.String() + "}", nil}, 400, "structure"},
 		{"too many entries", sent{"POST", "/fhir/lab", many, nil}, 413, "too-long"},
 		{"too large", sent{"POST", "/fhir/lab", report + strings.Repeat(" ", 1<<20), nil}, 413, "too-long"},
 		{"no UTF-8", sent{"POST", "/fhir/lab", "\xff\xfe{\x00", nil}, 415, "not-supported"},

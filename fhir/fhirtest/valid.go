@@ -3,11 +3,11 @@ package fhirtest
 
 import (
 	"bytes"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -26,19 +26,19 @@ var invalid = map[string]string{
 
 // Valid wants every resource to be valid FHIR R4. Without a validator it skips, and says what was not checked; in CI that is
 // a failure.
-func Valid(t testing.TB, resources map[string][]byte) {
-	t.Helper()
+func Valid(tb testing.TB, resources map[string][]byte) {
+	tb.Helper()
 	command := os.Getenv(ValidatorEnv)
 	switch {
 	case command == "" && os.Getenv("CI") != "":
-		t.Fatalf("CI needs a FHIR validator: %s", ValidatorEnv)
+		tb.Fatalf("CI needs a FHIR validator: %s", ValidatorEnv)
 	case command == "":
-		t.Skipf("not checked: whether %d resources are valid FHIR. Want Java, Maven and %s=$PWD/.ci/validator/validate", len(resources), ValidatorEnv)
+		tb.Skipf("not checked: whether %d resources are valid FHIR. Want Java, Maven and %s=$PWD/.ci/validator/validate", len(resources), ValidatorEnv)
 	}
-	folder := t.TempDir()
+	folder := tb.TempDir()
 	write := func(name string, text []byte) {
 		if err := os.WriteFile(filepath.Join(folder, name+".json"), text, 0o600); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 	for name, text := range resources {
@@ -47,18 +47,18 @@ func Valid(t testing.TB, resources map[string][]byte) {
 	for name, text := range invalid {
 		write(name, []byte(text))
 	}
-	judge(t, resources, findings(t, command, folder))
+	judge(tb, resources, findings(tb, command, folder))
 }
 
 // findings runs the validator: errors by the name of a file.
-func findings(t testing.TB, command, folder string) map[string][]string {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), command, folder) //nolint:gosec // who runs the tests says which
+func findings(tb testing.TB, command, folder string) map[string][]string {
+	tb.Helper()
+	cmd := exec.CommandContext(tb.Context(), command, folder) //nolint:gosec // who runs the tests says which
 	var logs bytes.Buffer
 	cmd.Stderr = &logs
 	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("the validator failed: %v\n%s", err, logs.String())
+		tb.Fatalf("the validator failed: %v\n%s", err, logs.String())
 	}
 	found, read := map[string][]string{}, ""
 	for line := range strings.Lines(string(out)) {
@@ -72,22 +72,22 @@ func findings(t testing.TB, command, folder string) map[string][]string {
 		}
 	}
 	files, err := os.ReadDir(folder)
-	if err != nil || read != fmt.Sprint(len(files)) {
-		t.Fatalf("the validator read %q of %d files, %v", read, len(files), err)
+	if err != nil || read != strconv.Itoa(len(files)) {
+		tb.Fatalf("the validator read %q of %d files, %v", read, len(files), err)
 	}
 	return found
 }
 
-func judge(t testing.TB, resources map[string][]byte, found map[string][]string) {
-	t.Helper()
+func judge(tb testing.TB, resources map[string][]byte, found map[string][]string) {
+	tb.Helper()
 	for name := range invalid {
 		if len(found[name]) == 0 {
-			t.Errorf("the validator finds nothing wrong with %s: it is none", name)
+			tb.Errorf("the validator finds nothing wrong with %s: it is none", name)
 		}
 	}
 	for name, text := range resources {
 		for _, finding := range found[name] {
-			t.Errorf("%s: %s\n%s", name, finding, text)
+			tb.Errorf("%s: %s\n%s", name, finding, text)
 		}
 	}
 }

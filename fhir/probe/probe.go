@@ -9,10 +9,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -154,9 +156,7 @@ func send(ctx context.Context, o Options, f fill, r Request) (Answer, error) {
 		return Answer{}, err
 	}
 	req.Header = r.header(f, o.Secret)
-	for name, values := range o.Header {
-		req.Header[name] = values
-	}
+	maps.Copy(req.Header, o.Header)
 	res, err := o.Client.Do(req)
 	if err != nil {
 		return Answer{}, err
@@ -177,19 +177,16 @@ func withoutURL(err error) error {
 // line is a request in one line, without the id.
 func line(r Request, f fill) string {
 	text := r.Method + " " + cmp.Or(strings.NewReplacer("{type}", f.Replace("{type}"), "{id}", "{id}").Replace(r.Path), "/")
-	switch {
-	case r.Body == "":
-		text += ", no body"
-	default:
-		kind, _, _ := strings.Cut(r.ContentType, ";")
-		text += ", " + kind
+	if r.Body == "" {
+		return text + ", no body"
 	}
-	return text
+	kind, _, _ := strings.Cut(r.ContentType, ";")
+	return text + ", " + kind
 }
 
 // line is an answer in one line: nothing of what it says, but what it is.
 func (a Answer) line() string {
-	text := fmt.Sprint(a.Status)
+	text := strconv.Itoa(a.Status)
 	switch kind := a.resourceType(); {
 	case len(a.Body) == 0:
 		text += ", no body"

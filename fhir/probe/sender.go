@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -80,7 +81,8 @@ func newFill(o Options, now time.Time) fill {
 		"{type}", o.Kind, "{id}", o.ID, "{other}", o.ID + "-2", "{base}", cmp.Or(o.Base, Nowhere), "{now}", now.UTC().Format(time.RFC3339),
 	}
 	plain := strings.NewReplacer(values...)
-	return fill{strings.NewReplacer(append(values, "{resource}", plain.Replace(resources[o.Kind]), "{xml}", plain.Replace(xmlResource))...)}
+	whole := []string{"{resource}", plain.Replace(resources[o.Kind]), "{xml}", plain.Replace(xmlResource)}
+	return fill{strings.NewReplacer(slices.Concat(values, whole)...)}
 }
 
 // resources are marked as test data, are about nobody, and are not final: no receiver has a reason to tell anybody.

@@ -44,8 +44,8 @@ func event(number, timestamp, focus string) string {
 		`,{"name":"focus","valueReference":{"reference":"` + focus + `"}}]}`
 }
 
-func entry(fullURL, response string) string {
-	return `,{"fullUrl":"` + fullURL + `","resource":{resource},"request":{"method":"PUT","url":"{type}/{id}"},"response":{"status":"` + response + `"}}`
+func entry(fullURL string) string {
+	return `,{"fullUrl":"` + fullURL + `","resource":{resource},"request":{"method":"PUT","url":"{type}/{id}"},"response":{"status":"200"}}`
 }
 
 const (
@@ -75,7 +75,7 @@ func aidboxTopic() Sender {
 		Name: "Aidbox, topic", Rule: rule2xx, takes: any2xx, Otherwise: withoutEnd, Patience: 30 * time.Second,
 		Requests: []Request{
 			handshake(f),
-			told("two events in one Bundle", f.bundle("event-notification", event("1", instant, absolute)+event("2", instant, second), entry(absolute, "200")), 2),
+			told("two events in one Bundle", f.bundle("event-notification", event("1", instant, absolute)+event("2", instant, second), entry(absolute)), 2),
 			heartbeat(f.bundle("heartbeat", "", "")),
 		},
 	}
@@ -86,7 +86,7 @@ func aidboxDestination() Sender {
 		Name: "Aidbox, topic destination", Rule: rule2xx, takes: any2xx, Otherwise: withoutEnd, Patience: 30 * time.Second,
 		Requests: []Request{told("event", `{"resourceType":"Bundle","type":"history","timestamp":"{now}","entry":[{"resource":{"resourceType":"AidboxSubscriptionStatus",`+
 			`"status":"active","type":"event-notification","notificationEvent":[{"eventNumber":1,"focus":{"reference":"{type}/{id}"}}],"topic":"{base}/topics/report-final",`+
-			`"topic-destination":{"reference":"AidboxTopicDestination/d1"}}}`+entry("{type}/{id}", "200")+`]}`, 1)},
+			`"topic-destination":{"reference":"AidboxTopicDestination/d1"}}}`+entry("{type}/{id}")+`]}`, 1)},
 	}
 }
 
@@ -95,7 +95,7 @@ func candle() Sender {
 	f.subscription, f.request = `{"name":"subscription","valueString":"{base}/Subscription/s1"}`, ""
 	return Sender{
 		Name: "fhir-candle", Rule: "200, 202 or 204", takes: candleTakes, Otherwise: neverAgain,
-		Requests: []Request{handshake(f), told("event", f.bundle("event-notification", event("1", instant, absolute), entry(absolute, "200")), 1)},
+		Requests: []Request{handshake(f), told("event", f.bundle("event-notification", event("1", instant, absolute), entry(absolute)), 1)},
 	}
 }
 
@@ -122,7 +122,7 @@ func gematik() Sender {
 	f.request = ""
 	return Sender{
 		Name: "gematik ISiK", Rule: "exactly 200 (stufe 6 draft)", takes: exactly200, Otherwise: notConfirmed,
-		Requests: []Request{told("event", f.bundle("event-notification", event("1", "valueDate", absolute), entry(absolute+"/_history/2", "200")), 1)},
+		Requests: []Request{told("event", f.bundle("event-notification", event("1", "valueDate", absolute), entry(absolute+"/_history/2")), 1)},
 	}
 }
 
@@ -151,7 +151,7 @@ func r4b() Sender {
 		Name: "R4B, backport", Rule: rule2xx, takes: any2xx, Otherwise: neverActive,
 		Requests: []Request{
 			{What: "handshake", Method: http.MethodPost, ContentType: fhirJSON, Body: statusBundle("history", "handshake", `"0"`, "", ""), Handshake: true},
-			told("event", statusBundle("history", "event-notification", `"1"`, one, entry(absolute, "200")), 1),
+			told("event", statusBundle("history", "event-notification", `"1"`, one, entry(absolute)), 1),
 			told("content empty", statusBundle("history", "event-notification", `"2"`, `,"notificationEvent":[{"eventNumber":"2"}]`, ""), 0),
 			heartbeat(statusBundle("history", "heartbeat", `"2"`, "", "")),
 		},
@@ -165,7 +165,7 @@ func r5() Sender {
 		Name: "R5", Rule: rule2xx, takes: any2xx, Otherwise: neverActive,
 		Requests: []Request{
 			{What: "handshake", Method: http.MethodPost, ContentType: fhirJSON, Body: statusBundle(kind, "handshake", "0", "", ""), Handshake: true},
-			told("two events, counts as numbers", statusBundle(kind, "event-notification", "2", two, entry(absolute, "200")), 2),
+			told("two events, counts as numbers", statusBundle(kind, "event-notification", "2", two, entry(absolute)), 2),
 			told("content empty", statusBundle(kind, "event-notification", "3", `,"notificationEvent":[{"eventNumber":3}]`, ""), 0),
 			heartbeat(statusBundle(kind, "heartbeat", "3", "", "")),
 		},
@@ -181,7 +181,7 @@ func inferno() Sender {
 			handshake(f),
 			told("id-only", f.bundle("event-notification", event("1", instant, absolute),
 				`,{"fullUrl":"`+absolute+`","request":{"method":"PUT","url":"{type}/{id}"},"response":{"status":"200"}}`), 1),
-			told("full-resource", f.bundle("event-notification", event("2", instant, absolute), entry(absolute, "200")), 1),
+			told("full-resource", f.bundle("event-notification", event("2", instant, absolute), entry(absolute)), 1),
 			told("empty", f.bundle("event-notification", `,{"name":"notification-event","part":[{"name":"event-number","valueString":"3"}]}`, ""), 0),
 		},
 	}
