@@ -18,14 +18,18 @@ import (
 type resource = sandbox.Resource
 
 // source reads a sandbox over HTTP.
-func source(t *testing.T, handler http.Handler, shape fhir.Shape) *fhir.Source {
+func source(t *testing.T, handler http.Handler, shape fhir.Shape, changes ...func(*fhir.SourceOptions)) *fhir.Source {
 	t.Helper()
 	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
-	s, err := fhir.NewSource(fhir.SourceOptions{
+	o := fhir.SourceOptions{
 		Name: "test", BaseURL: server.URL + "/fhir/", Aliases: []string{"https://fse.example.it/fhir"}, Shape: shape,
 		Client: server.Client(), MaxBody: 1 << 20,
-	})
+	}
+	for _, change := range changes {
+		change(&o)
+	}
+	s, err := fhir.NewSource(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,12 +83,16 @@ func TestPersonsOfAReport(t *testing.T) {
 		{"display only", resource{"display": "somebody"}, fhir.NoSubject, ""},
 		{"nobody", nil, fhir.NoSubject, ""},
 		{"a URN without its Bundle", resource{"reference": "urn:uuid:1"}, fhir.NoSubject, ""},
+		{"contained", resource{"reference": "#inside"}, "", sandbox.CodeOf(3, birth)},
 		{"a fragment that is not there", resource{"reference": "#p"}, fhir.NoSubject, ""},
 		{"a patient that is not there", resource{"reference": "Patient/p9"}, fhir.NoPatient, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			server := ward(func(report, patient resource) {
 				report["subject"] = tt.subject
+				report["contained"] = []any{resource{
+					"resourceType": "Patient", "id": "inside", "identifier": []any{identified(codes, sandbox.CodeOf(3, birth))},
+				}}
 				patient["identifier"] = append(patient["identifier"].([]any), identified("urn:mrn", "77"))
 			})
 			for _, server.XML = range []bool{false, true} {
