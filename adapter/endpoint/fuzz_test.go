@@ -2,6 +2,7 @@ package endpoint_test
 
 import (
 	"bytes"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -9,6 +10,12 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"staffetta/adapter/endpoint"
+	"staffetta/adapter/ledger/redistest"
+	"staffetta/fhir"
 )
 
 // FuzzRequest sends anything, to anywhere: the answer is 200, or a refusal that says why, and never an error of ours.
@@ -29,7 +36,16 @@ func FuzzRequest(f *testing.F) {
 	f.Add("PUT", "lab/DiagnosticReport/r1", "", "gzip", []byte(gzipped(f, "")+gzipped(f, report)))
 	f.Add("DELETE", "region/Composition/c1", "", "identity", []byte(nil))
 	f.Add("PATCH", "lab/../region//", "text/html", "br", []byte("\x1f\x8b"))
-	h := open(f)
+	// The embedded Redis: a process that a fuzz worker starts outlives it, and the fuzzing waits for its pipes.
+	e, err := endpoint.New(endpoint.Options{
+		Sources: []endpoint.Source{{Name: "lab", Tokens: []string{labToken}}, {Name: "region", Tokens: []string{labToken}, Shape: fhir.ShapeFSE2}},
+		Ledger:  openLedger(f, redistest.Embedded(f)),
+		Limits:  fhir.Limits{MaxBytes: 1 << 20, MaxDepth: 32, MaxEntries: 100},
+		Metrics: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		f.Fatal(err)
+	}
 	f.Fuzz(func(t *testing.T, method, path, contentType, encoding string, content []byte) {
 		req := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", bytes.NewReader(content))
 		req.Method, req.URL = method, &url.URL{Path: "/fhir/" + path}
@@ -37,7 +53,7 @@ func FuzzRequest(f *testing.F) {
 		req.Header.Set("Content-Encoding", encoding)
 		req.Header.Set("Authorization", "Bearer "+labToken)
 		answer := httptest.NewRecorder()
-		h.handler.ServeHTTP(answer, req)
+		e.Handler().ServeHTTP(answer, req)
 		refusals := []int{400, 401, 404, 405, 413, 415}
 		one := got{answer.Code, answer.Header(), answer.Body.String()}
 		switch {
