@@ -68,10 +68,10 @@ func (w *town) perCode() map[fiscalcode.Code]int {
 
 func TestFourteenReportsThousandCopiesThreeReplicasAreOneMessage(t *testing.T) {
 	w := build(t, fhir.ShapeFSE2)
-	var replicas []*fse.Poster
-	for range 3 {
+	replicas := make([]*fse.Poster, 3)
+	for i := range replicas {
 		w.run(t)
-		replicas = append(replicas, w.poster)
+		replicas[i] = w.poster
 	}
 	var c fse.Case
 	for _, one := range told(60, true) {
