@@ -248,9 +248,11 @@ func newIO(cfg *config.Config) (*notifier.Client, *notifier.Composer, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	io, err := notifier.NewClient(notifier.ClientOptions{
-		BaseURL: cfg.IO.BaseURL, Key: string(cfg.IO.Key), SecondaryKey: string(cfg.IO.SecondaryKey), HTTP: client,
-	})
+	keys, err := cfg.IO.Keys()
+	if err != nil {
+		return nil, nil, err
+	}
+	io, err := notifier.NewClient(notifier.ClientOptions{BaseURL: cfg.IO.BaseURL, Keys: keys, HTTP: client})
 	if err != nil {
 		return nil, nil, err
 	}

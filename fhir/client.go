@@ -20,6 +20,7 @@ type SourceOptions struct {
 	Aliases           []string // other base URLs by which the server calls itself
 	Shape             Shape
 	FiscalCodeSystems []string // besides the two official ones
+	TestRecipient     bool     // IO's own test recipient, which is no valid code, counts as one
 	Client            *http.Client
 	MaxBody           int64 // bytes of an answer
 	MaxDepth          int

@@ -20,11 +20,16 @@ type resource = sandbox.Resource
 // source reads a sandbox over HTTP.
 func source(t *testing.T, handler http.Handler, shape fhir.Shape) *fhir.Source {
 	t.Helper()
+	return sourceWith(t, handler, shape, false)
+}
+
+func sourceWith(t *testing.T, handler http.Handler, shape fhir.Shape, testRecipient bool) *fhir.Source {
+	t.Helper()
 	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
 	s, err := fhir.NewSource(fhir.SourceOptions{
 		Name: "test", BaseURL: server.URL + "/fhir/", Aliases: []string{"https://fse.example.it/fhir"}, Shape: shape,
-		Client: server.Client(), MaxBody: 1 << 20,
+		Client: server.Client(), MaxBody: 1 << 20, TestRecipient: testRecipient,
 	})
 	if err != nil {
 		t.Fatal(err)

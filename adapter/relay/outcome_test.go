@@ -58,7 +58,7 @@ func newStage(t *testing.T, shape fhir.Shape, options iobox.Options) *stage {
 	}
 	w.source = Source{Source: source}
 	rules := must(policy.NewRules(policy.Options{MaxAge: 30 * 24 * time.Hour, ReplacementWait: 15 * time.Minute, BelieveMissing: 10 * time.Minute}))
-	ioClient := must(notifier.NewClient(notifier.ClientOptions{BaseURL: ioServer.URL + "/api/v1", Key: "key", HTTP: new(http.Client)}))
+	ioClient := must(notifier.NewClient(notifier.ClientOptions{BaseURL: ioServer.URL + "/api/v1", Keys: func() []string { return []string{"key"} }, HTTP: new(http.Client)}))
 	w.Relay = New(Options{
 		Ledger: led, Sources: map[string]Source{"north": w.source}, Rules: rules, IO: ioClient,
 		Composer: must(notifier.NewComposer(notifier.ComposerOptions{
