@@ -17,7 +17,7 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[2]
 
 local function journal(key, source, event, state, reason)
-  if ARGV[1] ~= '0' then
+  if ARGV[1] ~= '0' and event ~= '' then
     redis.call('XADD', prefix .. 'journal', 'MAXLEN', '~', ARGV[1], '*', 'k', key, 'n', source, 'e', event, 's', state, 'r', reason)
   end
 end
@@ -98,6 +98,7 @@ for i = 6, #ARGV, 20 do
     if told ~= '' then
       told_late(key, raw, r, bucket, source, state, reason, body, recipient, locator, told)
     end
+    if polled == '1' then journal(key, source, 'late-status', state, reason) end -- it changes nothing
   elseif keep == '1' and r[6] and not r[8] then
     answer = 'due-again' -- somebody told the citizen since this claim: nothing is written, it is looked at with that
   elseif keep == '1' then
