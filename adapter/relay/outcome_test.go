@@ -359,8 +359,8 @@ func TestPollsEnd(t *testing.T) {
 // In one process, too, messages come before polls.
 func TestMessagesBeforePolls(t *testing.T) {
 	w := newStage(t, fhir.ShapeReport, iobox.Options{})
-	b := newBudget(w.Ledger.Pace(), 2) // two calls a second
-	if !b.take(t.Context(), 2, forMessages, time.Second) {
+	b := newBudget(w.Ledger.Pace(), 2, 0, func(time.Time) {}) // two calls a second
+	if b.take(t.Context(), 2, forMessages, time.Second) != granted {
 		t.Fatal("no budget at the start")
 	}
 	for range 10 { // ten polls wait
@@ -368,7 +368,7 @@ func TestMessagesBeforePolls(t *testing.T) {
 	}
 	<-time.After(100 * time.Millisecond)
 	began := time.Now()
-	if !b.take(t.Context(), 2, forMessages, 4*time.Second) || time.Since(began) > 2500*time.Millisecond {
+	if b.take(t.Context(), 2, forMessages, 4*time.Second) != granted || time.Since(began) > 2500*time.Millisecond {
 		t.Errorf("a message waited %s behind polls, want about 1 s", time.Since(began))
 	}
 }
