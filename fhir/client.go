@@ -65,6 +65,9 @@ func NewSource(o SourceOptions) (*Source, error) {
 	return s, nil
 }
 
+// Shape is how the source keeps its documents.
+func (s *Source) Shape() Shape { return s.o.Shape }
+
 // own says whether a reference is one of this server's own resources.
 func (s *Source) own(r reference) bool { return r.base == "" || slices.Contains(s.bases, r.base) }
 

@@ -43,10 +43,12 @@ func (l *Ledger) Lookup(ctx context.Context, key Key) (Record, bool, error) {
 	return Record{}, false, nil
 }
 
-// Release lets a held record be looked at again; false where it is not held.
-func (l *Ledger) Release(ctx context.Context, key Key, by By) (bool, error) {
+// Release lets a held record be looked at again, with the event that the journal shows; false where it is not held.
+func (l *Ledger) Release(ctx context.Context, key Key, event string, by By) (bool, error) {
 	p := key.Partition()
-	c := &call{script: releaseScript, key: heldKey(p), args: []any{prefix(p), key.String(), l.journalMax, l.skewMS(), by.Who, by.Why}}
+	c := &call{script: releaseScript, key: heldKey(p), args: []any{
+		prefix(p), key.String(), l.journalMax, l.skewMS(), event, by.Who, by.Why,
+	}}
 	if err := l.run(ctx, []*call{c}); err != nil {
 		return false, err
 	}

@@ -219,7 +219,7 @@ func TestReleasedUncertain(t *testing.T) {
 	if _, err := w.Ledger.Settle(t.Context(), []ledger.Settlement{w.Timetable.unclear(rec, w.now).settlement()}); err != nil {
 		t.Fatal(err)
 	}
-	if ok, err := w.Ledger.Release(t.Context(), h.Key, ledger.By{}); !ok || err != nil {
+	if ok, err := w.Ledger.Release(t.Context(), h.Key, "released", ledger.By{}); !ok || err != nil {
 		t.Fatal(ok, err)
 	}
 	rec = startOf(claim())

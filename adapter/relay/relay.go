@@ -75,6 +75,9 @@ func New(o Options) *Relay {
 // StepRate is how many records a second all replicas take a step with, lately; 0 where that is not known yet.
 func (r *Relay) StepRate() float64 { return r.pace.perSecond() }
 
+// Today is the name of the day that the daily cap counts.
+func (r *Relay) Today() string { return dayOf(r.Ledger.Pace().Now()).name }
+
 // capReached says aloud, once a day, that the rest waits for the next day.
 func (r *Relay) capReached(ends time.Time) {
 	r.Metrics.capReached.Inc()
