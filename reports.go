@@ -38,7 +38,7 @@ func (c reportsFile) with(ctx context.Context, s streams, errand func(*adapter.R
 
 // recordName is how a record is named on the command line.
 type recordName struct {
-	Name []string `arg:"" optional:"" name:"record" help:"Key of the record, or its source and Type/id there, or system|value of a Composition's identifier. An identifier may hold a fiscal code: write - and give it on stdin."`
+	Name []string `arg:"" optional:"" name:"record" help:"Key of the record, or its source and Type/id there, or system|value of a Composition's identifier. An identifier may hold a fiscal code: write - and give it on stdin. A key that begins with - goes behind --."`
 }
 
 func (n recordName) read(in io.Reader, asked io.Writer) (desk.Name, error) {

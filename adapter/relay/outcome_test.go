@@ -37,6 +37,12 @@ type stage struct {
 
 func newStage(t *testing.T, shape fhir.Shape, options iobox.Options) *stage {
 	t.Helper()
+	return newStageOn(t, redistest.Embedded(t), nil, shape, options)
+}
+
+// newStageOn is a stage over some Redis, whose clock goes before ours.
+func newStageOn(t *testing.T, client redis.UniversalClient, skew func() time.Duration, shape fhir.Shape, options iobox.Options) *stage {
+	t.Helper()
 	w := &stage{fse: fse.NewServer(), now: time.Now()}
 	server := httptest.NewServer(w.fse)
 	t.Cleanup(server.Close)
@@ -44,10 +50,9 @@ func newStage(t *testing.T, shape fhir.Shape, options iobox.Options) *stage {
 	w.io = iobox.New(options)
 	ioServer := httptest.NewServer(w.io)
 	t.Cleanup(ioServer.Close)
-	var client redis.UniversalClient = redistest.Embedded(t)
 	key := sha256.Sum256([]byte("k"))
 	led, err := ledger.Open(t.Context(), ledger.Options{
-		Redis: client, NamingKey: key[:], SealKeys: []ledger.SealKey{{ID: 1, Key: key[:]}}, Log: slog.New(slog.DiscardHandler), JournalEntries: 100,
+		Redis: client, NamingKey: key[:], SealKeys: []ledger.SealKey{{ID: 1, Key: key[:]}}, Log: slog.New(slog.DiscardHandler), JournalEntries: 100, Skew: skew,
 	})
 	if err != nil {
 		t.Fatal(err)
