@@ -199,7 +199,7 @@ func inWords(t *told) string {
 	return words
 }
 
-// Release, Retry and Forget do what a person wants with one record.
+// Release says a person's yes to one record.
 func (r *Reports) Release(ctx context.Context, name desk.Name, o desk.Order) error {
 	rec, err := r.desk.Release(ctx, name, o)
 	return r.done("released", &rec, err)

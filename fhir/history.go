@@ -59,9 +59,9 @@ func (s *Source) HistoryOf(ctx context.Context, patient string, code fiscalcode.
 		if h.Code == (fiscalcode.Code{}) {
 			break
 		}
-		clear := h.Code.Reveal() //nolint:forbidigo // asked of the source that keeps it, in a body
-		err := s.heldOf(ctx, &h, "subject:identifier", token(system, clear), func(r ref) bool {
-			return string(r.Identifier.first().Value) == clear && string(r.Identifier.first().System) == system
+		inClear := h.Code.Reveal() //nolint:forbidigo // asked of the source that keeps it, in a body
+		err := s.heldOf(ctx, &h, "subject:identifier", token(system, inClear), func(r ref) bool {
+			return string(r.Identifier.first().Value) == inClear && string(r.Identifier.first().System) == system
 		})
 		if err != nil && !errors.Is(err, errUnsupported) {
 			return h, err

@@ -36,9 +36,9 @@ func (o Order) check() error {
 	case len(why) > longestWhy || strings.ContainsFunc(why, func(c rune) bool { return c < ' ' }):
 		return refuse("want a reason of one line and at most %d bytes", longestWhy)
 	}
-	for word := range strings.FieldsFuncSeq(o.By.Why, func(c rune) bool { return !isAlphanumeric(c) }) {
+	for word := range strings.FieldsFuncSeq(o.By.Who+" "+o.By.Why, func(c rune) bool { return !isAlphanumeric(c) }) {
 		if _, err := fiscalcode.Parse(word); err == nil {
-			return refuse("the reason holds a codice fiscale: it is kept in the journal, where nothing personal may be")
+			return refuse("who or why holds a codice fiscale: both are kept in the journal, where nothing personal may be")
 		}
 	}
 	return nil

@@ -96,7 +96,9 @@ func judge(rec ledger.Record, edition ledger.Tag) ledger.Record {
 	if rec.Judged != (ledger.Tag{}) && rec.Judged != edition {
 		rec.Released = nil
 	}
-	rec.Judged = edition
+	if rec.Judged = edition; len(rec.Released) == 0 {
+		return unreleased(rec)
+	}
 	return rec
 }
 
@@ -135,9 +137,6 @@ func (t Timetable) afterDecision(rec ledger.Record, d policy.Decision, now time.
 	rec = calm(rec)
 	if d.Hidden {
 		rec.HiddenAt = now
-	}
-	if d.Action != policy.Hold && len(rec.Released) == 0 {
-		rec = unreleased(rec) // only a held record must know which edition it is held for
 	}
 	if rec.State == ledger.Sending && d.Action != policy.Notify && d.Action != policy.Wait && d.Action != policy.Defer {
 		return t.silentAfterUnclear(rec, now)

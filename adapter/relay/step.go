@@ -148,7 +148,8 @@ func (r *Relay) look(ctx context.Context, c claimed, source Source) outcome {
 	if behind := r.behindItsHint(c, doc); behind != nil {
 		return *behind
 	}
-	c.Record = judge(asRead(c.Record, doc, r.Ledger.VersionTag(doc.Version)), r.Ledger.EditionTag(doc.Edition))
+	edition := r.Ledger.EditionTag(doc.Edition)
+	c.Record = judge(asRead(c.Record, doc, r.Ledger.VersionTag(doc.Version)), edition)
 	if o, err := r.takeOver(ctx, &c, doc); o != nil || err != nil {
 		return r.orGivenBack(ctx, c, o, err)
 	}
@@ -163,6 +164,9 @@ func (r *Relay) look(ctx context.Context, c claimed, source Source) outcome {
 	}
 	r.Metrics.decided(c.Source, decision)
 	o := r.Timetable.afterDecision(c.Record, decision, c.now())
+	if o.record.State == ledger.Held {
+		o.record.Judged = edition // who releases it has seen this one
+	}
 	if o.happened != AboutToSend {
 		return o
 	}
