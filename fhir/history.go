@@ -39,7 +39,7 @@ const historyPages = 50
 // HistoryOf are the documents of a citizen, by the Patient's id or, where that is empty, by codice fiscale. Everything
 // that names somebody travels in bodies, but for the id of a Patient that is read.
 func (s *Source) HistoryOf(ctx context.Context, patient string, code fiscalcode.Code) (History, error) {
-	patients, h, err := s.patients(ctx, patient, code)
+	patients, h, err := s.recordsOf(ctx, patient, code)
 	if err != nil {
 		return h, err
 	}
@@ -71,8 +71,8 @@ func (s *Source) HistoryOf(ctx context.Context, patient string, code fiscalcode.
 	return h, nil
 }
 
-// patients are the ids under which a source keeps a citizen: records that were merged are the same person.
-func (s *Source) patients(ctx context.Context, id string, code fiscalcode.Code) (ids []string, h History, err error) {
+// recordsOf are the ids under which a source keeps a citizen: records that were merged are the same person.
+func (s *Source) recordsOf(ctx context.Context, id string, code fiscalcode.Code) (ids []string, h History, err error) {
 	found := newPool()
 	if id != "" {
 		n, _, err := s.read(ctx, "Patient", id)

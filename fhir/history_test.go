@@ -116,7 +116,7 @@ func TestIOsTestRecipient(t *testing.T) {
 		server.Put(sandbox.Resource{
 			"resourceType": "DiagnosticReport", "id": "r1", "status": "final", "subject": sandbox.Resource{"reference": "Patient/p1"},
 		})
-		doc, err := sourceWith(t, server, fhir.ShapeReport, tt.allowed).Read(t.Context(), r1)
+		doc, err := source(t, server, fhir.ShapeReport, func(o *fhir.SourceOptions) { o.TestRecipient = tt.allowed }).Read(t.Context(), r1)
 		if err != nil || doc.Person.Trouble != tt.want {
 			t.Errorf("%s, allowed %t: %q, %v; want %q", tt.value, tt.allowed, doc.Person.Trouble, err, tt.want)
 		}

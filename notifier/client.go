@@ -32,7 +32,8 @@ type ClientOptions struct {
 // Client calls IO, once for each call: what an answer means for the future belongs to the ledger's timetable.
 type Client struct {
 	base string
-	http *http.Client
+	// http sends one request and follows nothing: what http.Client does beyond that is not wanted, and costs.
+	http http.RoundTripper
 	// timeout of one call; 0: none
 	timeout time.Duration
 	keys    func() []string
@@ -48,10 +49,11 @@ func NewClient(o ClientOptions) (*Client, error) {
 	if len(o.Keys()) == 0 {
 		return nil, errors.New("io.key is empty")
 	}
-	// The client's time limit becomes a deadline of each call: http.Client would copy every request for it.
-	client := *o.HTTP
-	client.Timeout = 0
-	return &Client{base: strings.TrimSuffix(o.BaseURL, "/"), http: &client, timeout: o.HTTP.Timeout, keys: o.Keys}, nil
+	c := &Client{base: strings.TrimSuffix(o.BaseURL, "/"), http: o.HTTP.Transport, timeout: o.HTTP.Timeout, keys: o.Keys}
+	if c.http == nil {
+		c.http = http.DefaultTransport
+	}
+	return c, nil
 }
 
 // Profile asks whether the service may write to a citizen (POST /profiles).
@@ -169,9 +171,9 @@ func (c *Client) once(ctx context.Context, method, path string, content []byte, 
 		defer cancel()
 	}
 	var written atomic.Bool
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		WroteHeaders: func() { written.Store(true) },
-	})
+	if content != nil {
+		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { written.Store(true) }})
+	}
 	req, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(content))
 	if err != nil {
 		return got
@@ -182,7 +184,7 @@ func (c *Client) once(ctx context.Context, method, path string, content []byte, 
 	}
 	req.Header["Ocp-Apim-Subscription-Key"] = []string{key}
 	req.Header.Set("Accept", "application/json")
-	res, err := c.http.Do(req)
+	res, err := c.http.RoundTrip(req)
 	if err != nil {
 		got.written = written.Load() && !neverSent(err)
 		return got

@@ -83,7 +83,7 @@ func TestAmbiguity(t *testing.T) {
 		t.Run(map[bool]string{false: "resend", true: "hold"}[hold], func(t *testing.T) {
 			var later atomic.Int64
 			skew := func() time.Duration { return time.Duration(later.Load()) }
-			w := newStageOn(t, redistest.Start(t), skew, fhir.ShapeReport, iobox.Options{Cut: 0.2, Seed: 7})
+			w := newStageOn(t, redistest.Start(t), skew, iobox.Options{Cut: 0.2, Seed: 7})
 			w.Timetable.HoldUncertain = hold
 			w.fse.Fault = reportOfNumber
 			hints := make([]ledger.Hint, *ambiguous)

@@ -8,7 +8,6 @@ import (
 
 	"staffetta/adapter/ledger"
 	"staffetta/adapter/policy"
-	"staffetta/fhir"
 	fse "staffetta/fhir/sandbox"
 	"staffetta/notifier"
 	iobox "staffetta/notifier/sandbox"
@@ -68,7 +67,7 @@ func TestDayOf(t *testing.T) {
 
 // What was taken of the cap and not sent is given back: a citizen who is not on IO costs no message of the day.
 func TestTheCapCountsMessages(t *testing.T) {
-	w := newStage(t, fhir.ShapeReport, iobox.Options{})
+	w := newStage(t, iobox.Options{})
 	spent := 0
 	b := newBudget(w.Ledger.Pace(), 1e5, 3, func(time.Time) { spent++ })
 	take := func() taken { return b.take(t.Context(), callsPerMessage, forMessages, time.Minute) }
@@ -197,9 +196,9 @@ func TestWhatAPersonReleasedIsOfOneEdition(t *testing.T) {
 
 // A held record knows which edition it is held for.
 func TestAHeldRecordKnowsItsEdition(t *testing.T) {
-	w := newStage(t, fhir.ShapeReport, iobox.Options{})
+	w := newStage(t, iobox.Options{})
 	w.fse.Put(fse.Resource{"resourceType": "DiagnosticReport", "id": "r1", "status": "amended", "issued": "2026-11-24T10:00:00Z"})
-	rec := sendingRecord(w, "r1")
+	rec := sendingRecord(w)
 	rec.State, rec.Publication, rec.Edition, rec.Recipient, rec.Now = ledger.Pending, "", ledger.Tag{}, ledger.Record{}.Recipient, w.now
 	o := w.step(t.Context(), claimed{Record: rec, at: time.Now(), last: new(sync.WaitGroup)})
 	if o.record.Reason != "no-subject" || o.record.Judged != w.Ledger.EditionTag("amended|2026-11-24T10:00:00Z") {
