@@ -83,6 +83,7 @@ func (c *Config) resolveSecrets() mistakes {
 			m.add(field.key, "missing, want it here or as %s_file", lastPart(field.key))
 		}
 	}
+	c.IO.resolveAllow(&m)
 	for i := range c.Sources {
 		receive, key := &c.Sources[i].Receive, fmt.Sprintf("sources[%d].receive.", i)
 		c.resolveSeveral(key+"bearer_token", &receive.BearerTokens, receive.BearerTokenFiles, &m)
