@@ -53,6 +53,19 @@ type Redis struct {
 	Username     string   `yaml:"username"` // with Addresses: a URL holds its own
 	Password     Secret   `yaml:"password"` // with URL or Addresses
 	PasswordFile string   `yaml:"password_file"`
+	TLS          RedisTLS `yaml:"tls"`
+	// What Sentinel itself asks for, where it asks.
+	SentinelUsername     string `yaml:"sentinel_username"`
+	SentinelPassword     Secret `yaml:"sentinel_password"`
+	SentinelPasswordFile string `yaml:"sentinel_password_file"`
+}
+
+// RedisTLS is how we meet Redis and Sentinel where they speak TLS.
+type RedisTLS struct {
+	Enabled  bool   `yaml:"enabled"`   // with addresses; a rediss:// URL says so by itself
+	CAFile   string `yaml:"ca_file"`   // PEM; absent: the system's authorities. Read at start.
+	CertFile string `yaml:"cert_file"` // our client certificate, PEM; read again when it changes
+	KeyFile  string `yaml:"key_file"`  // PEM
 }
 
 // Ledger is what we remember and how it is protected.

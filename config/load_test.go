@@ -90,6 +90,12 @@ func TestMistakes(t *testing.T) {
 		{"a master is asked for at Sentinel", "redis-master-alone.yaml", []string{
 			`redis.master: without addresses, want those of Sentinel`,
 		}},
+		{"TLS and Sentinel where they are", "redis-tls.yaml", []string{
+			`redis.sentinel_password: without master, want Sentinel's name of it`,
+			`redis.tls: Redis is not met by TLS, want a rediss:// URL, or addresses and enabled: true`,
+			`redis.tls: cert_file and key_file go together`,
+			`redis.tls.ca_file: no such file or directory`,
+		}},
 		{"nothing is written unsealed", "seal-key-absent.yaml", []string{
 			`ledger.seal_key: missing, want it here or as seal_key_file`,
 		}},

@@ -59,6 +59,19 @@ func (r Redis) validate(m *mistakes) {
 	if r.Master != "" && len(r.Addresses) == 0 {
 		m.add("redis.master", "without addresses, want those of Sentinel")
 	}
+	if r.Master == "" && (r.SentinelUsername != "" || r.SentinelPassword != "") {
+		m.add("redis.sentinel_password", "without master, want Sentinel's name of it")
+	}
+	r.validateTLS(m)
+}
+
+func (r Redis) validateTLS(m *mistakes) {
+	t := r.TLS
+	if !r.Encrypted() && t != (RedisTLS{}) {
+		m.add("redis.tls", "Redis is not met by TLS, want a rediss:// URL, or addresses and enabled: true")
+	}
+	m.pair("redis.tls", t.CertFile, t.KeyFile)
+	m.authorities("redis.tls.ca_file", t.CAFile)
 }
 
 func (m *mistakes) redisURL(key, text string) {
