@@ -34,7 +34,7 @@ func TestSecondModel(t *testing.T) {
 			if err := redistest.Flush(t.Context(), client); err != nil {
 				t.Fatal(err)
 			}
-			m := &followModel{l: open(t, client), ctx: t.Context(), source: map[Key]int64{}, owed: map[Key]bool{}, told: map[Key]Told{}}
+			m := &followModel{l: openUnchecked(t, client), ctx: t.Context(), source: map[Key]int64{}, owed: map[Key]bool{}, told: map[Key]Told{}}
 			m.l.skew = func() time.Duration { return m.jumped }
 			rt.Repeat(map[string]func(*rapid.T){
 				"admit": m.admit, "claim": m.claim, "settle": m.settle, "settle again": m.again, "jump": m.jump, "release": m.release, "": m.check,

@@ -35,7 +35,34 @@ func TestMain(m *testing.M) {
 	}))
 }
 
+// open is a ledger that is checked when its test has ended: whatever a test does, every record has a next time, is held, or
+// has a named end.
 func open(tb testing.TB, client redis.UniversalClient) *Ledger {
+	tb.Helper()
+	l := openUnchecked(tb, client)
+	checkedAtTheEnd(tb, l)
+	return l
+}
+
+// testSources are the sources of all tests.
+var testSources = []string{"north", "south", "storm", "calm"}
+
+// checkedAtTheEnd walks the whole ledger when a test has ended.
+func checkedAtTheEnd(tb testing.TB, l *Ledger) {
+	tb.Helper()
+	tb.Cleanup(func() {
+		checked, err := l.Check(context.WithoutCancel(tb.Context()), testSources)
+		if err != nil {
+			tb.Errorf("the ledger cannot be checked: %v", err)
+		}
+		for _, finding := range checked.Findings {
+			tb.Errorf("finding: %s", finding)
+		}
+	})
+}
+
+// openUnchecked is open for tests that check for themselves, or that damage the ledger on purpose.
+func openUnchecked(tb testing.TB, client redis.UniversalClient) *Ledger {
 	tb.Helper()
 	naming, seal := sha256.Sum256([]byte("naming")), sha256.Sum256([]byte("seal"))
 	l, err := Open(tb.Context(), Options{
@@ -121,7 +148,7 @@ func TestLedgerIsItsModel(t *testing.T) {
 			if err := redistest.Flush(t.Context(), client); err != nil {
 				t.Fatal(err)
 			}
-			run := &modelRun{l: open(t, client), m: model{records: map[Key]*modelRecord{}}, ctx: t.Context()}
+			run := &modelRun{l: openUnchecked(t, client), m: model{records: map[Key]*modelRecord{}}, ctx: t.Context()}
 			run.l.skew = func() time.Duration { return run.m.jumped }
 			rt.Repeat(map[string]func(*rapid.T){
 				"admit": run.admit, "claim": run.claim, "settle": run.settle, "crash": run.crash, "jump": run.jump, "release": run.release,

@@ -60,6 +60,15 @@ func newStageOn(t *testing.T, client redis.UniversalClient, skew func() time.Dur
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { // whatever a step does, every record has a next time, is held, or has a named end
+		checked, err := led.Check(context.WithoutCancel(t.Context()), []string{"north"})
+		if err != nil {
+			t.Errorf("the ledger cannot be checked: %v", err)
+		}
+		for _, finding := range checked.Findings {
+			t.Errorf("finding: %s", finding)
+		}
+	})
 	source, err := fhir.NewSource(fhir.SourceOptions{Name: "north", BaseURL: server.URL + "/fhir", Shape: fhir.ShapeReport, Client: new(http.Client), MaxBody: 1 << 20, MaxDepth: 64})
 	if err != nil {
 		t.Fatal(err)
