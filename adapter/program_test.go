@@ -47,6 +47,7 @@ type town struct {
 	options []adapter.Option
 	source  string
 	stop    func()
+	damaged string // why the ledger is not checked when the test has ended; "" where it is
 }
 
 type logs struct {
@@ -105,7 +106,23 @@ func build(t *testing.T, shape fhir.Shape, changes ...change) *town {
 		t.Fatal(err)
 	}
 	w.cfg = cfg
+	t.Cleanup(func() { w.sound(t) }) // when the programs have ended, which begin later, and before Redis does
 	return w
+}
+
+// sound walks the whole ledger after every test, over all sources: whatever a test does, every record has a next time, is
+// held, or has a named end. A test that damages the ledger on purpose says so in damaged.
+func (w *town) sound(t *testing.T) {
+	t.Helper()
+	if w.damaged != "" {
+		t.Log("the ledger is not checked:", w.damaged)
+		return
+	}
+	var said strings.Builder
+	well, err := adapter.CheckLedger(context.WithoutCancel(t.Context()), w.cfg, slog.New(slog.DiscardHandler), &said)
+	if err != nil || !well {
+		t.Errorf("the ledger is not sound: %s%v", said.String(), err)
+	}
 }
 
 // run starts the program; it ends with the test, or by stop.

@@ -25,7 +25,12 @@ type byHand struct {
 
 func handOpen(t *testing.T, client redis.UniversalClient) *byHand {
 	t.Helper()
-	r := &byHand{Ledger: open(t, client), t: t}
+	return byHandOn(t, open(t, client))
+}
+
+func byHandOn(t *testing.T, l *Ledger) *byHand {
+	t.Helper()
+	r := &byHand{Ledger: l, t: t}
 	r.skew = func() time.Duration { return r.jumped }
 	return r
 }
@@ -571,8 +576,7 @@ func TestALocalClockThatIsWrongForgetsNothing(t *testing.T) {
 
 // A record that cannot be read (a seal key is missing) is held; that a POST was open when it crashed stays known.
 func TestSendingStaysKnown(t *testing.T) {
-	client := redistest.Start(t)
-	r := handOpen(t, client)
+	r := byHandOn(t, openUnchecked(t, redistest.Start(t))) // it is damaged on purpose
 	r.admit(documentHint(r.Ledger, "north", 1))
 	rec := r.claimOne()
 	rec.State, rec.Publication, rec.Edition, rec.Recipient = Sending, Published, Tag{1}, somebody

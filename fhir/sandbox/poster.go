@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -39,6 +40,8 @@ type Poster struct {
 	Server *Server
 	Client *http.Client
 	XML    bool // post in XML
+	// Subscription is the id of the one that notifications are of; "" is one id for all.
+	Subscription string
 
 	posted, retried, refused, number, named atomic.Int64
 }
@@ -107,7 +110,7 @@ func (p *Poster) bundle(flavour Flavour, names []string) Resource {
 
 // notice is one of a subscription that the server does not keep.
 func (p *Poster) notice(kind string) notice {
-	return notice{kind: kind, status: "active", base: fseBase, id: "staffetta", content: "full-resource"}
+	return notice{kind: kind, status: "active", base: fseBase, id: cmp.Or(p.Subscription, "staffetta"), content: "full-resource"}
 }
 
 func (p *Poster) transaction(names []string) Resource {

@@ -277,6 +277,9 @@ func (s *Server) Kill() {
 	}
 }
 
+// Forget removes what a killed server wrote: it starts empty, as after a power loss of the worst kind.
+func (s *Server) Forget() error { return os.RemoveAll(filepath.Join(s.dir, "appendonlydir")) }
+
 // answers waits until the server does.
 func answers(addr string) error {
 	client := redis.NewClient(&redis.Options{Addr: addr, DisableIdentity: true})
