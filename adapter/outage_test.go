@@ -36,9 +36,10 @@ func (m *meter) count() {
 // IO, or the FSE, is away for a day. Documents come, and change, and some are withdrawn. Afterwards everybody is told once,
 // of what there is now, at the rate that IO allows, and nobody is needed for it.
 func TestADaysOutage(t *testing.T) {
+	t.Parallel() // a breaker tries again after 15 s of real time
 	for _, of := range []string{"IO", "the FSE"} {
 		t.Run(of, func(t *testing.T) {
-			t.Parallel() // a breaker tries again after 15 s of real time
+			t.Parallel()
 			const n, rate = 60, 20
 			var away, back atomic.Bool
 			var spent meter
@@ -73,7 +74,7 @@ func TestADaysOutage(t *testing.T) {
 				w.notify(t, fse.ClassicPut, c.Hints...)
 			}
 			eventually(t, func() (string, bool) { return "", strings.Contains(w.logs.String(), `"breaker":"open"`) })
-			eventually(t, func() (int, bool) { n := w.leased(t); return n, n == 0 }) // no step is left that has read what will change
+			w.handsEmpty(t) // no step is left that has read what will change
 
 			later.Store(int64(24 * time.Hour))
 			for i, c := range cases {

@@ -647,7 +647,9 @@ func TestRedisForgetsEverything(t *testing.T) {
 	eventually(t, func() (int, bool) { n := len(w.io.Messages()); return n, n == 4 })
 	w.quiet(t)
 	powerLoss(t, server)
-	eventually(t, func() (string, bool) { return "", strings.Contains(w.logs.String(), "the last sends are written again") })
+	eventually(t, func() (string, bool) {
+		return "", strings.Contains(w.logs.String(), "the last sends are written again")
+	})
 	post(cases)
 	everybodyTold(1)
 

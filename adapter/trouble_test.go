@@ -26,7 +26,7 @@ func TestASlowSourceIsNoPoison(t *testing.T) {
 	w.fse.Fault = func(_ http.ResponseWriter, r *http.Request) bool {
 		if slow.Load() {
 			select {
-			case <-time.After(1300 * time.Millisecond): // as 16 s are to a lease of 15 s
+			case <-time.After(1300 * time.Millisecond): // the source takes that long, as 16 s are to a lease of 15 s
 			case <-r.Context().Done():
 			}
 		}
@@ -36,17 +36,10 @@ func TestASlowSourceIsNoPoison(t *testing.T) {
 	c := told(1, false)[0]
 	document := w.publish(c)
 	w.notify(t, fse.ClassicPut, c.Hints...)
-	key := w.program.Ledger.DocumentKey(w.source, document)
-	for end := time.Now().Add(8 * time.Second); time.Now().Before(end); {
-		rec, _, err := w.program.Ledger.Lookup(t.Context(), key)
-		if err == nil && rec.State == ledger.Held {
-			t.Fatalf("held as %s: a person must release every record of a source that was slow for a while", rec.Reason)
-		}
-		if err == nil && rec.State == ledger.Delivered {
-			return
-		}
-		<-time.After(20 * time.Millisecond)
+	if got := decision(w.record(t, document)); got != "notify" {
+		t.Errorf("got %s, want notify: a person must release every record of a source that was slow for a while", got)
 	}
+	w.recipients(t, c.Code)
 }
 
 // With IO's breaker open no further step goes to IO, and no further attempt is burnt.
@@ -74,7 +67,7 @@ func TestAnOpenBreakerStopsWhatIsQueued(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, func() (string, bool) { return "", strings.Contains(w.logs.String(), `"breaker":"open"`) })
-	<-time.After(2 * time.Second)
+	w.handsEmpty(t)
 	burnt := 0
 	for _, l := range locators {
 		rec, _, err := w.program.Ledger.Lookup(t.Context(), w.program.Ledger.DocumentKey(w.source, l))
@@ -90,8 +83,15 @@ func TestAnOpenBreakerStopsWhatIsQueued(t *testing.T) {
 	}
 }
 
+// handsEmpty waits until no record is in anybody's hands.
+func (w *town) handsEmpty(t *testing.T) {
+	t.Helper()
+	eventually(t, func() (int, bool) { n := w.leased(t); return n, n == 0 })
+}
+
 // Half-open means a few tries, not a whole claim.
 func TestHalfOpenTriesAFew(t *testing.T) {
+	t.Parallel() // a breaker tries again after 15 s of real time
 	var asked atomic.Int64
 	w := build(t, fhir.ShapeReport, func(_ *config.Config, o *sandbox.Options) {
 		o.Fault = func(rw http.ResponseWriter, _ *http.Request, _ bool) bool {
@@ -105,11 +105,15 @@ func TestHalfOpenTriesAFew(t *testing.T) {
 		w.publish(c)
 		w.notify(t, fse.ClassicPut, c.Hints...)
 	}
-	eventually(t, func() (string, bool) { return "", strings.Contains(w.logs.String(), `"breaker":"open"`) })
-	<-time.After(3 * time.Second)
+	open := func(times int) {
+		t.Helper()
+		eventually(t, func() (int, bool) { n := strings.Count(w.logs.String(), `"breaker":"open"`); return n, n == times })
+	}
+	open(1)
+	w.handsEmpty(t)
 	before := asked.Load()
-	eventually(t, func() (string, bool) { return "", strings.Contains(w.logs.String(), `"breaker":"half-open"`) })
-	<-time.After(3 * time.Second)
+	open(2) // again, after what was tried
+	w.handsEmpty(t)
 	if tried := asked.Load() - before; tried > 16 {
 		t.Errorf("%d calls at the first try after 15 s, want one (or a few)", tried)
 	}
@@ -134,8 +138,8 @@ func TestA429StopsWhatIsQueued(t *testing.T) {
 		w.notify(t, fse.ClassicPut, c.Hints...)
 	}
 	_, _ = w.program.Ledger.Pace().Resume(t.Context())
-	eventually(t, func() (int64, bool) { n := asked.Load(); return n, n > 0 })
-	<-time.After(2 * time.Second)
+	eventually(t, func() (string, bool) { return "", strings.Contains(w.logs.String(), "upstream paused") })
+	w.handsEmpty(t)
 	if got := asked.Load(); got > 16 {
 		t.Errorf("%d calls after IO said to wait a minute, want at most those in flight (16)", got)
 	}
@@ -243,11 +247,12 @@ func TestDeleteOfAMember(t *testing.T) {
 			if err := w.poster.Deleted(t.Context(), name); err != nil {
 				t.Fatal(err)
 			}
-			<-time.After(4 * time.Second)
+			w.quiet(t) // whatever it waits for, in the end it rests, or is held
 			if got := decision(w.record(t, document)); got != "notify" {
 				t.Errorf("got %s although the Composition and all that matters is there", got)
 			}
-			t.Log(len(w.io.Messages()), "messages")
+			w.recipients(t, c.Code)
+			w.well(t)
 		})
 	}
 }
@@ -268,7 +273,8 @@ func TestAPauseIsKnownFromTheStart(t *testing.T) {
 	w.stop()
 	reads := w.fse.Calls()["search"]
 	w.run(t)
-	<-time.After(time.Second)
+	eventually(t, func() (int, bool) { n := strings.Count(w.logs.String(), "sending paused or resumed"); return n, n == 2 })
+	w.handsEmpty(t) // what it would have claimed before it knew is over
 	if n := w.fse.Calls()["search"] - reads; n > 0 || asked.Load() > 0 {
 		t.Errorf("%d reads and %d calls to IO while all sending is paused", n, asked.Load())
 	}

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	"staffetta/adapter"
+	"staffetta/adapter/ledger"
+	"staffetta/adapter/ledger/redistest"
+	"staffetta/config"
+	"staffetta/fhir"
+)
+
+// office is a configuration file over a real Redis, and what people do with the commands there.
+type office struct {
+	file  string
+	redis *redis.Client
+}
+
+func openOffice(t *testing.T) office {
+	t.Helper()
+	if _, err := exec.LookPath("redis-server"); err != nil && os.Getenv("CI") == "" {
+		t.Skip("no redis-server on the PATH: the embedded one is inside of one process")
+	}
+	client := redistest.Real(t)
+	text, err := os.ReadFile(fileWith(t, ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "staffetta.yaml")
+	text = []byte(strings.Replace(string(text), "url: embedded", `url: "redis://`+client.Options().Addr+`/0"`, 1))
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return office{file, client}
+}
+
+// admit lets reports wait in the ledger, as the program does that serves.
+func (o office) admit(t *testing.T, ids ...string) {
+	t.Helper()
+	cfg, err := config.Load(o.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err := adapter.Open(t.Context(), cfg, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer program.Close()
+	hints := make([]ledger.Hint, len(ids))
+	for i, id := range ids {
+		l := fhir.Locator{Type: "DiagnosticReport", ID: id}
+		hints[i] = ledger.Hint{Key: program.Ledger.DocumentKey("lab", l), Source: "lab", Locator: l, State: ledger.Pending}
+	}
+	if _, err := program.Ledger.Admit(t.Context(), hints); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestPauseAndResumeSayWhatTheyDid(t *testing.T) {
+	o := openOffice(t)
+	for _, tt := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"resume"}, "sending was not paused"},
+		{[]string{"pause", "--why", "a trial", "--who", "giulia"}, "all sending is paused"},
+		{[]string{"pause", "--why", "a trial, still", "--who", "giulia"}, "all sending is paused"},
+		{[]string{"resume"}, "sending goes on"},
+		{[]string{"resume"}, "sending was not paused"},
+	} {
+		code, out, logs := command(t, append(tt.args, "--config", o.file)...)
+		if code != 0 || !strings.Contains(out, tt.want) {
+			t.Errorf("%v: exit code %d, %q, want %q\n%s", tt.args, code, out, tt.want, logs)
+		}
+		held := o.redis.HGetAll(t.Context(), "staffetta:{io}:pace").Val()
+		if paused := held["paused"] != ""; paused != (tt.args[0] == "pause") {
+			t.Errorf("%v: Redis says paused %t", tt.args, paused)
+		}
+	}
+}
+
+// check --ledger is 0 where all is well, and 1 where a record would wait for ever.
+func TestCheckLedgerFindsWhatIsLost(t *testing.T) {
+	o := openOffice(t)
+	o.admit(t, "r1", "r2", "r3")
+	code, out, logs := command(t, "check", "--ledger", "--config", o.file)
+	if code != 0 || !strings.Contains(out, "ledger: 3 live records (0 held), 0 finished: every record has a next time") || strings.Contains(out, "finding:") {
+		t.Fatalf("exit code %d\n%s%s", code, out, logs)
+	}
+	sets := o.redis.Keys(t.Context(), "staffetta:{*}:due:lab").Val()
+	if len(sets) == 0 {
+		t.Fatal("no due set")
+	}
+	lost := o.redis.ZCard(t.Context(), sets[0]).Val()
+	if err := o.redis.Del(t.Context(), sets[0]).Err(); err != nil {
+		t.Fatal(err)
+	}
+	code, out, logs = command(t, "check", "--ledger", "--config", o.file)
+	if code != exitFinding || int64(strings.Count(out, "(pending) has no next time, is not held and has no end\n")) != lost || !strings.Contains(out, "findings\n") {
+		t.Errorf("exit code %d, want %d and %d findings\n%s%s", code, exitFinding, lost, out, logs)
+	}
+	if code, _, _ := command(t, "check", "--config", o.file); code != 0 {
+		t.Errorf("exit code %d without --ledger: the file is well", code)
+	}
+}
