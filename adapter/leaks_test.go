@@ -130,7 +130,7 @@ func TestNothingLeaksOnTheWay(t *testing.T) {
 			if _, err := w.program.Ledger.Pace().Resume(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			<-posting
+			await(t, posting)
 			look("while IO is called", ledger.Sending)
 			letGo()
 			eventually(t, func() (int, bool) { n := w.inState(t, ledger.Sent); return n, n == len(cases) })

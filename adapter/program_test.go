@@ -182,6 +182,18 @@ func eventually[T any](t *testing.T, ask func() (T, bool)) T {
 	}
 }
 
+// await waits for an event.
+func await(t *testing.T, event <-chan struct{}) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	select {
+	case <-event:
+	case <-ctx.Done():
+		t.Fatal("it never happened")
+	}
+}
+
 // well checks the whole ledger.
 func (w *town) well(t *testing.T) {
 	t.Helper()

@@ -531,7 +531,7 @@ func TestKillNineLosesNothing(t *testing.T) {
 		if !dies {
 			continue
 		}
-		<-taken
+		await(t, taken)
 		before := w.surplus()
 		counted += uncertainSends(t, get(t, "http://"+process.admin+"/metrics"))
 		process.kill()

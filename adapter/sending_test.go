@@ -105,12 +105,12 @@ func TestAProcessThatIsAskedToStopStops(t *testing.T) {
 	cases := told(n, false)
 	w.publish(cases[0])
 	w.notify(t, fse.ClassicPut, cases[0].Hints...)
-	<-taken
+	await(t, taken)
 	for _, c := range cases[1:] {
 		w.publish(c)
 		w.notify(t, fse.ClassicPut, c.Hints...)
 	}
-	<-reading
+	await(t, reading)
 	for range 3 { // what was begun, and never comes to an end
 		w.halfSent(t)
 	}
