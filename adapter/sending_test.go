@@ -76,7 +76,8 @@ func TestAProcessThatIsAskedToStopStops(t *testing.T) {
 	const n = 20
 	taken, hangs := make(chan struct{}), atomic.Bool{}
 	var stopped atomic.Bool
-	w := build(t, fhir.ShapeReport, func(_ *config.Config, o *sandbox.Options) {
+	w := build(t, fhir.ShapeReport, func(cfg *config.Config, o *sandbox.Options) {
+		cfg.IO.Timeout, cfg.Sources[0].Read.Timeout = config.Duration(time.Hour), config.Duration(time.Hour) // nothing ends by itself
 		o.Fault = func(_ http.ResponseWriter, r *http.Request, message bool) bool {
 			if message && hangs.CompareAndSwap(true, false) {
 				close(taken)
