@@ -87,9 +87,9 @@ var listings = []listing{
 }
 
 const (
-	unsorted   = 2       // the first way that reads everything
-	wholeMost  = 20_000  // resources that are read where everything must be
-	countMost  = 2_000   // hits of a page, where so many share a moment
+	unsorted   = 2      // the first way that reads everything
+	wholeMost  = 20_000 // resources that are read where everything must be
+	countMost  = 2_000  // hits of a page, where so many share a moment
 	precision  = time.Second
 	clocksSame = 2 * time.Second // a Date header is in whole seconds
 )

@@ -145,7 +145,7 @@ func TestAMomentLargerThanAPage(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			server := sandbox.NewServer()
-			want := []string{"a"}
+			want := append(make([]string, 0, 302), "a")
 			server.Load(written("a", 0, "final"))
 			for i := range 300 {
 				id := fmt.Sprintf("t%03d", i)

@@ -25,21 +25,19 @@ const eventsAtOnce = 10_000
 // Events asks for the old events of a Subscription by their numbers, both ends included. Covered says that the server had all
 // of them: it may keep only the latest.
 func (s *Subscriber) Events(ctx context.Context, id string, from, to int64) (events []Event, covered bool, err error) {
-	got, doubt := map[int64]bool{}, false
-	next := from
-	for calls := 0; next <= to && !doubt && calls < eventCalls; calls++ {
+	got, nameless, next := map[int64]bool{}, false, from
+	for calls := 0; next <= to && calls < eventCalls; calls++ {
 		n, highest, err := s.eventsFrom(ctx, id, next, to, got)
-		if err != nil {
+		if err != nil || len(n.Numbers) == 0 && again(n.Events, events) {
 			return events, false, err
 		}
-		doubt = n.CatchUp || len(n.Numbers) == 0 && again(n.Events, events)
-		events = append(events, n.Events...)
+		events, nameless = append(events, n.Events...), nameless || n.CatchUp
 		if highest < next {
 			break
 		}
 		next = highest + 1
 	}
-	return events, !doubt && int64(len(got)) == to-from+1, nil
+	return events, !nameless && int64(len(got)) == to-from+1, nil
 }
 
 // again says whether events without numbers came before: then they are not those that were asked for, but all that is left.

@@ -122,7 +122,7 @@ func TestNumbersOfAllEvents(t *testing.T) {
 	server.Put(resource{"resourceType": "DiagnosticReport", "id": "r1", "status": "final"})
 	for _, flavour := range []sandbox.Flavour{sandbox.R4Full, sandbox.R4B, sandbox.R5, sandbox.R4IDOnly} {
 		var told fhir.Notification
-		poster := sandbox.Poster{Server: server, Client: http.DefaultClient}
+		poster := sandbox.Poster{Server: server, Client: new(http.Client)}
 		poster.URL = listen(t, func(r *http.Request) {
 			var err error
 			if told, err = fhir.DecodeNotification(fhir.NotificationRequest{Method: r.Method, Body: r.Body, Limits: limits}); err != nil {

@@ -233,7 +233,7 @@ func (s *Server) searchset(base, kind string, query url.Values) Resource {
 	sortBy(match, heeded.Get("_sort"))
 	match, next := pageOf(match, heeded)
 	include := s.included(match, heeded)
-	entries := []any{}
+	entries := make([]any, 0, len(match)+len(include))
 	for _, r := range match {
 		entries = append(entries, Resource{"fullUrl": base + nameOf(r), "resource": r, "search": Resource{"mode": "match"}})
 	}
