@@ -24,6 +24,10 @@ func leaseKey(name string) string     { return "staffetta:lease:" + name }
 func subKey(source, id string) string { return "staffetta:sub:" + source + ":" + id }
 func subsKey(source string) string    { return "staffetta:sub:" + source } // set of the ids
 
+// Of catching up with a source: one hash tag for both.
+func catchUpKey(source string) string { return "staffetta:{at:" + source + "}:catchup" }
+func heardKey(source string) string   { return catchUpKey(source) + ":heard" }
+
 func dueKey(partition int, source string) string { return prefix(partition) + "due:" + source }
 func trackKey(partition int) string              { return prefix(partition) + "track" }
 func heldKey(partition int) string               { return prefix(partition) + "held" }

@@ -30,6 +30,8 @@ var (
 	takeSource string
 	//go:embed lease.lua
 	leaseSource string
+	//go:embed heard.lua
+	heardSource string
 )
 
 var (
@@ -42,6 +44,7 @@ var (
 	seizeScript   = redis.NewScript(seizeSource)
 	takeScript    = redis.NewScript(takeSource)
 	leaseScript   = redis.NewScript(leaseSource)
+	heardScript   = redis.NewScript(heardSource)
 )
 
 // call is one script to be run, with the records that it carries.
