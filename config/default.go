@@ -71,6 +71,16 @@ func (s *Source) fillIn() {
 	s.Read.OAuth2.fillIn()
 	s.Read.ModI.fillIn(s.BaseURL)
 	s.Subscription.fillIn()
+	s.Sweep.fillIn()
+}
+
+func (s *Sweep) fillIn() {
+	if s.Every == nil {
+		s.Every = new(Duration(5 * time.Minute))
+	}
+	if s.Overlap == 0 {
+		s.Overlap = Duration(15 * time.Minute)
+	}
 }
 
 func (s *Subscription) fillIn() {
