@@ -66,10 +66,9 @@ type Look struct {
 type Listed struct {
 	Pages, Hits int
 	Newest      time.Time // the latest change; zero where there was none
-	// Ahead is how far the server's clock is before ours, by its Date header, to the second; zero where they agree.
-	Ahead   time.Duration
-	Whole   bool     // everything had to be read: the server cannot ask by time, or cannot sort
-	Ignores []string // names of parameters that the server ignores
+	Date        time.Time // the server's clock at its first answer, in whole seconds; zero where it does not say
+	Whole       bool      // everything had to be read: the server cannot ask by time, or cannot sort
+	Ignores     []string  // names of parameters that the server ignores
 }
 
 // listing is one way to ask.
@@ -87,11 +86,10 @@ var listings = []listing{
 }
 
 const (
-	unsorted   = 2      // the first way that reads everything
-	wholeMost  = 20_000 // resources that are read where everything must be
-	countMost  = 2_000  // hits of a page, where so many share a moment
-	precision  = time.Second
-	clocksSame = 2 * time.Second // a Date header is in whole seconds
+	unsorted  = 2      // the first way that reads everything
+	wholeMost = 20_000 // resources that are read where everything must be
+	countMost = 2_000  // hits of a page, where so many share a moment
+	precision = time.Second
 )
 
 // errIgnored says that the server ignored what a list depends upon.
@@ -111,7 +109,7 @@ func (c *Changes) Since(ctx context.Context, o Look) (Listed, error) {
 	if now := c.source.o.Now(); now.Sub(c.chose) > askAgain {
 		c.way, c.most, c.chose, c.sorts = 0, 0, now, false
 	}
-	var ignores []string
+	var sofar Listed
 	for {
 		r := &run{Changes: c, Look: o, listing: listings[c.way], key: o.Since, seen: map[string]time.Time{}, left: -1}
 		if c.most > 0 {
@@ -122,7 +120,8 @@ func (c *Changes) Since(ctx context.Context, o Look) (Listed, error) {
 			list = r.whole
 		}
 		err := list(ctx)
-		r.note(ignores...)
+		r.Pages += sofar.Pages
+		r.note(sofar.Ignores...)
 		next, known := c.after(err, r.count)
 		switch {
 		case known != nil:
@@ -131,9 +130,9 @@ func (c *Changes) Since(ctx context.Context, o Look) (Listed, error) {
 			return r.Listed, nil
 		}
 		if ignored, is := errors.AsType[errIgnored](err); is {
-			ignores = append(ignores, ignored.parameter)
+			r.note(ignored.parameter)
 		}
-		c.way = next
+		c.way, sofar = next, r.Listed
 	}
 }
 
@@ -256,10 +255,10 @@ func (r *run) checkSorting(ctx context.Context) error {
 
 // move lets the next page begin at the last moment of this one, with all that share it; false where this page has only that.
 func (r *run) move(p *changesPage) bool {
-	key := p.last().Add(-time.Millisecond)
-	if !key.After(r.key) {
+	if len(p.hits) == 0 || !r.beyond(p) {
 		return false
 	}
+	key := p.last().Add(-time.Millisecond)
 	if r.key, r.left = key, -1; p.total >= 0 {
 		r.left = p.total
 		for _, hit := range p.hits {
@@ -276,43 +275,82 @@ func (r *run) move(p *changesPage) bool {
 	return true
 }
 
-// through follows the server's links through a moment that more resources share than a page holds; ended where nothing comes
-// after it.
+// through follows the server's links through a moment that more resources share than a page holds, again and again until
+// nothing new turns up: what is changed meanwhile leaves its place, and others take it. Ended where nothing comes after it.
 func (r *run) through(ctx context.Context, p *changesPage) (ended bool, err error) {
-	total := p.total
-	for {
-		if p.next == "" {
-			return r.throughWithoutLink(p, total)
+	fresh := 0
+	for range walksMost {
+		last, more, err := r.walk(ctx, p)
+		if err != nil {
+			return false, err
+		}
+		if fresh+more == 0 {
+			moved := r.move(last)
+			r.left = -1 // these totals count from where the first of these pages began
+			return !moved, nil
+		}
+		if p, err = r.page(ctx); err == nil && len(p.hits) == 0 {
+			err = r.nothing(ctx)
+		}
+		if err != nil || len(p.hits) == 0 {
+			return true, err
+		}
+		if fresh, err = r.take(ctx, p); err != nil {
+			return false, err
+		}
+	}
+	return false, notCredible("it changes faster than it can be read")
+}
+
+// walksMost is how often one moment is gone through.
+const walksMost = 8
+
+// walk follows links to the first page that leads out of the moment, or to the last one; fresh is what was new on the way.
+func (r *run) walk(ctx context.Context, p *changesPage) (last *changesPage, fresh int, err error) {
+	for total := p.total; ; {
+		switch {
+		case len(p.hits) > 0 && r.beyond(p):
+			return p, fresh, nil
+		case p.next == "" && r.enough(p, total):
+			return p, fresh, nil
+		case p.next == "" && r.count < countMost && len(p.hits) >= r.count && r.most == 0:
+			r.count = min(countMost, 10*r.count)
+			return p, fresh + 1, nil // once more, with larger pages
+		case p.next == "":
+			return p, fresh, notCredible(errNoLink.Error())
 		}
 		if p, err = r.follow(ctx, p.next); err != nil {
-			return false, err
+			return p, fresh, err
 		}
 		if p.total >= 0 && p.total < total {
-			return false, notCredible("its total shrinks")
+			return p, fresh, notCredible("its total shrinks")
 		}
-		if len(p.hits) == 0 {
-			continue
-		}
-		if _, err := r.take(ctx, p); err != nil {
-			return false, err
-		}
-		if r.move(p) {
-			r.left = -1 // these totals count from where the first of these pages began
-			return false, nil
+		more, err := r.take(ctx, p)
+		if fresh += more; err != nil {
+			return p, fresh, err
 		}
 	}
 }
 
-// throughWithoutLink ends a moment, or asks for larger pages where there must be more of it.
-func (r *run) throughWithoutLink(p *changesPage, total int) (ended bool, err error) {
-	switch {
-	case total < 0 && len(p.hits) < r.count, total >= 0 && len(r.seen) >= total:
-		return true, nil
-	case r.count < countMost && len(p.hits) >= r.count && r.most == 0:
-		r.count = min(countMost, 10*r.count)
-		return false, nil
+// beyond says whether a page leads on.
+func (r *run) beyond(p *changesPage) bool { return p.last().Add(-time.Millisecond).After(r.key) }
+
+// enough says whether a page without a link is the last one.
+func (r *run) enough(p *changesPage, total int) bool {
+	if total < 0 {
+		return len(p.hits) < r.count
 	}
-	return false, notCredible(errNoLink.Error())
+	return r.distinct() >= total
+}
+
+// distinct is how many resources were seen, each once whatever its versions.
+func (r *run) distinct() int {
+	ids := map[string]bool{}
+	for name := range r.seen {
+		id, _, _ := strings.Cut(name, " ")
+		ids[id] = true
+	}
+	return len(ids)
 }
 
 // nothing says whether an empty page may be believed.
@@ -354,7 +392,7 @@ func (r *run) whole(ctx context.Context) error {
 			return err
 		}
 		if p.next == "" {
-			if total > len(r.seen) {
+			if total > r.distinct() {
 				return notCredible(errNoLink.Error())
 			}
 			return nil
@@ -414,10 +452,8 @@ func (r *run) ask(ctx context.Context, target string) (*changesPage, error) {
 	if err != nil {
 		return nil, err
 	}
-	if r.Pages++; r.Pages == 1 && !date.IsZero() {
-		if ahead := date.Sub(r.source.o.Now()); ahead.Abs() > clocksSame {
-			r.Ahead = ahead
-		}
+	if r.Pages++; r.Pages == 1 {
+		r.Date = date
 	}
 	if name := p.ignored(r.query); name != "" {
 		return nil, cannotList("the server ignores " + name) // it would list what nobody asked for
