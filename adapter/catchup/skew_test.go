@@ -93,10 +93,10 @@ func (a *archive) write(first, n int, from, to time.Time) {
 	skews := []time.Duration{-5 * time.Minute, 0, 5 * time.Minute, 5 * time.Minute, -90 * time.Second}
 	for id := first; id < first+n; {
 		together := 1
-		switch dice := a.random.IntN(400); {
+		switch dice := a.random.IntN(1500); {
 		case dice == 0:
 			together = 3*pageOfArchive + a.random.IntN(300)
-		case dice < 40:
+		case dice < 100:
 			together = 2 + a.random.IntN(20)
 		}
 		at := from.Add(time.Duration(a.random.Int64N(int64(to.Sub(from)))))
@@ -142,7 +142,7 @@ func TestNothingIsLostBetweenSweeps(t *testing.T) {
 			t.Cleanup(server.Close)
 			w := sweeping(t, server, func() time.Duration { return time.Until(a.now) + tt.ours })
 			w.round(t.Context()) // the first connection
-			const waves, length = 8, 30 * time.Minute
+			const waves, length = 5, time.Hour
 			for i := range waves {
 				a.write(i*tt.reports/waves, tt.reports/waves, a.now, a.now.Add(length))
 				a.commit(a.now.Add(length))

@@ -56,12 +56,12 @@ func NewTally(o TallyOptions) *Tally {
 }
 
 // Note notes a notification whose hints are written. It does not block.
-func (t *Tally) Note(source string, n *fhir.Notification) {
+func (t *Tally) Note(source string, n fhir.Notification) {
 	if n.Subscription == "" {
 		return // classic ones have no numbers
 	}
 	if p := t.sources[source]; p != nil {
-		p.note(n)
+		p.note(&n)
 	}
 }
 
