@@ -104,6 +104,7 @@ type KeeperOptions struct {
 	First, Longest time.Duration
 	Lease          time.Duration // zero: 15 s; after a crash another replica takes over so much later
 	Poll           time.Duration // how often it is asked whether a look is wanted at once; zero: 2 s
+	Soonest        time.Duration // after a look, another one that is wanted at once is made; zero: First
 }
 
 // Keeper keeps our Subscriptions healthy: it creates them, renews them before they end, and repairs what servers stopped.
@@ -137,6 +138,9 @@ func NewKeeper(o KeeperOptions) *Keeper {
 	}
 	if k.Poll <= 0 {
 		k.Poll = 2 * time.Second
+	}
+	if k.Soonest <= 0 {
+		k.Soonest = k.First
 	}
 	k.wakes = map[string]chan struct{}{}
 	for _, s := range k.Sources {
@@ -238,7 +242,7 @@ func (w *watch) rest(ctx context.Context, gap time.Duration) bool {
 	if w.created >= createdInVain {
 		return sleep(ctx, gap)
 	}
-	if !sleep(ctx, min(gap, k.First)) {
+	if !sleep(ctx, min(gap, k.Soonest)) {
 		return false
 	}
 	for time.Until(until) > 0 {

@@ -344,9 +344,9 @@ func (w *watchman) succeeded(ctx context.Context, s *sweep) {
 	w.state.Served, w.state.Trouble = w.state.Wanted, ""
 	switch {
 	case s.added > 0 || s.why == whyPeriod:
-		w.gap = wantedGap
+		w.gap = w.Rest
 	default:
-		w.gap = min(2*w.gap, wantedMost)
+		w.gap = min(2*w.gap, wantedMost*w.Rest)
 	}
 	w.rest = w.begun.Add(w.gap)
 	w.closeGaps(ctx, s.began.Add(-w.Grace+time.Millisecond))
@@ -404,7 +404,7 @@ func (w *watchman) pauseAfter(err error) time.Duration {
 	longest := max(w.source.Every, time.Minute)
 	pause := longest
 	if n := w.failures - 1; n < 10 {
-		pause = min(longest, failedGap<<n)
+		pause = min(longest, failedRest*w.Rest<<n)
 	}
 	if resultOf(err) == cannotList {
 		pause = longest

@@ -44,6 +44,7 @@ type SweeperOptions struct {
 	Tick    time.Duration // between two looks at what is wanted; zero: 1 s
 	Grace   time.Duration // that event numbers may be out of order; zero: 20 s
 	PageGap time.Duration // between two calls of a sweep; zero: 200 ms
+	Rest    time.Duration // between two sweeps that are asked for; zero: 1 s. It widens where they find nothing, or fail.
 }
 
 // Sweeper looks for what sources have never posted: by searches for what changed, and by the numbers of events. One replica
@@ -57,12 +58,11 @@ type Sweeper struct {
 }
 
 const (
-	wantedGap  = time.Second      // between two sweeps that are asked for
-	wantedMost = 30 * time.Second // the same, where they find nothing: whoever posts could make us ask for ever
+	wantedMost = 30               // rests, where sweeps that are asked for find nothing: a sender could make us ask for ever
+	failedRest = 5                // rests after a sweep that failed, twice as many after each further one
 	freshFor   = 30 * time.Second // what changed later is left to the Subscription
 	backlogMax = 2000             // records of a source that are due: more are not added at once
 	backlogFor = 30               // seconds that a page waits for them at most
-	failedGap  = 5 * time.Second  // after a sweep that failed, and wider with each
 )
 
 // NewSweeper makes a Sweeper; Run starts it. It fails where a search is none.
@@ -81,6 +81,7 @@ func NewSweeper(o SweeperOptions) (*Sweeper, error) {
 	}
 	s.Lease, s.Tick = cmp.Or(s.Lease, 15*time.Second), cmp.Or(s.Tick, time.Second)
 	s.Grace, s.PageGap = cmp.Or(s.Grace, 20*time.Second), cmp.Or(s.PageGap, 200*time.Millisecond)
+	s.Rest = cmp.Or(s.Rest, time.Second)
 	return s, nil
 }
 
@@ -126,7 +127,7 @@ func (s *Sweeper) attend(ctx context.Context, source Swept) {
 func (s *Sweeper) watchman(source Swept) (*watchman, error) {
 	kinds, err := kindsOfSearches(source)
 	return &watchman{
-		Sweeper: s, source: source, kinds: kinds, log: s.Log.With(slog.String("source", source.Name)), gap: wantedGap,
+		Sweeper: s, source: source, kinds: kinds, log: s.Log.With(slog.String("source", source.Name)), gap: s.Rest,
 		ignored: map[string]bool{}, snapshots: map[string]snapshot{}, asked: map[string]time.Time{}, repaired: map[string]time.Time{},
 	}, err
 }
