@@ -18,8 +18,10 @@ type sweep struct {
 	*watchman
 
 	why   string
-	began time.Time     // by Redis' clock
-	fresh time.Duration // what changed later is left to the Subscription, for now; 0: nothing is
+	began time.Time // by Redis' clock
+	// leaves says that what is fresh is left to the Subscription. A sweep that was asked for leaves nothing: something was
+	// missed, or was not named.
+	leaves bool
 	progress,
 	before ledger.Progress // of the type that is being looked at, now and before
 	newest time.Time // of what was admitted of it
@@ -31,22 +33,13 @@ type sweep struct {
 
 // sweep looks at the source, and writes what came of it.
 func (w *watchman) sweep(ctx context.Context, why string) {
-	s := &sweep{watchman: w, why: why, began: w.state.Now, fresh: w.freshness(why)}
+	s := &sweep{watchman: w, why: why, began: w.state.Now, leaves: why == whyPeriod && w.source.subscribed()}
 	w.begun, w.why = time.Now(), why
 	err := s.all(ctx)
 	if ctx.Err() != nil {
 		return
 	}
 	s.end(ctx, err)
-}
-
-// freshness is how long what changed is left to the Subscription: a server that posts has that long to do so. A sweep that
-// was asked for leaves nothing: something was missed, or was not named.
-func (w *watchman) freshness(why string) time.Duration {
-	if why != whyPeriod || !w.source.subscribed() {
-		return 0
-	}
-	return min(freshFor, w.source.Every)
 }
 
 // all looks at each type. One that cannot be looked at does not keep us from the others.
@@ -263,17 +256,14 @@ func waitForBacklog(ctx context.Context, led *ledger.Ledger, source string) erro
 
 // take admits one page of changes, by the same way as a notification.
 func (s *sweep) take(ctx context.Context, events []fhir.Event) error {
-	limit := time.Time{} // what changed after it is left
-	if s.fresh > 0 {
-		limit = s.now().Add(s.ahead).Add(-s.fresh)
-	}
+	fresh := s.now().Add(s.ahead).Add(-min(s.Fresh, s.source.Every)) // from then on
 	hints, of := make([]ledger.Hint, 0, len(events)), make([]*fhir.Event, 0, len(events))
 	for i := range events {
 		e := &events[i]
 		switch {
 		case e.LastUpdated.Before(s.before.Floor) && (s.there == nil || s.there[nameOf(e)]):
 			continue // it was there before the first connection
-		case s.fresh > 0 && e.LastUpdated.After(limit):
+		case s.leaves && e.LastUpdated.After(fresh):
 			s.metrics.hits.WithLabelValues(s.source.Name, "left").Inc()
 			continue
 		}
@@ -292,7 +282,12 @@ func (s *sweep) take(ctx context.Context, events []fhir.Event) error {
 		if admission == ledger.New || admission == ledger.Newer {
 			soonest, woken = min(soonest, hints[i].Settle), true
 		}
-		s.judge(of[i], admission)
+		if admission == ledger.New {
+			s.added++
+		}
+		if !of[i].LastUpdated.After(fresh) {
+			s.judge(of[i], admission)
+		}
 	}
 	if woken {
 		s.Admitted(soonest)
@@ -302,11 +297,7 @@ func (s *sweep) take(ctx context.Context, events []fhir.Event) error {
 
 // judge notes what a hit says of the server's posts: what it has had time to post, and what nobody has heard of.
 func (s *sweep) judge(e *fhir.Event, admission ledger.Admission) {
-	if admission == ledger.New {
-		s.added++
-	}
-	old := s.began.Add(s.ahead).Sub(e.LastUpdated) >= min(freshFor, s.source.Every)
-	if !s.source.subscribed() || !old || !e.LastUpdated.After(s.before.Checkpoint) || s.why == whyUnnamed {
+	if !s.source.subscribed() || !e.LastUpdated.After(s.before.Checkpoint) || s.why == whyUnnamed {
 		return
 	}
 	s.judged++
@@ -322,8 +313,8 @@ const whyUnnamed = "unnamed"
 func (s *sweep) end(ctx context.Context, err error) {
 	w := s.watchman
 	result := resultOf(err)
-	s.metrics.sweeps.WithLabelValues(s.source.Name, s.why, result).Inc()
 	s.metrics.missed.WithLabelValues(s.source.Name).Add(float64(s.missed))
+	s.metrics.sweeps.WithLabelValues(s.source.Name, s.why, result).Inc()
 	if err != nil {
 		w.failures++
 		w.rest = time.Now().Add(w.pauseAfter(err))

@@ -45,6 +45,9 @@ type SweeperOptions struct {
 	Grace   time.Duration // that event numbers may be out of order; zero: 20 s
 	PageGap time.Duration // between two calls of a sweep; zero: 200 ms
 	Rest    time.Duration // between two sweeps that are asked for; zero: 1 s. It widens where they find nothing, or fail.
+	// Fresh is how long what changed is left to the Subscription by periodic sweeps, as long as they are apart at most; zero:
+	// 30 s. A server that posts has that long to do so.
+	Fresh time.Duration
 }
 
 // Sweeper looks for what sources have never posted: by searches for what changed, and by the numbers of events. One replica
@@ -58,11 +61,10 @@ type Sweeper struct {
 }
 
 const (
-	wantedMost = 30               // rests, where sweeps that are asked for find nothing: a sender could make us ask for ever
-	failedRest = 5                // rests after a sweep that failed, twice as many after each further one
-	freshFor   = 30 * time.Second // what changed later is left to the Subscription
-	backlogMax = 2000             // records of a source that are due: more are not added at once
-	backlogFor = 30               // seconds that a page waits for them at most
+	wantedMost = 30   // rests, where sweeps that are asked for find nothing: a sender could make us ask for ever
+	failedRest = 5    // rests after a sweep that failed, twice as many after each further one
+	backlogMax = 2000 // records of a source that are due: more are not added at once
+	backlogFor = 30   // seconds that a page waits for them at most
 )
 
 // NewSweeper makes a Sweeper; Run starts it. It fails where a search is none.
@@ -81,7 +83,7 @@ func NewSweeper(o SweeperOptions) (*Sweeper, error) {
 	}
 	s.Lease, s.Tick = cmp.Or(s.Lease, 15*time.Second), cmp.Or(s.Tick, time.Second)
 	s.Grace, s.PageGap = cmp.Or(s.Grace, 20*time.Second), cmp.Or(s.PageGap, 200*time.Millisecond)
-	s.Rest = cmp.Or(s.Rest, time.Second)
+	s.Rest, s.Fresh = cmp.Or(s.Rest, time.Second), cmp.Or(s.Fresh, 30*time.Second)
 	return s, nil
 }
 

@@ -66,6 +66,13 @@ func (s *Server) Deliver(ctx context.Context) {
 	}
 }
 
+// Speak lets a mute server fire.
+func (s *Server) Speak() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.Traits.Mute = false
+}
+
 // Restart is what a server that keeps such things in memory only does (HAPI): what it owes is lost, and every count begins
 // anew.
 func (s *Server) Restart() {
