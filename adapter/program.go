@@ -37,6 +37,8 @@ type Program struct {
 	public, admin *endpoint.Server
 	relay         *relay.Relay
 	keeper        *catchup.Keeper
+	sweeper       *catchup.Sweeper
+	tally         *catchup.Tally
 	closeRedis    func()
 	log           *slog.Logger
 	skew          func() time.Duration
@@ -93,6 +95,8 @@ func (p *Program) Run(ctx context.Context) error {
 	parts.Go(func() error { return p.admin.Run(ctx) })
 	parts.Go(func() error { return p.relay.Run(ctx) })
 	parts.Go(func() error { return p.keeper.Run(ctx) })
+	parts.Go(func() error { return p.tally.Run(ctx) })
+	parts.Go(func() error { return p.sweeper.Run(ctx) })
 	err := parts.Wait()
 	forget()
 	return errors.Join(err, <-watched)
@@ -130,6 +134,10 @@ func (p *Program) wire(ctx context.Context, cfg *config.Config, client redis.Uni
 		return err
 	}
 	p.keeper = newKeeper(cfg, sources, p.Ledger, registry, log)
+	p.tally = newTally(cfg, p.Ledger, log)
+	if p.sweeper, err = newSweeper(cfg, sources, p.Ledger, p.keeper, p.relay.Wake, registry, log); err != nil {
+		return err
+	}
 	if err := p.listenPublic(ctx, cfg, registry); err != nil {
 		return err
 	}
@@ -267,7 +275,7 @@ func (p *Program) listenPublic(ctx context.Context, cfg *config.Config, registry
 	p.endpoint, err = endpoint.New(endpoint.Options{
 		Sources: senders, Ledger: p.Ledger, Settle: time.Duration(cfg.Policy.Settle),
 		Limits:  fhir.Limits{MaxBytes: int64(cfg.Public.MaxBody), MaxDepth: cfg.Public.MaxDepth, MaxEntries: cfg.Public.MaxEntries},
-		Metrics: registry, Log: p.log, Admitted: p.relay.Wake,
+		Metrics: registry, Log: p.log, Admitted: p.relay.Wake, Heard: p.tally.Note, Wanted: p.sweeper.Wake,
 	})
 	if err != nil {
 		return err
