@@ -3,20 +3,24 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 
 	"staffetta/adapter"
 	"staffetta/adapter/demo"
 	"staffetta/config"
+	"staffetta/fhir/probe"
 )
 
 // commands is the command line: one struct a command.
@@ -25,6 +29,7 @@ type commands struct {
 	Demo      trial     `cmd:"" help:"Run the whole relay on this machine, with nothing to install: an FSE that publishes synthetic documents, the adapter, an IO that runs in-process."`
 	Check     check     `cmd:"" help:"Check what is configured and remembered."`
 	Subscribe subscribe `cmd:"" help:"Create, renew, show or remove our Subscription at a source."`
+	Probe     tryout    `cmd:"" help:"Play the servers that post notifications against any endpoint, ours or another's: would each be satisfied by the answers?"`
 	Pause     pause     `cmd:"" help:"Stop all sending, on all replicas. Nothing is lost: notifications are taken in and wait."`
 	Resume    resume    `cmd:"" help:"Start sending again."`
 }
@@ -93,6 +98,7 @@ func (f file) load(ctx context.Context, s streams) (*config.Config, *slog.Logger
 		return nil, nil, err
 	}
 	log := adapter.NewLog(s.logs, cfg.Log.Level)
+	adapter.TakeOverLogs(log)
 	for _, warning := range cfg.Warnings {
 		log.WarnContext(ctx, "unwise configuration", slog.String("warning", warning))
 	}
@@ -197,6 +203,43 @@ func (c subscribe) Run(ctx context.Context, s streams) error {
 	well, err := adapter.Subscribe(ctx, cfg, log, adapter.SubscribeOptions{
 		Source: c.Source, Mode: mode, Secrets: c.Secrets, Sample: min(max(0, c.Sample), 1000), Out: s.out, Aside: s.logs,
 	})
+	if err == nil && !well {
+		return errFinding
+	}
+	return err
+}
+
+type tryout struct {
+	URL        string            `arg:"" help:"The endpoint, as a Subscription would have it, e.g. https://adapter.example/fhir/source."`
+	Token      string            `env:"STAFFETTA_PROBE_TOKEN" help:"Bearer token to show."`
+	Secret     string            `env:"STAFFETTA_PROBE_SECRET" help:"Secret of X-Signature, with which Medplum signs."`
+	Header     map[string]string `mapsep:"none" placeholder:"NAME=VALUE" help:"One more header to send; may be given several times."`
+	SourceType string            `default:"report" enum:"report,composition" help:"What the endpoint's source keeps: notifications are of a DiagnosticReport, or of a Composition."`
+	ID         string            `name:"id" placeholder:"ID" help:"Id of the resource, which must not exist; a random one by default."`
+	InsecureCA string            `name:"insecure-ca" type:"existingfile" placeholder:"FILE" help:"Trust these authorities (PEM) too, for a trial with certificates of your own."`
+	Timeout    time.Duration     `default:"30s" help:"For one answer; a server that is known to wait less waits less."`
+	JSON       bool              `name:"json" help:"One line of JSON for each exchange."`
+	Remote     bool              `help:"The endpoint may be on another machine, and nobody minds notifications about a report that does not exist."`
+}
+
+// Run probes; a sender that would not be satisfied is a finding.
+func (c tryout) Run(ctx context.Context, s streams) error {
+	kind := map[string]string{"report": "DiagnosticReport", "composition": "Composition"}[c.SourceType]
+	o := probe.Options{URL: c.URL, Header: http.Header{}, Secret: c.Secret, Kind: kind, ID: cmp.Or(c.ID, probe.NewID()), Timeout: c.Timeout}
+	if err := o.Check(c.Remote); err != nil {
+		return fmt.Errorf("%w: %w", errUsage, err)
+	}
+	if c.Token != "" {
+		o.Header.Set("Authorization", "Bearer "+c.Token)
+	}
+	for name, value := range c.Header {
+		o.Header.Set(name, value)
+	}
+	var err error
+	if o.Client, err = probe.NewClient(c.InsecureCA); err != nil {
+		return err
+	}
+	well, err := probe.Run(ctx, o, s.out, c.JSON)
 	if err == nil && !well {
 		return errFinding
 	}

@@ -53,23 +53,16 @@ func (s *Source) fillIn() {
 	if s.Obscured == "" {
 		s.Obscured = "notify"
 	}
-	if s.Read.Timeout == 0 {
-		s.Read.Timeout = Duration(10 * time.Second)
-	}
-	if s.Read.MaxBody == 0 {
-		s.Read.MaxBody = 64 << 20
-	}
-	if s.Read.Connections == 0 {
-		s.Read.Connections = 64
-	}
 	if s.Flavour == "" {
 		s.Flavour = "auto"
 	}
 	if s.Subscribe == "" {
 		s.Subscribe = "manual"
 	}
-	s.Read.OAuth2.fillIn()
-	s.Read.ModI.fillIn(s.BaseURL)
+	s.Read.fillIn(s.BaseURL)
+	if !s.Gate.absent() {
+		s.Gate.Read.fillIn(s.Gate.BaseURL)
+	}
 	s.Subscription.fillIn()
 	s.Sweep.fillIn()
 }
@@ -81,6 +74,14 @@ func (s *Sweep) fillIn() {
 	if s.Overlap == 0 {
 		s.Overlap = Duration(15 * time.Minute)
 	}
+}
+
+func (r *Read) fillIn(baseURL string) {
+	r.Timeout = cmp.Or(r.Timeout, Duration(10*time.Second))
+	r.MaxBody = cmp.Or(r.MaxBody, 64<<20)
+	r.Connections = cmp.Or(r.Connections, 64)
+	r.OAuth2.fillIn()
+	r.ModI.fillIn(baseURL)
 }
 
 func (s *Subscription) fillIn() {
@@ -129,6 +130,9 @@ func (o OAuth2) absent() bool { return reflect.ValueOf(o).IsZero() }
 
 // absent says whether nothing of the section is in the file.
 func (m ModI) absent() bool { return reflect.ValueOf(m).IsZero() }
+
+// absent says whether nothing of the section is in the file.
+func (g Gate) absent() bool { return reflect.ValueOf(g).IsZero() }
 
 // absent says whether nothing of the section is in the file.
 func (j JWT) absent() bool { return j == JWT{} }

@@ -4,7 +4,7 @@
 -- ARGV[1]  how many at most
 -- ARGV[2]  length of the lease in ms
 -- ARGV[3]  ms added to Redis' clock (tests)
--- ARGV[4]  "1": also from the track sets, with what the sources leave
+-- ARGV[4]  "1": also from the track sets
 -- ARGV[5]  partitions, in turn order, "7 8 9 ..."
 -- ARGV[6..] sources, in turn order
 -- Returns  {now, next, claim...}: next is the earliest time in ms at which more is due, "" for none; each claim is
@@ -13,7 +13,7 @@ local most, lease, track = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[4] == '1'
 local fields = {'n', 's', 't', 'c', 'b', 'f', 'o', 'v', 'g', 'h', 'e', 'x', 'p', 'k', 'cb'}
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[3]
-local answer = {now, ''}
+local answer, leased = {now, ''}, string.format('%.0f', now + lease)
 
 -- A token is never given twice, also when the record ended and came again: time, and a number within it.
 local counted = {}
@@ -40,11 +40,11 @@ local function take(prefix, set, name, key, score)
     redis.call('HDEL', rk, 'w')
   end
   if r[2] then redis.call('HDEL', rk, 'd', 'i', 'f1') end -- this claim sees what was hinted during the last one
-  local own, crashed = token(prefix), tonumber(r[6] or 0) + 1
-  redis.call('HSET', rk, 'l', now + lease, 't', own, 'c', crashed)
-  if r[16] then redis.call('HSET', rk, 'k1', 1) end -- this claim sees what was told late
-  redis.call('ZADD', set, now + lease, key)
-  r[5], r[6] = own, tostring(crashed)
+  local own, crashed = token(prefix), tostring((r[6] or 0) + 1)
+  redis.call('HSET', rk, 'l', leased, 't', own, 'c', crashed)
+  if r[16] then redis.call('HSET', rk, 'k1', '1') end -- this claim sees what was told late
+  redis.call('ZADD', set, leased, key)
+  r[5], r[6] = own, crashed
   local claim = {key, name, score}
   for i = 1, #fields do claim[3 + i] = r[2 + i] end
   answer[#answer + 1] = claim
@@ -69,16 +69,16 @@ local function waiting(name, suffix)
 end
 
 local taken = 0
-local function turns(queues)
+local function turns(queues, until_taken)
   local more = true
-  while more and taken < most do
+  while more and taken < until_taken do
     more = false
     for _, queue in ipairs(queues) do
-      local prefix, set, name, key, score = queue(most - taken)
+      local prefix, set, name, key, score = queue(until_taken - taken)
       if key then
         more = true
         if take(prefix, set, name, key, score) then taken = taken + 1 end
-        if taken >= most then break end
+        if taken >= until_taken then break end
       end
     end
   end
@@ -89,10 +89,12 @@ for i = 6, #ARGV do
   suffixes[#suffixes + 1] = 'due:' .. ARGV[i]
   queues[#queues + 1] = waiting('due', suffixes[#suffixes])
 end
-turns(queues)
+-- Whatever the backlog, one in eight is left to messages whose delivery is followed: it never stops.
+turns(queues, track and most > 1 and most - math.ceil(most / 8) or most)
 if track then
   suffixes[#suffixes + 1] = 'track'
-  turns({waiting('track', 'track')})
+  turns({waiting('track', 'track')}, most)
+  turns(queues, most)
 end
 if taken > 0 then -- there may be more: claim again
   answer[2] = now
