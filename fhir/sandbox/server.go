@@ -128,7 +128,7 @@ func (s *Server) Get(name string) Resource {
 	return s.kept[name]
 }
 
-// Calls are how often each of read and search was called.
+// Calls are how often each of read, search and changes (a search for what changed) was called.
 func (s *Server) Calls() map[string]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -226,7 +226,7 @@ func (s *Server) search(w http.ResponseWriter, req *http.Request, kind string, q
 func (s *Server) searchset(base, kind string, query url.Values) Resource {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.calls["search"]++
+	s.calls[callOf(query)]++
 	heeded := s.quirks.heeded(query)
 	match := s.found(kind, heeded)
 	total := len(match)
@@ -247,6 +247,14 @@ func (s *Server) searchset(base, kind string, query url.Values) Resource {
 	bundle := Resource{"resourceType": "Bundle", "type": "searchset", "total": total, "entry": entries, "link": links}
 	s.spoil(bundle, query)
 	return bundle
+}
+
+// callOf is how a search is counted: those that look for what changed are others.
+func callOf(query url.Values) string {
+	if query.Has("_lastUpdated") || query.Has("_sort") {
+		return "changes"
+	}
+	return "search"
 }
 
 // known is a query without the parameters that no search knows.
