@@ -264,9 +264,12 @@ func newSource(cfg *config.Config, s config.Source, client *http.Client, skew fu
 	if err != nil {
 		return relay.Source{}, fmt.Errorf("source %s: %w", s.Name, err)
 	}
-	return relay.Source{Source: source, Rules: policy.SourceRules{
-		UnlabelledHold: s.Unlabelled == "hold", ObscuredSuppress: s.Obscured == "suppress",
-	}}, nil
+	return relay.Source{Source: source, Rules: choices(s)}, nil
+}
+
+// choices are those that a source makes in the file.
+func choices(s config.Source) policy.SourceRules {
+	return policy.SourceRules{UnlabelledHold: s.Unlabelled == "hold", ObscuredSuppress: s.Obscured == "suppress"}
 }
 
 // newIO is the way to IO.

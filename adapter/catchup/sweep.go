@@ -44,7 +44,7 @@ func (w *watchman) sweep(ctx context.Context, why string) {
 
 // all looks at each type. One that cannot be looked at does not keep us from the others.
 func (s *sweep) all(ctx context.Context) error {
-	if err := s.unlessPaused(ctx); err != nil {
+	if err := unlessPaused(ctx, s.Ledger, s.source.Name); err != nil {
 		return err
 	}
 	var errs []error
@@ -60,12 +60,12 @@ func (s *sweep) all(ctx context.Context) error {
 }
 
 // unlessPaused is an error where the source is left alone by everybody.
-func (s *sweep) unlessPaused(ctx context.Context) error {
-	state, err := s.Ledger.Pace().State(ctx)
+func unlessPaused(ctx context.Context, led *ledger.Ledger, source string) error {
+	state, err := led.Pace().State(ctx)
 	if err != nil {
 		return err
 	}
-	if wait := time.Until(state.SourcesPausedUntil[s.source.Name]); wait > 0 {
+	if wait := time.Until(state.SourcesPausedUntil[source]); wait > 0 {
 		return &fhir.Trouble{Kind: fhir.Throttled, RetryAfter: wait, Doing: "sweep", Err: errors.New("the source is paused")}
 	}
 	return nil
@@ -234,7 +234,7 @@ func (s *sweep) pace(ctx context.Context) error {
 	if !sleep(ctx, s.PageGap) {
 		return ctx.Err()
 	}
-	if err := s.unlessPaused(ctx); err != nil {
+	if err := unlessPaused(ctx, s.Ledger, s.source.Name); err != nil {
 		return err
 	}
 	return waitForBacklog(ctx, s.Ledger, s.source.Name)
