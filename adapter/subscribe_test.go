@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"staffetta/adapter"
@@ -22,16 +24,23 @@ import (
 type front struct {
 	url  string
 	open chan *url.URL // the program's, once it listens
+	cut  atomic.Bool   // nobody comes through
 }
 
 func newFront(t *testing.T) *front {
 	t.Helper()
 	f := &front{open: make(chan *url.URL, 1)}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if f.cut.Load() {
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		}
 		select {
 		case to := <-f.open:
 			f.open <- to
-			httputil.NewSingleHostReverseProxy(to).ServeHTTP(w, r)
+			through := httputil.NewSingleHostReverseProxy(to)
+			through.ErrorLog = log.New(io.Discard, "", 0) // nobody there is what tests of outages want
+			through.ServeHTTP(w, r)
 		case <-r.Context().Done():
 		}
 	}))
