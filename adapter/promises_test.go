@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"go.uber.org/goleak"
 
 	"staffetta/adapter"
 	"staffetta/adapter/ledger"
@@ -37,7 +38,7 @@ func TestMain(m *testing.M) {
 	if path := os.Getenv(serveEnv); path != "" {
 		os.Exit(serveForTest(path))
 	}
-	os.Exit(m.Run())
+	goleak.VerifyTestMain(m)
 }
 
 func serveForTest(path string) int {
@@ -203,7 +204,7 @@ func TestWithdrawnOrAnotherPatientIsForAPerson(t *testing.T) {
 				t.Errorf("got %s, want %s", got, tt.want)
 			}
 			w.recipients(t, c.Code)
-			if released, err := w.program.Ledger.Release(t.Context(), key); err != nil || !released {
+			if released, err := w.program.Ledger.Release(t.Context(), key, "released", ledger.By{}); err != nil || !released {
 				t.Errorf("released %t, %v", released, err)
 			}
 			w.well(t)

@@ -74,7 +74,7 @@ func TestExampleShowsDefaults(t *testing.T) {
 		return shown{
 			c.Public, c.Admin,
 			[4]config.Duration{c.Ledger.Retention, c.Ledger.Lease, c.Ledger.GiveUpAfter},
-			[]any{c.IO.BaseURL, c.IO.Rate, c.IO.Track, c.IO.Polls, c.IO.Timeout, c.IO.Connections, c.IO.Uncertain},
+			[]any{c.IO.BaseURL, c.IO.Rate, c.IO.Track, c.IO.Polls, c.IO.Timeout, c.IO.Connections, c.IO.Uncertain, c.IO.Mode, c.IO.DailyCap},
 			[]any{c.Message.Wording, c.Message.ButtonText, c.Message.SSO, c.Message.SecondButtonSSO},
 			c.Policy, c.Log, c.Workers,
 		}

@@ -32,6 +32,10 @@ var (
 	leaseSource string
 	//go:embed heard.lua
 	heardSource string
+	//go:embed cover.lua
+	coverSource string
+	//go:embed uncover.lua
+	uncoverSource string
 )
 
 var (
@@ -45,6 +49,8 @@ var (
 	takeScript    = redis.NewScript(takeSource)
 	leaseScript   = redis.NewScript(leaseSource)
 	heardScript   = redis.NewScript(heardSource)
+	coverScript   = redis.NewScript(coverSource)
+	uncoverScript = redis.NewScript(uncoverSource)
 )
 
 // call is one script to be run, with the records that it carries.
