@@ -31,11 +31,7 @@ func (w *town) connected(t *testing.T) {
 	}
 	eventually(t, func() (ledger.CatchUp, bool) {
 		c, err := w.program.Ledger.LookAtCatchUp(t.Context(), w.source)
-		swept := err == nil && len(c.Kinds) == kinds
-		for _, progress := range c.Kinds {
-			swept = swept && !progress.Swept.IsZero()
-		}
-		return c, swept
+		return c, err == nil && len(c.Kinds) == kinds && !c.Swept().IsZero()
 	})
 }
 

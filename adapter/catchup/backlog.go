@@ -167,7 +167,7 @@ func (p *Preview) decide(ctx context.Context, b Backlog, o PreviewOptions, days 
 		Pace: func(ctx context.Context) error { sleep(ctx, lookGap); return ctx.Err() },
 	}
 	if b.Ledger != nil {
-		so.Told = b.told
+		so.Known = b.known
 	}
 	for _, resources := range days {
 		sample := Sample{Verdicts: map[Verdict]int{}}
@@ -185,23 +185,28 @@ func (p *Preview) decide(ctx context.Context, b Backlog, o PreviewOptions, days 
 	return ctx.Err()
 }
 
-// told is what the ledger knows of a document. One that is on its way is left to that.
-func (b Backlog) told(ctx context.Context, doc fhir.Document) (policy.Told, Verdict, error) {
-	rec, known, err := b.Ledger.Lookup(ctx, b.Ledger.DocumentKey(b.Name, doc.Locator))
+// known is what the ledger knows of a document. One that is on its way is left to that.
+func (b Backlog) known(ctx context.Context, q *policy.Question) (Verdict, error) {
+	rec, known, err := b.Ledger.Lookup(ctx, b.Ledger.DocumentKey(b.Name, q.Document.Locator))
 	if err != nil || !known {
-		return policy.Told{}, Verdict{}, err
+		return Verdict{}, err
 	}
 	switch rec.State {
 	case ledger.Pending, ledger.Sending, ledger.Sent, ledger.Held, ledger.Find:
-		return policy.Told{}, Verdict{Action: "already " + string(rec.State), Reason: rec.Reason}, nil
+		return Verdict{Action: "already " + string(rec.State), Reason: rec.Reason}, nil
 	case ledger.Replaced:
-		return policy.Told{}, Verdict{Action: "already " + string(rec.State)}, nil
+		return Verdict{Action: "already " + string(rec.State)}, nil
 	case ledger.FindEnded, ledger.Suppressed, ledger.Unreachable, ledger.Delivered, ledger.Rejected, ledger.Noted:
 	}
-	return policy.Told{
+	q.Told = policy.Told{
 		Any:         rec.Told.Publication != ledger.NoPublication,
-		SameEdition: rec.Told.Edition == b.Ledger.EditionTag(doc.Edition),
-		SamePerson:  rec.Told.Person == b.Ledger.PersonTag(doc.Person.Code),
+		SameEdition: rec.Told.Edition == b.Ledger.EditionTag(q.Document.Edition),
+		SamePerson:  rec.Told.Person == b.Ledger.PersonTag(q.Document.Person.Code),
 		Withdrawn:   rec.Told.Publication == ledger.WithdrawnPub,
-	}, Verdict{}, nil
+	}
+	if q.HiddenAt = rec.HiddenAt; rec.State == ledger.Suppressed && rec.Reason == policy.HiddenFromCitizen && q.HiddenAt.IsZero() {
+		q.HiddenAt = rec.Since // a finished record remembers only since when it rests
+	}
+	q.Released = rec.Released
+	return Verdict{}, nil
 }

@@ -25,10 +25,10 @@ type SampleOptions struct {
 	Searches []string // criteria or filters of the Subscription
 	N        int      // resources of each type
 	Now      time.Time
-	// Told, where set, is what was told of a document so far; else it is decided as if nothing had been. A verdict that is not
-	// zero stands in place of the rules'.
-	Told func(context.Context, fhir.Document) (policy.Told, Verdict, error)
-	Pace func(context.Context) error // called before each look; nil: no wait
+	// Known, where set, adds to a question what is known of its document; else it is decided as if nothing were. A verdict
+	// that is not zero stands in place of the rules'.
+	Known func(context.Context, *policy.Question) (Verdict, error)
+	Pace  func(context.Context) error // called before each look; nil: no wait
 }
 
 // Sample is what a Subscription and the rules would make of what changed last at a source. It counts, and names nobody.
@@ -199,8 +199,8 @@ func (l *looks) document(ctx context.Context, at fhir.Locator) error {
 		return err
 	}
 	q := policy.Question{Document: doc, Source: l.o.Choices, Now: l.o.Now}
-	if l.o.Told != nil {
-		told, verdict, err := l.o.Told(ctx, doc)
+	if l.o.Known != nil {
+		verdict, err := l.o.Known(ctx, &q)
 		if err != nil {
 			return err
 		}
@@ -208,7 +208,6 @@ func (l *looks) document(ctx context.Context, at fhir.Locator) error {
 			l.count(verdict)
 			return nil
 		}
-		q.Told = told
 	}
 	d := l.o.Rules.Decide(q)
 	l.count(Verdict{Action: string(d.Action), Reason: d.Reason})

@@ -154,7 +154,7 @@ type sourceLine struct {
 	Name         string
 	Due, Overdue int64
 	Oldest       time.Duration
-	CaughtUp     time.Time // when the last whole sweep of its last type began; zero: there was none
+	CaughtUp     time.Time // when all of it was looked through last; zero: never
 	Gaps         int       // ranges of events that have not reached us
 	Words        []string  // what a person should know of it
 }
@@ -232,11 +232,7 @@ func (c *console) catchUp(ctx context.Context, line *sourceLine) error {
 	if err != nil {
 		return err
 	}
-	for _, progress := range state.Kinds {
-		if line.CaughtUp.IsZero() || progress.Swept.Before(line.CaughtUp) {
-			line.CaughtUp = progress.Swept
-		}
-	}
+	line.CaughtUp = state.Swept()
 	if state.Undecided() {
 		line.Words = append(line.Words, "nobody has decided what becomes of what was published before it was connected: see staffetta catchup")
 	}

@@ -141,6 +141,9 @@ func (s *stage) build(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	for _, one := range s.sources {
+		if err := s.program.Ledger.Decide(ctx, one.name); err != nil { // the demo's FSE has published nothing before
+			return err
+		}
 		one.poster = &fse.Poster{
 			URL: "http://" + s.program.PublicAddr().String() + "/fhir/" + one.name, Token: one.token, Server: one.server,
 			Client: &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: posters}},

@@ -43,6 +43,19 @@ func (c CatchUp) Open() bool { return c.Wanted > c.Served }
 // Undecided says whether a person should say what becomes of what was published before the first connection.
 func (c CatchUp) Undecided() bool { return !c.First.IsZero() && c.Decided.IsZero() }
 
+// Swept is when the last whole sweep of every type had begun; zero where one was never swept.
+func (c CatchUp) Swept() (at time.Time) {
+	for _, progress := range c.Kinds {
+		switch {
+		case progress.Swept.IsZero():
+			return time.Time{}
+		case at.IsZero() || progress.Swept.Before(at):
+			at = progress.Swept
+		}
+	}
+	return at
+}
+
 // The fields of staffetta:{at:<source>}:catchup.
 const (
 	catchWanted, catchServed, catchWhy, catchAlive, catchFirst, catchDecided = "w", "d", "y", "a", "f", "p"

@@ -191,3 +191,22 @@ func TestRepairsAreCounted(t *testing.T) {
 		}
 	}
 }
+
+func TestASourceIsSweptWhenAllOfItIs(t *testing.T) {
+	early, late := time.UnixMilli(1000), time.UnixMilli(2000)
+	for _, tt := range []struct {
+		name  string
+		kinds map[string]Progress
+		want  time.Time
+	}{
+		{"nothing is known: never", nil, time.Time{}},
+		{"one type was never swept: never", map[string]Progress{"Composition": {Swept: late}, "DocumentReference": {}}, time.Time{}},
+		{"the one that was swept first counts", map[string]Progress{"Composition": {Swept: late}, "DocumentReference": {Swept: early}}, early},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := (CatchUp{Kinds: tt.kinds}).Swept(); !got.Equal(tt.want) {
+				t.Errorf("got %v, want %v", got, tt.want)
+			}
+		})
+	}
+}
