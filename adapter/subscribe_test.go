@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"io"
-	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -39,7 +38,7 @@ func newFront(t *testing.T) *front {
 		case to := <-f.open:
 			f.open <- to
 			through := httputil.NewSingleHostReverseProxy(to)
-			through.ErrorLog = log.New(io.Discard, "", 0) // nobody there is what tests of outages want
+			through.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) } // nobody is there
 			through.ServeHTTP(w, r)
 		case <-r.Context().Done():
 		}

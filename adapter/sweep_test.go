@@ -17,9 +17,9 @@ import (
 	"staffetta/notifier/sandbox"
 )
 
-// sweptEvery sets the time between two sweeps.
-func sweptEvery(d time.Duration) change {
-	return func(cfg *config.Config, _ *sandbox.Options) { cfg.Sources[0].Sweep.Every = new(config.Duration(d)) }
+// sweptOften makes sweeps as often as the file allows.
+func sweptOften(cfg *config.Config, _ *sandbox.Options) {
+	cfg.Sources[0].Sweep.Every = new(config.Duration(time.Second))
 }
 
 // connected waits until the source is known: what is published from now on is news.
@@ -84,7 +84,7 @@ func TestAnOutageOfOurEndpointLosesNothing(t *testing.T) {
 // periodic sweep finds what HAPI has dropped, and says so.
 func TestABrokenWayToUsLosesNothing(t *testing.T) {
 	f := newFront(t)
-	w := build(t, fhir.ShapeReport, sweptEvery(time.Second), func(cfg *config.Config, _ *sandbox.Options) {
+	w := build(t, fhir.ShapeReport, sweptOften, func(cfg *config.Config, _ *sandbox.Options) {
 		cfg.Public.URL, cfg.Sources[0].Subscribe = f.url, "auto"
 	})
 	w.behind(t, f, "HAPI")
@@ -109,7 +109,7 @@ func TestABrokenWayToUsLosesNothing(t *testing.T) {
 func TestSweepsAreEnough(t *testing.T) {
 	for _, shape := range []fhir.Shape{fhir.ShapeReport, fhir.ShapeFSE2} {
 		t.Run(string(shape), func(t *testing.T) {
-			w := build(t, shape, sweptEvery(time.Second), func(cfg *config.Config, _ *sandbox.Options) { cfg.Sources[0].Subscribe = "never" })
+			w := build(t, shape, sweptOften, func(cfg *config.Config, _ *sandbox.Options) { cfg.Sources[0].Subscribe = "never" })
 			w.fse.Traits = fse.Products()["HAPI"]
 			cases := told(6, shape.OfCompositions())
 			w.publish(cases[0])
@@ -148,7 +148,7 @@ func TestAnEmptyNotificationIsLookedInto(t *testing.T) {
 // What hides a document lies in its metadata. Nobody posts that these changed; the sweep sees it, and the citizen is told once
 // it can be seen.
 func TestASweepNoticesAChangeOfVisibility(t *testing.T) {
-	w := build(t, fhir.ShapeFSE2, sweptEvery(time.Second))
+	w := build(t, fhir.ShapeFSE2, sweptOften)
 	w.run(t)
 	w.connected(t)
 	var hidden fse.Case
@@ -177,7 +177,7 @@ func TestASweepNoticesAChangeOfVisibility(t *testing.T) {
 // A server that takes our Subscription and never fires: its reports are told all the same, and the verdict stands on the
 // console and in `staffetta subscribe --show`, whose exit code is a finding.
 func TestAServerThatNeverFiresGetsItsVerdict(t *testing.T) {
-	w := subscribed(t, "mute", sweptEvery(time.Second))
+	w := subscribed(t, "mute", sweptOften)
 	w.active(t)
 	w.connected(t)
 	show := func() (bool, string) {
@@ -213,7 +213,7 @@ func TestAServerThatNeverFiresGetsItsVerdict(t *testing.T) {
 
 // Of several replicas one sweeps; when it stops, another one goes on, and nothing is lost or told twice.
 func TestOneReplicaSweepsForAll(t *testing.T) {
-	w := build(t, fhir.ShapeReport, sweptEvery(time.Second))
+	w := build(t, fhir.ShapeReport, sweptOften)
 	type replica struct {
 		admin string
 		stop  func()

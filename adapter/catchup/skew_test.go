@@ -137,7 +137,7 @@ func TestNothingIsLostBetweenSweeps(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			start := time.Date(2026, 1, 10, 8, 0, 0, 0, time.UTC)
-			a := &archive{random: rand.New(rand.NewPCG(1, uint64(tt.reports))), now: start} //nolint:gosec // the same each time
+			a := &archive{random: rand.New(rand.NewPCG(1, uint64(tt.reports))), now: start}
 			server := httptest.NewServer(a)
 			t.Cleanup(server.Close)
 			w := sweeping(t, server, func() time.Duration { return time.Until(a.now) + tt.ours })
