@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"reflect"
+	"strings"
 	"time"
 )
 
@@ -26,8 +27,13 @@ func Default() *Config {
 			Timeout: Duration(10 * time.Second), Connections: 64, Uncertain: "resend",
 		},
 		Message: Message{
-			Wording: "referto", ButtonText: ButtonText{Italian: "Vai al Fascicolo Sanitario", English: "Go to your health record"},
+			Wording: "referto", Content: "static", ButtonText: ButtonText{Italian: "Vai al Fascicolo Sanitario", English: "Go to your health record"},
 		},
+		Remote: Remote{
+			Header: "X-API-Key", Retention: Duration(400 * day), Precondition: "never", Show: []string{"kind", "date", "institution"},
+			Name: "Staffetta", Description: "Testi dei messaggi sui documenti del Fascicolo",
+		},
+		Documents: Documents{Answer: "json"},
 		Policy: Policy{
 			Settle: Duration(time.Minute), MaxAge: Duration(30 * day), ReplacementWait: Duration(15 * time.Minute),
 			Minors: "suppress", VisibleWait: Duration(72 * time.Hour), BelieveMissing: Duration(10 * time.Minute),
@@ -128,6 +134,17 @@ func (m MTLS) absent() bool { return m.CAFile == "" && len(m.AllowedNames) == 0 
 
 // Embedded says whether the ledger lives in the memory of this process.
 func (r Redis) Embedded() bool { return r.URL == EmbeddedRedis }
+
+// Endpoint is the base URL under which IO finds /messages/{id}; "" where it cannot be told.
+func (c *Config) Endpoint() string {
+	switch {
+	case c.Remote.BaseURL != "":
+		return strings.TrimSuffix(c.Remote.BaseURL, "/")
+	case c.Public.URL != "":
+		return strings.TrimSuffix(c.Public.URL, "/") + "/io"
+	}
+	return ""
+}
 
 // Tokens are all bearer tokens by which the source may authenticate to us, once Complete has read their files.
 func (r Receive) Tokens() []Secret { return r.BearerTokens }

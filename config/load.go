@@ -65,6 +65,11 @@ func (c *Config) relativeTo(folder string) {
 		source := &c.Sources[i]
 		paths = append(paths, source.paths()...)
 	}
+	for _, files := range [][]string{c.Remote.APIKeyFiles, c.Documents.BearerTokenFiles} {
+		for i := range files {
+			paths = append(paths, &files[i])
+		}
+	}
 	for _, path := range paths {
 		if *path != "" && !filepath.IsAbs(*path) {
 			*path = filepath.Join(folder, *path)
