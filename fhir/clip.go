@@ -78,7 +78,10 @@ func (c *clipReader) clip(p []byte) (kept int, err error) {
 				return kept, err
 			}
 		}
-		kept += copy(p[kept:], p[i:i+n])
+		if kept != i {
+			copy(p[kept:], p[i:i+n])
+		}
+		kept += n
 		i += n
 	}
 	return kept, nil
@@ -114,6 +117,9 @@ func (c *clipReader) outside(p []byte) (int, error) {
 
 // inside passes a string on, up to and with its closing quote, or to where it is cut.
 func (c *clipReader) inside(p []byte) int {
+	if n, plain := c.plain(p); plain {
+		return n
+	}
 	for i, b := range p {
 		if c.length >= clipAt && c.escape == 0 && !c.high && b&0xc0 != 0x80 { // between two characters
 			c.cutting = true
@@ -133,6 +139,24 @@ func (c *clipReader) inside(p []byte) int {
 		}
 	}
 	return len(p)
+}
+
+// plain passes a stretch without escapes on, as almost every string is one.
+func (c *clipReader) plain(p []byte) (int, bool) {
+	n := min(len(p), clipAt-c.length)
+	if n <= 0 || c.escape != 0 {
+		return 0, false
+	}
+	end := bytes.IndexByte(p[:n], '"')
+	if end >= 0 {
+		n = end + 1
+	}
+	if bytes.IndexByte(p[:n], '\\') >= 0 {
+		return 0, false
+	}
+	c.high, c.inString = false, end < 0
+	c.length += n
+	return n, true
 }
 
 // inEscape follows an escape sequence: a string must not be cut inside one, nor between the halves of a surrogate pair.

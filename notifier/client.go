@@ -31,7 +31,8 @@ type ClientOptions struct {
 // Client calls IO, once for each call: what an answer means for the future belongs to the ledger's timetable.
 type Client struct {
 	base string
-	http *http.Client
+	// http sends one request and follows nothing: what http.Client does beyond that is not wanted, and costs.
+	http http.RoundTripper
 	// timeout of one call; 0: none
 	timeout time.Duration
 	keys    []string
@@ -47,10 +48,10 @@ func NewClient(o ClientOptions) (*Client, error) {
 	if o.Key == "" {
 		return nil, errors.New("io.key is empty")
 	}
-	// The client's time limit becomes a deadline of each call: http.Client would copy every request for it.
-	client := *o.HTTP
-	client.Timeout = 0
-	c := &Client{base: strings.TrimSuffix(o.BaseURL, "/"), http: &client, timeout: o.HTTP.Timeout, keys: []string{o.Key}}
+	c := &Client{base: strings.TrimSuffix(o.BaseURL, "/"), http: o.HTTP.Transport, timeout: o.HTTP.Timeout, keys: []string{o.Key}}
+	if c.http == nil {
+		c.http = http.DefaultTransport
+	}
 	if o.SecondaryKey != "" {
 		c.keys = append(c.keys, o.SecondaryKey)
 	}
@@ -190,9 +191,9 @@ func (c *Client) once(ctx context.Context, method, path string, content []byte, 
 		defer cancel()
 	}
 	var written atomic.Bool
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		WroteHeaders: func() { written.Store(true) },
-	})
+	if content != nil {
+		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { written.Store(true) }})
+	}
 	req, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(content))
 	if err != nil {
 		return got
@@ -203,7 +204,7 @@ func (c *Client) once(ctx context.Context, method, path string, content []byte, 
 	}
 	req.Header["Ocp-Apim-Subscription-Key"] = []string{key}
 	req.Header.Set("Accept", "application/json")
-	res, err := c.http.Do(req)
+	res, err := c.http.RoundTrip(req)
 	if err != nil {
 		got.written = written.Load() && !neverSent(err)
 		return got

@@ -98,7 +98,7 @@ func sentRecord(rec Record, order int64, e byte, id string, at time.Time) Record
 	return rec
 }
 
-// 1. A newer hint on a sent record is in the due set, settling; the status poll that comes before it must not take it away.
+// A newer hint on a sent record is in the due set, settling; the status poll that comes before it must not take it away.
 func TestAPollDoesNotForgetAHint(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -144,7 +144,7 @@ func TestAPollDoesNotForgetAHint(t *testing.T) {
 	}
 }
 
-// 2. A settlement whose answer was lost is settled again (relay.settle does, a cluster client's pipeline does too). What was
+// A settlement whose answer was lost is settled again (relay.settle does, a cluster client's pipeline does too). What was
 // hinted in between must not be overwritten.
 func TestASettlementThatIsRepeatedForgetsNothing(t *testing.T) {
 	for _, tt := range []struct {
@@ -183,7 +183,7 @@ func TestASettlementThatIsRepeatedForgetsNothing(t *testing.T) {
 	}
 }
 
-// 3. A poll (or any other outcome that sent nothing) with a stale token must not bring back what was told before.
+// A poll (or any other outcome that sent nothing) with a stale token must not bring back what was told before.
 func TestAStalePollDoesNotUndoANewerMessage(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, client redis.UniversalClient) {
 		r := handOpen(t, client)
@@ -209,7 +209,7 @@ func TestAStalePollDoesNotUndoANewerMessage(t *testing.T) {
 	})
 }
 
-// 4. What is known to be told late is known before the next POST: `sending` must not be written over it.
+// What is known to be told late is known before the next POST: `sending` must not be written over it.
 func TestSendingIsRefusedWhenSomebodyToldMeanwhile(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, client redis.UniversalClient) {
 		r := handOpen(t, client)
@@ -225,7 +225,7 @@ func TestSendingIsRefusedWhenSomebodyToldMeanwhile(t *testing.T) {
 	})
 }
 
-// 5. A hint during a claim must not shorten the backoff from upstream trouble.
+// A hint during a claim must not shorten the backoff from upstream trouble.
 func TestAHintDuringAClaimDoesNotShortenBackoff(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, client redis.UniversalClient) {
 		r := handOpen(t, client)
@@ -246,7 +246,7 @@ func TestAHintDuringAClaimDoesNotShortenBackoff(t *testing.T) {
 	})
 }
 
-// 7. The process' last sends, written again after a restart, must not undo what another replica told later.
+// The process' last sends, written again after a restart, must not undo what another replica told later.
 func TestLastSendsDoNotUndoNewerOnes(t *testing.T) {
 	server := redistest.NewServer(t)
 	client := func() redis.UniversalClient {
@@ -294,7 +294,7 @@ func waitAOF(t *testing.T) {
 	}
 }
 
-// 8. A message that IO took while Redis was away is known to this process: it is written before anything else is claimed.
+// A message that IO took while Redis was away is known to this process: it is written before anything else is claimed.
 func TestWhatCouldNotBeWrittenIsNotForgotten(t *testing.T) {
 	server := redistest.NewServer(t)
 	client := redis.NewClient(&redis.Options{Addr: server.Addr, MaxRetries: -1, DisableIdentity: true})
@@ -330,7 +330,7 @@ func TestWhatCouldNotBeWrittenIsNotForgotten(t *testing.T) {
 	t.Error("not claimed at all")
 }
 
-// 9. While one goroutine finds out that Redis is another one and writes the last sends again, nobody else claims.
+// While one goroutine finds out that Redis is another one and writes the last sends again, nobody else claims.
 type holdInfo struct {
 	began, goOn chan struct{}
 	once        sync.Once
@@ -394,7 +394,7 @@ func TestNobodyClaimsWhileLastSendsAreWrittenAgain(t *testing.T) {
 	<-watching
 }
 
-// 10. WAIT counts the writes of its own connection only.
+// WAIT counts the writes of its own connection only.
 
 func TestWaitReplicas(t *testing.T) {
 	master, replica := redistest.NewServer(t), redistest.NewServer(t)
@@ -454,7 +454,7 @@ func splitAddr(addr string) (host, port string) {
 	return addr, ""
 }
 
-// 11. A check of a ledger in use finds nothing where nothing is wrong.
+// A check of a ledger in use finds nothing where nothing is wrong.
 func TestCheckWhileItWorks(t *testing.T) {
 	r := handOpen(t, redistest.Start(t))
 	ctx, cancel := context.WithCancel(t.Context())
@@ -480,7 +480,7 @@ func TestCheckWhileItWorks(t *testing.T) {
 	}
 }
 
-// 12. A released record does not look as if it were due since 1970.
+// A released record does not look as if it were due since 1970.
 func TestReleasedIsDueNow(t *testing.T) {
 	r := handOpen(t, redistest.Start(t))
 	h := documentHint(r.Ledger, "north", 1)
@@ -497,7 +497,7 @@ func TestReleasedIsDueNow(t *testing.T) {
 	}
 }
 
-// 13. Aliases keep what find records have read: duplicates of their hints stay duplicates, and the ends stay counted.
+// Aliases keep what find records have read: duplicates of their hints stay duplicates, and the ends stay counted.
 func TestAliasesKeepWhatWasRead(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, client redis.UniversalClient) {
 		r := handOpen(t, client)
@@ -545,7 +545,7 @@ func TestAliasesKeepWhatWasRead(t *testing.T) {
 	})
 }
 
-// 14. The months come from Redis' clock: a replica whose clock is wrong must not look for what was told in other months.
+// The months come from Redis' clock: a replica whose clock is wrong must not look for what was told in other months.
 func TestALocalClockThatIsWrongForgetsNothing(t *testing.T) {
 	client := redistest.Start(t)
 	r := handOpen(t, client)
@@ -563,7 +563,7 @@ func TestALocalClockThatIsWrongForgetsNothing(t *testing.T) {
 	}
 }
 
-// 15. A record that cannot be read (a seal key is missing) is held; that a POST was open when it crashed stays known.
+// A record that cannot be read (a seal key is missing) is held; that a POST was open when it crashed stays known.
 func TestSendingStaysKnown(t *testing.T) {
 	client := redistest.Start(t)
 	r := handOpen(t, client)
@@ -579,7 +579,7 @@ func TestSendingStaysKnown(t *testing.T) {
 	}
 }
 
-// 18. An older version that comes late does not move the settle time.
+// An older version that comes late does not move the settle time.
 func TestAnOlderHintDoesNotMoveTheSettleTime(t *testing.T) {
 	r := handOpen(t, redistest.Start(t))
 	h := documentHint(r.Ledger, "north", 1)
@@ -594,7 +594,7 @@ func TestAnOlderHintDoesNotMoveTheSettleTime(t *testing.T) {
 	}
 }
 
-// 19. A hint that comes between the end of a dead worker's lease and the next claim keeps its settle time.
+// A hint that comes between the end of a dead worker's lease and the next claim keeps its settle time.
 func TestAHintAfterALapsedLeaseSettles(t *testing.T) {
 	r := handOpen(t, redistest.Start(t))
 	h := documentHint(r.Ledger, "north", 1)
@@ -607,7 +607,7 @@ func TestAHintAfterALapsedLeaseSettles(t *testing.T) {
 	}
 }
 
-// 1b. A hint that came during a poll whose worker died must not be forgotten by the next poll.
+// A hint that came during a poll whose worker died must not be forgotten by the next poll.
 func TestAPollAfterACrashedPollDoesNotForgetAHint(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, client redis.UniversalClient) {
 		r := handOpen(t, client)

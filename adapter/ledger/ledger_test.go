@@ -188,6 +188,39 @@ func TestPace(t *testing.T) {
 	})
 }
 
+// A message that waits for the budget keeps polls off until it has asked again, however slow the rate.
+func TestMessagesComeBeforePolls(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, client redis.UniversalClient) {
+		t.Helper()
+		l := open(t, client)
+		jumped := time.Duration(0)
+		l.skew = func() time.Duration { return jumped }
+		take := func(class string, n int) (int, time.Duration) {
+			granted, wait, err := l.Pace().Take(t.Context(), n, 2, class) // two calls a second
+			if err != nil {
+				t.Fatal(err)
+			}
+			return granted, wait
+		}
+		if granted, _ := take("messages", 2); granted != 2 {
+			t.Fatalf("%d calls at the start", granted)
+		}
+		granted, wait := take("messages", 2)
+		if granted != 0 {
+			t.Fatalf("%d calls of a budget that is spent", granted)
+		}
+		for jumped < wait {
+			jumped += 50 * time.Millisecond
+			if granted, _ := take("polls", 1); granted != 0 {
+				t.Fatalf("a poll was granted after %s, while a message waits", jumped)
+			}
+		}
+		if granted, _ := take("messages", 1); granted != 1 {
+			t.Error("the message was not granted when its time had come")
+		}
+	})
+}
+
 func TestPackedIsRead(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		id := rapid.StringMatching(`[0-7][0-9A-HJKMNP-TV-Z]{25}`).Draw(t, "id")

@@ -3,8 +3,10 @@ package ledger
 import (
 	"context"
 	"crypto/sha256"
+	"flag"
 	"fmt"
 	"log/slog"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -17,7 +19,21 @@ import (
 	"staffetta/fhir"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// usualChecks keeps the models to some seconds on three kinds of Redis; -rapid.checks asks for more.
+const usualChecks = "40"
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	asked := false
+	flag.Visit(func(f *flag.Flag) { asked = asked || f.Name == "rapid.checks" })
+	if !asked && flag.Set("rapid.checks", usualChecks) != nil {
+		panic("rapid has no such flag")
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		redistest.Stop()
+		os.Exit(code)
+	}))
+}
 
 func open(tb testing.TB, client redis.UniversalClient) *Ledger {
 	tb.Helper()

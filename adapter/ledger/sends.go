@@ -22,8 +22,8 @@ type lastSends struct {
 	next  int
 	// unwritten counts those that could not be written yet.
 	unwritten int
-	ids   string // run id and replication id of the Redis that we wrote to
-	asked time.Time
+	ids       string // run id and replication id of the Redis that we wrote to
+	asked     time.Time
 
 	dialed atomic.Bool // a new connection was made: it may lead to another Redis
 }

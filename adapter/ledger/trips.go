@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"slices"
 	"sync"
 )
 
@@ -11,7 +12,7 @@ type trips struct {
 	carry func(context.Context, []*asked) // answers each
 
 	mu      sync.Mutex
-	busy    bool
+	under   int // way
 	waiting []*asked
 }
 
@@ -25,11 +26,14 @@ type asked struct {
 	settled    []Settled
 	err        error
 
-	turn chan bool // of those who wait: true to lead the next round trip, closed when they have their answer
+	turn chan []*asked // of those who wait: whom to lead, closed when they have their answer
 }
 
 // tripLimit is how many callers share one round trip at most.
 const tripLimit = 128
+
+// tripsAtOnce is how many round trips are under way at once: while Redis works on one, the next is on its way.
+const tripsAtOnce = 2
 
 func newTrips(carry func(context.Context, []*asked)) *trips { return &trips{carry: carry} }
 
@@ -37,30 +41,24 @@ func newTrips(carry func(context.Context, []*asked)) *trips { return &trips{carr
 // does not cut theirs.
 func (t *trips) do(ctx context.Context, a *asked) {
 	t.mu.Lock()
-	t.waiting = append(t.waiting, a)
-	if t.busy {
-		a.turn = make(chan bool, 1)
+	if t.under < tripsAtOnce {
+		t.under++
 		t.mu.Unlock()
-		if lead := <-a.turn; !lead {
-			return
-		}
-	} else {
-		t.busy = true
-		t.mu.Unlock()
+		t.lead(context.WithoutCancel(ctx), []*asked{a})
+		return
 	}
-	t.once(context.WithoutCancel(ctx))
+	a.turn = make(chan []*asked, 1)
+	t.waiting = append(t.waiting, a)
+	t.mu.Unlock()
+	if all, leads := <-a.turn; leads {
+		t.lead(context.WithoutCancel(ctx), all)
+	}
 }
 
-// once leads one round trip and hands over.
-func (t *trips) once(ctx context.Context) {
-	t.mu.Lock()
-	n := min(len(t.waiting), tripLimit)
-	now := t.waiting[:n:n]
-	t.waiting = t.waiting[n:]
-	t.mu.Unlock()
-
-	t.carry(ctx, now)
-	for _, a := range now {
+// lead makes one round trip for all, and hands over to those who came meanwhile.
+func (t *trips) lead(ctx context.Context, all []*asked) {
+	t.carry(ctx, all)
+	for _, a := range all {
 		if a.turn != nil {
 			close(a.turn)
 		}
@@ -68,10 +66,13 @@ func (t *trips) once(ctx context.Context) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.waiting) == 0 {
-		t.busy, t.waiting = false, nil
+		t.under--
 		return
 	}
-	t.waiting[0].turn <- true
+	n := min(len(t.waiting), tripLimit)
+	next := slices.Clone(t.waiting[:n])
+	t.waiting = slices.Delete(t.waiting, 0, n)
+	next[0].turn <- next
 }
 
 // load is what one round trip carries: as few calls as may be. On a cluster a call must keep to one partition.

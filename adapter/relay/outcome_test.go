@@ -356,23 +356,6 @@ func TestPollsEnd(t *testing.T) {
 	}
 }
 
-// In one process, too, messages come before polls.
-func TestMessagesBeforePolls(t *testing.T) {
-	w := newStage(t, fhir.ShapeReport, iobox.Options{})
-	b := newBudget(w.Ledger.Pace(), 2) // two calls a second
-	if !b.take(t.Context(), 2, forMessages, time.Second) {
-		t.Fatal("no budget at the start")
-	}
-	for range 10 { // ten polls wait
-		go b.take(t.Context(), 1, forPolls, 4*time.Second)
-	}
-	<-time.After(100 * time.Millisecond)
-	began := time.Now()
-	if !b.take(t.Context(), 2, forMessages, 4*time.Second) || time.Since(began) > 2500*time.Millisecond {
-		t.Errorf("a message waited %s behind polls, want about 1 s", time.Since(began))
-	}
-}
-
 // A resend announces what is there now: its edition is told.
 func TestResendTellsTheEditionReadNow(t *testing.T) {
 	w := newStage(t, fhir.ShapeReport, iobox.Options{})

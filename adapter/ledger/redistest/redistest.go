@@ -38,8 +38,93 @@ func Start(tb testing.TB) redis.UniversalClient {
 func Each(t *testing.T, test func(*testing.T, redis.UniversalClient)) {
 	t.Helper()
 	t.Run("embedded", func(t *testing.T) { test(t, Embedded(t)) })
-	t.Run("real", func(t *testing.T) { needServer(t); test(t, Real(t)) })
-	t.Run("cluster", func(t *testing.T) { needServer(t); test(t, Cluster(t)) })
+	t.Run("real", func(t *testing.T) {
+		needServer(t)
+		test(t, connect(t, shared.one(t)))
+	})
+	t.Run("cluster", func(t *testing.T) { test(t, Cluster(t)) })
+}
+
+// Cluster gives an empty Redis Cluster of three masters, which all tests of a package share.
+func Cluster(t *testing.T) *redis.ClusterClient {
+	t.Helper()
+	needServer(t)
+	return connectCluster(t, shared.three(t))
+}
+
+// shared are the servers that all tests of a package use, one after the other, empty for each: a cluster needs seconds to
+// start. A package whose tests use Each calls Stop when they are over.
+var shared servers
+
+type servers struct {
+	mu      sync.Mutex
+	started []*Server
+	dir     string
+}
+
+// Stop ends the servers that Each started.
+func Stop() {
+	shared.mu.Lock()
+	defer shared.mu.Unlock()
+	for _, s := range shared.started {
+		s.Kill()
+	}
+	_ = os.RemoveAll(shared.dir)
+	shared.started = nil
+}
+
+// nth starts the n-th server where it does not run yet.
+func (s *servers) nth(tb testing.TB, n int, more ...string) *Server {
+	tb.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.dir == "" {
+		dir, err := os.MkdirTemp("", "staffetta-redis") //nolint:usetesting // it outlives the test
+		if err != nil {
+			tb.Fatal(err)
+		}
+		s.dir = dir
+	}
+	for len(s.started) <= n {
+		s.started = append(s.started, &Server{})
+	}
+	if s.started[n].Addr == "" {
+		dir := filepath.Join(s.dir, strconv.Itoa(n))
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			tb.Fatal(err)
+		}
+		s.started[n] = newServer(tb, dir, more...)
+	}
+	return s.started[n]
+}
+
+// one is the address of an empty server.
+func (s *servers) one(tb testing.TB) string {
+	tb.Helper()
+	server := s.nth(tb, 0)
+	if err := Flush(tb.Context(), connect(tb, server.Addr)); err != nil {
+		tb.Fatal(err)
+	}
+	return server.Addr
+}
+
+// three are the addresses of an empty cluster.
+func (s *servers) three(tb testing.TB) []string {
+	tb.Helper()
+	s.mu.Lock()
+	known := len(s.started) > nodes
+	s.mu.Unlock()
+	addresses := make([]string, nodes)
+	for i := range addresses {
+		addresses[i] = s.nth(tb, 1+i, "--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf").Addr
+	}
+	if !known {
+		join(tb, addresses)
+	}
+	if err := Flush(tb.Context(), connectCluster(tb, addresses)); err != nil {
+		tb.Fatal(err)
+	}
+	return addresses
 }
 
 func needServer(t *testing.T) {
@@ -49,43 +134,45 @@ func needServer(t *testing.T) {
 	}
 }
 
-// Cluster starts a Redis Cluster of three masters, without replicas.
-func Cluster(tb testing.TB) *redis.ClusterClient {
+// nodes are the masters of a cluster, and slots what they share.
+const nodes, slots = 3, 16384
+
+// join makes a cluster of servers that know nothing of each other, and waits until it is whole.
+func join(tb testing.TB, addresses []string) {
 	tb.Helper()
-	const nodes, slots = 3, 16384
-	addresses := make([]string, nodes)
-	for i := range addresses {
-		s := NewServer(tb, "--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf")
-		addresses[i] = s.Addr
-		node := connect(tb, s.Addr)
+	host, port, err := net.SplitHostPort(addresses[0])
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for i, address := range addresses {
+		node := connect(tb, address)
 		if err := node.ClusterAddSlotsRange(tb.Context(), i*slots/nodes, (i+1)*slots/nodes-1).Err(); err != nil {
-			tb.Fatal(err)
-		}
-		host, port, err := net.SplitHostPort(addresses[0])
-		if err != nil {
 			tb.Fatal(err)
 		}
 		if err := node.ClusterMeet(tb.Context(), host, port).Err(); err != nil {
 			tb.Fatal(err)
 		}
 	}
-	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: addresses, DisableIdentity: true})
-	tb.Cleanup(func() { _ = client.Close() })
-	whole := func() error {
-		return client.ForEachMaster(tb.Context(), func(ctx context.Context, node *redis.Client) error {
+	client := connectCluster(tb, addresses)
+	err = until(tb.Context(), func(ctx context.Context) error {
+		client.ReloadState(ctx)
+		return client.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
 			info, err := node.ClusterInfo(ctx).Result()
 			if err == nil && (!strings.Contains(info, "cluster_state:ok") || !strings.Contains(info, "cluster_known_nodes:3")) {
 				err = errors.New("the nodes do not know each other yet")
 			}
 			return err
 		})
-	}
-	if err := until(tb.Context(), func(ctx context.Context) error {
-		client.ReloadState(ctx)
-		return whole()
-	}); err != nil {
+	})
+	if err != nil {
 		tb.Fatal(err)
 	}
+}
+
+func connectCluster(tb testing.TB, addresses []string) *redis.ClusterClient {
+	tb.Helper()
+	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: addresses, DisableIdentity: true})
+	tb.Cleanup(func() { _ = client.Close() })
 	return client
 }
 
@@ -126,18 +213,35 @@ type Server struct {
 	cmd  *exec.Cmd
 }
 
-// NewServer starts a redis-server on a free loopback port, with more arguments than ours where they are given.
-func NewServer(tb testing.TB, more ...string) *Server {
+// NewServer starts a redis-server on a free loopback port; it ends with the test.
+func NewServer(tb testing.TB) *Server {
 	tb.Helper()
-	l, err := new(net.ListenConfig).Listen(tb.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	s := &Server{Addr: l.Addr().String(), dir: tb.TempDir(), more: more}
-	_ = l.Close()
-	s.Start(tb)
+	s := newServer(tb, tb.TempDir())
 	tb.Cleanup(s.Kill)
 	return s
+}
+
+func newServer(tb testing.TB, dir string, more ...string) *Server {
+	tb.Helper()
+	s := &Server{Addr: freeAddress(tb), dir: dir, more: more}
+	s.Start(tb)
+	return s
+}
+
+// freeAddress is a free loopback address; a node of a cluster also listens ten thousand ports above.
+func freeAddress(tb testing.TB) string {
+	tb.Helper()
+	const highest = 65535 - 10000
+	for {
+		l, err := new(net.ListenConfig).Listen(tb.Context(), "tcp", "127.0.0.1:0")
+		if err != nil {
+			tb.Fatal(err)
+		}
+		defer func() { _ = l.Close() }() // not before: the same port would come again
+		if address, is := l.Addr().(*net.TCPAddr); is && address.Port <= highest {
+			return address.String()
+		}
+	}
 }
 
 // Start starts it, on what it remembers.
