@@ -66,6 +66,14 @@ func NewSource(o SourceOptions) (*Source, error) {
 	return s, nil
 }
 
+// Address is where a resource is read at this server, rebuilt from its base; "" for what has no id of FHIR's form.
+func (s *Source) Address(l Locator) string {
+	if !isType(l.Type) || !IsID(l.ID) {
+		return ""
+	}
+	return s.o.BaseURL + "/" + l.Type + "/" + l.ID
+}
+
 // own says whether a reference is one of this server's own resources.
 func (s *Source) own(r reference) bool { return r.base == "" || slices.Contains(s.bases, r.base) }
 

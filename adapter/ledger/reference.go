@@ -23,7 +23,9 @@ type Reference struct {
 }
 
 // OfEdition says whether the message was about this edition.
-func (r Reference) OfEdition(edition Tag) bool { return [halfTag]byte(r.Edition[:]) == [halfTag]byte(edition[:]) }
+func (r Reference) OfEdition(edition Tag) bool {
+	return [halfTag]byte(r.Edition[:]) == [halfTag]byte(edition[:])
+}
 
 const halfTag = len(Tag{}) / 2
 

@@ -13,7 +13,6 @@ import (
 	"pgregory.net/rapid"
 
 	"staffetta/adapter/ledger/redistest"
-	"staffetta/fhir"
 )
 
 // anyReference is what any message could say of itself.
@@ -175,7 +174,7 @@ func TestWhereaboutsAreKeptWithWhatWasTold(t *testing.T) {
 		whereabouts(t, l, &rec, false)
 
 		// Before the POST: a citizen may open a message before its outcome is written.
-		rec.State, rec.Publication, rec.Recipient = Sending, Published, mustCode(t)
+		rec.State, rec.Publication, rec.Recipient = Sending, Published, somebody
 		if got := settle(t, l, Settlement{Record: rec, Next: Next{Keep: true}, Event: "about-to-send", Referenced: true}); got != Written {
 			t.Fatal(got)
 		}
@@ -271,5 +270,3 @@ func TestNotesStandInTheTimeline(t *testing.T) {
 		t.Errorf("%d entries, %v", len(entries), err)
 	}
 }
-
-var _ = fhir.Locator{}

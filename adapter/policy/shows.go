@@ -1,6 +1,10 @@
 package policy
 
-import "staffetta/fhir"
+import (
+	"cmp"
+
+	"staffetta/fhir"
+)
 
 // Shows says whether a document that a citizen was told of may be shown to them again now, where they open its message; if
 // not, why. It is Decide's table asked once more, and stricter: what Decide lets rest because nothing new is owed (a document
@@ -20,5 +24,5 @@ func (r *Rules) Shows(q Question) (shown bool, why string) {
 	if d.Action == Notify || d.Action == Nothing {
 		return true, ""
 	}
-	return false, d.Reason
+	return false, cmp.Or(d.Reason, string(d.Action))
 }
