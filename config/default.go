@@ -2,7 +2,9 @@ package config
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"net/url"
 	"reflect"
 	"strings"
 	"time"
@@ -135,15 +137,16 @@ func (m MTLS) absent() bool { return m.CAFile == "" && len(m.AllowedNames) == 0 
 // Embedded says whether the ledger lives in the memory of this process.
 func (r Redis) Embedded() bool { return r.URL == EmbeddedRedis }
 
-// Endpoint is the base URL under which IO finds /messages/{id}; "" where it cannot be told.
-func (c *Config) Endpoint() string {
-	switch {
-	case c.Remote.BaseURL != "":
-		return strings.TrimSuffix(c.Remote.BaseURL, "/")
-	case c.Public.URL != "":
-		return strings.TrimSuffix(c.Public.URL, "/") + "/io"
+// RemoteBase is the base URL under which IO finds /messages/{id}; an error where there is none that it may be given.
+func (c *Config) RemoteBase() (string, error) {
+	base := strings.TrimSuffix(c.Remote.BaseURL, "/")
+	if base == "" && c.Public.URL != "" {
+		base = strings.TrimSuffix(c.Public.URL, "/") + "/io"
 	}
-	return ""
+	if u, err := url.Parse(base); err != nil || u.Scheme != "https" && !isLoopback(u.Hostname()) {
+		return "", errors.New("remote.base_url: want an https address, here or as public.url: where does IO fetch from?")
+	}
+	return base, nil
 }
 
 // Tokens are all bearer tokens by which the source may authenticate to us, once Complete has read their files.
