@@ -24,14 +24,17 @@ func environmentOf(configuration object, name string) (Environment, bool) {
 
 // Configure makes a configuration of the account's own that fetches from one server, as its owner does over the API.
 func (s *Sandbox) Configure(id string, from Environment) {
+	configuration := object{
+		"name": "sandbox", "description": "sandbox", "has_precondition": "NEVER", "disable_lollipop_for": []any{}, "is_lollipop_enabled": false,
+	}
+	if from.BaseURL != "" {
+		configuration["prod_environment"] = map[string]any{"base_url": from.BaseURL, "details_authentication": map[string]any{
+			"type": "API-KEY", "header_key_name": from.Header, "key": from.Key,
+		}}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.configurations[id] = object{
-		"name": "sandbox", "description": "sandbox", "has_precondition": "NEVER", "disable_lollipop_for": []any{}, "is_lollipop_enabled": false,
-		"prod_environment": map[string]any{"base_url": from.BaseURL, "details_authentication": map[string]any{
-			"type": "API-KEY", "header_key_name": from.Header, "key": from.Key,
-		}},
-	}
+	s.configurations[id] = configuration
 }
 
 // configuration is one of the account's own; nil where there is none.
