@@ -99,7 +99,8 @@ func (s *Server) give(c *gin.Context, v verdict) {
 	l := v.doc.Locator
 	address := v.source.Address(l)
 	if s.Redirect && address != "" {
-		c.Redirect(http.StatusSeeOther, address)
+		c.Header("Location", address)
+		c.Status(http.StatusSeeOther)
 		return
 	}
 	found := located{Source: v.name, Type: l.Type, ID: l.ID, URL: address}
