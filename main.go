@@ -225,7 +225,7 @@ func (c configure) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	return adapter.ConfigureIO(ctx, cfg, adapter.ConfigureOptions{DryRun: c.DryRun, Reveal: c.Secrets, Out: s.out, Aside: s.logs})
+	return adapter.ConfigureIO(ctx, cfg, adapter.ConfigureOptions{DryRun: c.DryRun, Secrets: c.Secrets, Out: s.out, Aside: s.logs})
 }
 
 type ioSandbox struct {
@@ -236,7 +236,7 @@ type ioSandbox struct {
 	NotOnIO    []string      `name:"not-on-io" placeholder:"CODE" help:"Fiscal codes of invented people who are not on IO."`
 	NotAllowed []string      `placeholder:"CODE" help:"Fiscal codes of invented people who switched the service off."`
 	Cut        float64       `default:"0" help:"Share (0 to 1) of messages that are created without their sender hearing of it."`
-	Reveal     bool          `help:"Show fiscal codes on the page; citizens are numbered otherwise."`
+	Codes      bool          `name:"reveal" help:"Show fiscal codes on the page; citizens are numbered otherwise."`
 	Lax        bool          `name:"service-not-sensitive" help:"Show what pushes say while the service's own flag is off."`
 }
 
@@ -249,7 +249,7 @@ func (c ioSandbox) Run(ctx context.Context, s streams) error {
 	}
 	return sandbox.Serve(ctx, sandbox.ServeOptions{
 		Listen: c.Listen, Delay: c.Delay, Rate: c.Rate, Language: c.Language, NotOnIO: notOnIO, NotAllowed: notAllowed, Cut: c.Cut,
-		Inbox: sandbox.InboxOptions{Reveal: c.Reveal, ServiceNotSensitive: c.Lax}, Out: s.out,
+		Inbox: sandbox.InboxOptions{Codes: c.Codes, ServiceNotSensitive: c.Lax}, Out: s.out,
 	})
 }
 

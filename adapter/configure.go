@@ -13,10 +13,10 @@ import (
 
 // ConfigureOptions are how IO is configured.
 type ConfigureOptions struct {
-	DryRun bool      // change nothing
-	Reveal bool      // with DryRun: print secrets and fiscal codes, too
-	Out    io.Writer // what was done; with DryRun the exact JSON
-	Aside  io.Writer // with DryRun: what would be done
+	DryRun  bool      // change nothing
+	Secrets bool      // with DryRun: print secrets and fiscal codes, too
+	Out     io.Writer // what was done; with DryRun the exact JSON
+	Aside   io.Writer // with DryRun: what would be done
 }
 
 // ConfigureIO makes IO's remote content configuration what the file says: the one of remote.configuration_id, else ours by its
@@ -119,7 +119,7 @@ func findConfiguration(ctx context.Context, api *notifier.Configurations, r conf
 }
 
 func configureDryRun(found, wanted notifier.Configuration, o ConfigureOptions) error {
-	text, err := wanted.JSON(o.Reveal)
+	text, err := wanted.JSON(o.Secrets)
 	if err != nil {
 		return err
 	}

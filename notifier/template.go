@@ -47,10 +47,10 @@ var reach = map[string]reflect.Type{
 // source is one template file: a title (# ...), an empty line, and a text.
 type source struct {
 	name, language string
-	path                  string // as people find it
-	override              bool   // it stands in for a shipped one
-	lines                 []string
-	parsed                *template.Template
+	path           string // as people find it
+	override       bool   // it stands in for a shipped one
+	lines          []string
+	parsed         *template.Template
 }
 
 var fileName = regexp.MustCompile(`^(published|updated|withdrawn|details|unavailable|precondition)\.([a-z]{2})\.md$`)

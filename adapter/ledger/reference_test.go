@@ -132,9 +132,9 @@ func TestOfEditionAndSamePerson(t *testing.T) {
 }
 
 // claimOne admits a document and claims it.
-func claimOne(t *testing.T, l *Ledger, n int) Record {
+func claimOne(t *testing.T, l *Ledger) Record {
 	t.Helper()
-	h := documentHint(l, "north", n)
+	h := documentHint(l, "north", 1)
 	if _, err := l.Admit(t.Context(), []Hint{h}); err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +170,7 @@ func TestWhereaboutsAreKeptWithWhatWasTold(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, client redis.UniversalClient) {
 		t.Helper()
 		l := open(t, client)
-		rec := claimOne(t, l, 1)
+		rec := claimOne(t, l)
 		whereabouts(t, l, &rec, false)
 
 		// Before the POST: a citizen may open a message before its outcome is written.
@@ -202,7 +202,7 @@ func TestWhereaboutsAreKeptWithWhatWasTold(t *testing.T) {
 func TestWithoutAReferenceNothingIsKept(t *testing.T) {
 	client := redistest.Start(t)
 	l := open(t, client)
-	rec := claimOne(t, l, 1)
+	rec := claimOne(t, l)
 	rec.State, rec.Told = Delivered, Told{Publication: Published, At: rec.Now.Add(time.Second)}
 	settle(t, l, Settlement{Record: rec, Event: "delivered"})
 	whereabouts(t, l, &rec, false)
@@ -216,7 +216,7 @@ func TestWhereaboutsOfWhatWasToldLate(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, client redis.UniversalClient) {
 		t.Helper()
 		l := open(t, client)
-		rec := claimOne(t, l, 1)
+		rec := claimOne(t, l)
 		rec.State, rec.Told = Delivered, Told{Publication: Published, At: rec.Now.Add(time.Second)}
 		rec.token = staleOnlyFor
 		if got := settle(t, l, Settlement{Record: rec, Event: "delivered", Referenced: true}); got != StaleToken {
@@ -231,7 +231,7 @@ func TestWhereaboutsOutliveMonthsAndSealKeys(t *testing.T) {
 	l := open(t, client)
 	jumped := time.Duration(0)
 	l.skew = func() time.Duration { return jumped }
-	rec := claimOne(t, l, 1)
+	rec := claimOne(t, l)
 	rec.State, rec.Told = Delivered, Told{Publication: Published, At: rec.Now.Add(time.Second)}
 	settle(t, l, Settlement{Record: rec, Event: "delivered", Referenced: true})
 	text := l.Reference(Reference{Document: rec.Key, Publication: Published, Language: "it"})

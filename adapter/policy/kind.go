@@ -1,6 +1,10 @@
 package policy
 
-import "staffetta/fhir"
+import (
+	"slices"
+
+	"staffetta/fhir"
+)
 
 // The kinds of referti, by LOINC type (reference fse.md, 2) and, for reports whose type is their exam, by category.
 var (
@@ -17,7 +21,7 @@ var (
 
 // KindOf is what a document is, in a fixed word: never its exam. What is not known is a report.
 func KindOf(doc fhir.Document) string {
-	for _, coding := range append(doc.Type[:len(doc.Type):len(doc.Type)], doc.Categories...) {
+	for _, coding := range slices.Concat(doc.Type, doc.Categories) {
 		if kind, known := kindsOfTypes[coding.Code]; known {
 			return kind
 		}

@@ -80,7 +80,7 @@ func (s *Sandbox) createConfiguration(w http.ResponseWriter, r *http.Request) {
 func (s *Sandbox) listConfigurations(w http.ResponseWriter, _ *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	list := []object{}
+	list := make([]object, 0, len(s.configurations))
 	for _, id := range slices.Sorted(maps.Keys(s.configurations)) {
 		list = append(list, stored(id, s.configurations[id]))
 	}

@@ -17,7 +17,7 @@ import (
 
 // InboxOptions are what the page shows.
 type InboxOptions struct {
-	Reveal bool // fiscal codes; else citizens are numbered
+	Codes bool // are shown; else citizens are numbered
 	// ServiceNotSensitive says that the service's own flag (require_secure_channel) is off: then pushes may show the title.
 	ServiceNotSensitive bool
 	Sender              string // name of the service; "" is Prestazioni sanitarie
@@ -167,7 +167,7 @@ func (in *inbox) citizens() (all []citizen) {
 }
 
 func (in *inbox) name(number int, code string) string {
-	if in.Reveal {
+	if in.Codes {
 		return code
 	}
 	return "Citizen " + strconv.Itoa(number)

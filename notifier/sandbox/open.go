@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -104,8 +105,10 @@ func (s *Sandbox) fetchDetails(ctx context.Context, taken Taken, opened Opened) 
 	case http.StatusOK:
 	case http.StatusBadRequest, http.StatusForbidden, http.StatusNotFound, http.StatusTooManyRequests:
 		return unopened(status, "the institution refuses")
-	default: // 401 is a misconfiguration, redirects are not followed
-		return unopened(http.StatusInternalServerError, "the institution answers what IO does not expect")
+	case http.StatusUnauthorized: // IO takes it for a misconfiguration
+		return unopened(http.StatusInternalServerError, "the institution refuses IO's key")
+	default: // redirects are not followed
+		return unopened(http.StatusInternalServerError, fmt.Sprintf("the institution answers %d, which IO does not expect", status))
 	}
 	var found struct {
 		Details *struct {

@@ -80,7 +80,7 @@ func TestOpeningAMessage(t *testing.T) {
 		{"a title of 121", says(details(strings.Repeat("x", 121), markdown)), nil, 502, "SUBJECT_VALIDATION_ERROR"},
 		{"no JSON", says("<html>"), nil, 500, "JSON"},
 		{"attachments that are missing", says(good), []any{"feature_level_type", "ADVANCED", "content.third_party_data.has_attachments", true}, 502, "ATTACHMENTS_NOT_PRESENT"},
-		{"the key is refused", status(401), nil, 500, "does not expect"},
+		{"the key is refused", status(401), nil, 500, "refuses IO's key"},
 		{"not the recipient", status(404), nil, 404, "refuses"},
 		{"bad request", status(400), nil, 400, "refuses"},
 		{"too many requests", status(429), nil, 429, "refuses"},
