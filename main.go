@@ -3,11 +3,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"os"
 	"os/signal"
 	"syscall"
@@ -19,6 +21,7 @@ import (
 	"staffetta/adapter/demo"
 	"staffetta/config"
 	"staffetta/fhir/fiscalcode"
+	"staffetta/fhir/probe"
 	"staffetta/notifier/sandbox"
 )
 
@@ -30,6 +33,7 @@ type commands struct {
 	Subscribe subscribe `cmd:"" help:"Create, renew, show or remove our Subscription at a source."`
 	IO        ioCommand `cmd:"" name:"io" help:"What IO must know of us."`
 	Sandbox   ioSandbox `cmd:"" help:"Serve an IO to try against, as strict as the real one, with a page that shows what citizens' phones would."`
+	Probe     tryout    `cmd:"" help:"Play the servers that post notifications against any endpoint, ours or another's: would each be satisfied by the answers?"`
 	Pause     pause     `cmd:"" help:"Stop all sending, on all replicas. Nothing is lost: notifications are taken in and wait."`
 	Resume    resume    `cmd:"" help:"Start sending again."`
 }
@@ -263,6 +267,43 @@ func codes(texts []string) (all []fiscalcode.Code, err error) {
 		all = append(all, code)
 	}
 	return all, nil
+}
+
+type tryout struct {
+	URL        string            `arg:"" help:"The endpoint, as a Subscription would have it, e.g. https://adapter.example/fhir/source."`
+	Token      string            `env:"STAFFETTA_PROBE_TOKEN" help:"Bearer token to show."`
+	Secret     string            `env:"STAFFETTA_PROBE_SECRET" help:"Secret of X-Signature, with which Medplum signs."`
+	Header     map[string]string `mapsep:"none" placeholder:"NAME=VALUE" help:"One more header to send; may be given several times."`
+	SourceType string            `default:"report" enum:"report,composition" help:"What the endpoint's source keeps: notifications are of a DiagnosticReport, or of a Composition."`
+	ID         string            `name:"id" placeholder:"ID" help:"Id of the resource, which must not exist; a random one by default."`
+	InsecureCA string            `name:"insecure-ca" type:"existingfile" placeholder:"FILE" help:"Trust these authorities (PEM) too, for a trial with certificates of your own."`
+	Timeout    time.Duration     `default:"30s" help:"For one answer; a server that is known to wait less waits less."`
+	JSON       bool              `name:"json" help:"One line of JSON for each exchange."`
+	Remote     bool              `help:"The endpoint may be on another machine, and nobody minds notifications about a report that does not exist."`
+}
+
+// Run probes; a sender that would not be satisfied is a finding.
+func (c tryout) Run(ctx context.Context, s streams) error {
+	kind := map[string]string{"report": "DiagnosticReport", "composition": "Composition"}[c.SourceType]
+	o := probe.Options{URL: c.URL, Header: http.Header{}, Secret: c.Secret, Kind: kind, ID: cmp.Or(c.ID, probe.NewID()), Timeout: c.Timeout}
+	if err := o.Check(c.Remote); err != nil {
+		return fmt.Errorf("%w: %w", errUsage, err)
+	}
+	if c.Token != "" {
+		o.Header.Set("Authorization", "Bearer "+c.Token)
+	}
+	for name, value := range c.Header {
+		o.Header.Set(name, value)
+	}
+	var err error
+	if o.Client, err = probe.NewClient(c.InsecureCA); err != nil {
+		return err
+	}
+	well, err := probe.Run(ctx, o, s.out, c.JSON)
+	if err == nil && !well {
+		return errFinding
+	}
+	return err
 }
 
 type pause struct {

@@ -233,11 +233,30 @@ func newSources(cfg *config.Config, skew func() time.Duration) (map[string]relay
 		if err != nil {
 			return nil, err
 		}
-		if sources[s.Name], err = newSource(cfg, s, client, skew); err != nil {
+		source, err := newSource(cfg, s, client, skew)
+		if err != nil {
 			return nil, err
 		}
+		if source.Gate, err = newGate(cfg, s, skew); err != nil {
+			return nil, err
+		}
+		sources[s.Name] = source
 	}
 	return sources, nil
+}
+
+// newGate reads a source as its citizens do; nil where the file has no such.
+func newGate(cfg *config.Config, s config.Source, skew func() time.Duration) (*fhir.Gate, error) {
+	s, there := s.AsGate()
+	if !there {
+		return nil, nil //nolint:nilnil // a source without a gate is the rule
+	}
+	client, err := s.Client()
+	if err != nil {
+		return nil, err
+	}
+	read, err := newSource(cfg, s, client, skew)
+	return &fhir.Gate{Source: read.Source}, err
 }
 
 // newSource is one FHIR server, read through a client.

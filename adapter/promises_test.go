@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -67,17 +68,23 @@ func (w *town) perCode() map[fiscalcode.Code]int {
 
 func TestFourteenReportsThousandCopiesThreeReplicasAreOneMessage(t *testing.T) {
 	w := build(t, fhir.ShapeFSE2)
-	w.run(t)
-	first := w.program
-	for range 2 {
+	replicas := make([]*fse.Poster, 3)
+	for i := range replicas {
 		w.run(t)
+		replicas[i] = w.poster
 	}
-	c := told(1, true)[0]
+	var c fse.Case
+	for _, one := range told(60, true) {
+		if len(one.Hints) == 14 {
+			c = one
+		}
+	}
 	document := w.publish(c)
 	var posters sync.WaitGroup
-	for i := range 24 {
-		posters.Go(func() {
-			if err := w.poster.Notify(t.Context(), fse.Flavours[i%len(fse.Flavours)], c.Hints...); err != nil {
+	for i := range 72 {
+		posters.Go(func() { // each notification names all fourteen, in its own order
+			hints := append(slices.Clone(c.Hints[i%14:]), c.Hints[:i%14]...)
+			if err := replicas[i%3].Notify(t.Context(), fse.Flavours[i%len(fse.Flavours)], hints...); err != nil {
 				t.Error(err)
 			}
 		})
@@ -88,8 +95,40 @@ func TestFourteenReportsThousandCopiesThreeReplicasAreOneMessage(t *testing.T) {
 	}
 	w.quiet(t)
 	w.recipients(t, c.Code)
-	w.program = first
 	w.well(t)
+}
+
+// A storm at one source: another one's single report is told while almost all of it still waits.
+func TestAStormAtOneSourceDoesNotDelayAnother(t *testing.T) {
+	const storm = 100_000
+	w := build(t, fhir.ShapeReport, func(cfg *config.Config, _ *sandbox.Options) {
+		other := cfg.Sources[0]
+		other.Name = "tempesta"
+		cfg.Sources = append(cfg.Sources, other)
+	})
+	w.run(t)
+	for first := range storm / 1000 {
+		hints := make([]ledger.Hint, 1000)
+		for i := range hints {
+			l := fhir.Locator{Type: "DiagnosticReport", ID: fmt.Sprint("storm-", first*1000+i)} // nowhere to be found
+			hints[i] = ledger.Hint{Key: w.program.Ledger.DocumentKey("tempesta", l), Source: "tempesta", Locator: l, State: ledger.Pending}
+		}
+		if _, err := w.program.Ledger.Admit(t.Context(), hints); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := told(1, false)[0]
+	w.publish(c)
+	w.notify(t, fse.ClassicPut, c.Hints...)
+	w.rests(t, identityOf(c), ledger.Delivered)
+	stats, err := w.program.Ledger.Stats(t.Context(), []string{"tempesta"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if overdue := stats.Overdue["tempesta"]; overdue < storm/2 {
+		t.Errorf("%d of %d still waited when it was told: it stood behind the others", overdue, storm)
+	}
+	w.recipients(t, c.Code)
 }
 
 // quiet waits until no record needs a step any more.

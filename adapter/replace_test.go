@@ -3,7 +3,10 @@ package adapter_test
 import (
 	"fmt"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -228,4 +231,52 @@ func TestAMergedReportIsNotToldAgain(t *testing.T) {
 	w.quiet(t)
 	w.recipients(t, c.Code)
 	w.well(t)
+}
+
+// Publication is not visibility (reference fse.md, 4.1): where the source has a gate, its citizen must be able to open the
+// document before they are told of it.
+func TestTheGateLooksWithACitizensEyes(t *testing.T) {
+	var portal *fse.Server
+	w := build(t, fhir.ShapeReport, func(cfg *config.Config, _ *sandbox.Options) {
+		portal = fse.NewServer()
+		portal.Token = "the-portal"
+		server := httptest.NewServer(portal)
+		t.Cleanup(server.Close)
+		cfg.Sources[0].Gate = config.Gate{BaseURL: server.URL + "/fhir", Read: config.Read{BearerToken: "the-portal"}}
+	})
+	var refusing atomic.Bool
+	refusing.Store(true)
+	portal.Fault = func(rw http.ResponseWriter, _ *http.Request) bool {
+		if refusing.Load() { // as a portal does where the citizen has no consent there
+			rw.WriteHeader(http.StatusForbidden)
+		}
+		return refusing.Load()
+	}
+	w.run(t)
+	c := told(1, false)[0]
+	document := w.publish(c)
+	w.notify(t, fse.ClassicPut, c.Hints...)
+	key := w.program.Ledger.DocumentKey(w.source, document)
+	waits := func() (string, bool) {
+		rec, _, err := w.program.Ledger.Lookup(t.Context(), key)
+		return fmt.Sprint(rec.State, " ", rec.Reason, " ", err), err == nil && rec.State == ledger.Pending && rec.Reason == "not-visible"
+	}
+	eventually(t, waits)
+	refusing.Store(false) // it answers, and has nothing yet
+	w.publish(c)
+	w.notify(t, fse.ClassicPut, c.Hints...)
+	eventually(t, func() (string, bool) { return fmt.Sprint(portal.Calls()), portal.Calls()["read"] > 0 })
+	eventually(t, waits)
+	for _, r := range c.Resources {
+		portal.Put(r)
+	}
+	w.publish(c)
+	w.notify(t, fse.ClassicPut, c.Hints...)
+	eventually(t, func() (string, bool) {
+		rec, _, err := w.program.Ledger.Lookup(t.Context(), key)
+		return fmt.Sprint(rec.State, " ", rec.Reason, " ", err), err == nil && rec.State == ledger.Delivered
+	})
+	if got := len(w.io.Messages()); got != 1 {
+		t.Errorf("messages: %d, want 1", got)
+	}
 }

@@ -35,6 +35,13 @@ func (s Source) Client() (*http.Client, error) {
 	return client, nil
 }
 
+// AsGate is the source as its gate reads it; false where it has none.
+func (s Source) AsGate() (Source, bool) {
+	there := !s.Gate.absent()
+	s.BaseURL, s.Aliases, s.Read = s.Gate.BaseURL, nil, s.Gate.Read
+	return s, there
+}
+
 // Client is the HTTP client for the keys of the issuer. It follows no redirects.
 func (j JWT) Client() (*http.Client, error) {
 	trust, err := clientTLS(j.CAFile, "", "")

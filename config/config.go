@@ -96,6 +96,7 @@ type Source struct {
 	Institution string  `yaml:"institution"`
 	Receive     Receive `yaml:"receive"`
 	Read        Read    `yaml:"read"`
+	Gate        Gate    `yaml:"gate"`
 	Flavour     string  `yaml:"flavour"` // of our Subscription: auto (default), classic, backport, r5
 	// Subscribe says who creates our Subscription: auto (serve, which then keeps it), manual (default: a person, by `staffetta
 	// subscribe`; serve writes nothing at the server) or never (this source has none).
@@ -165,6 +166,14 @@ type Read struct {
 	Timeout         Duration `yaml:"timeout"`     // of one call, default 10s
 	MaxBody         ByteSize `yaml:"max_body"`    // largest answer, default 64MiB
 	Connections     int      `yaml:"connections"` // at once, default 64
+}
+
+// Gate is how the source is read as the citizen's portal reads it: publication is not visibility (reference fse.md, 4.1).
+// Right before a message is sent, its document must be there. Where it is not, or is refused, the document waits as
+// not-visible; absent: what the source itself says of visibility is enough.
+type Gate struct {
+	BaseURL string `yaml:"base_url"` // FHIR service base; the source's own, with other rights in read, is one too
+	Read    Read   `yaml:"read"`     // as sources[].read; nothing of that one is taken over
 }
 
 // OAuth2 is how we get access tokens: client credentials, by a secret or by a key (SMART Backend Services).

@@ -61,24 +61,25 @@ func (s *Source) fillIn() {
 	if s.Obscured == "" {
 		s.Obscured = "notify"
 	}
-	if s.Read.Timeout == 0 {
-		s.Read.Timeout = Duration(10 * time.Second)
-	}
-	if s.Read.MaxBody == 0 {
-		s.Read.MaxBody = 64 << 20
-	}
-	if s.Read.Connections == 0 {
-		s.Read.Connections = 64
-	}
 	if s.Flavour == "" {
 		s.Flavour = "auto"
 	}
 	if s.Subscribe == "" {
 		s.Subscribe = "manual"
 	}
-	s.Read.OAuth2.fillIn()
-	s.Read.ModI.fillIn(s.BaseURL)
+	s.Read.fillIn(s.BaseURL)
+	if !s.Gate.absent() {
+		s.Gate.Read.fillIn(s.Gate.BaseURL)
+	}
 	s.Subscription.fillIn()
+}
+
+func (r *Read) fillIn(baseURL string) {
+	r.Timeout = cmp.Or(r.Timeout, Duration(10*time.Second))
+	r.MaxBody = cmp.Or(r.MaxBody, 64<<20)
+	r.Connections = cmp.Or(r.Connections, 64)
+	r.OAuth2.fillIn()
+	r.ModI.fillIn(baseURL)
 }
 
 func (s *Subscription) fillIn() {
@@ -127,6 +128,9 @@ func (o OAuth2) absent() bool { return reflect.ValueOf(o).IsZero() }
 
 // absent says whether nothing of the section is in the file.
 func (m ModI) absent() bool { return reflect.ValueOf(m).IsZero() }
+
+// absent says whether nothing of the section is in the file.
+func (g Gate) absent() bool { return reflect.ValueOf(g).IsZero() }
 
 // absent says whether nothing of the section is in the file.
 func (j JWT) absent() bool { return j == JWT{} }

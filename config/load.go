@@ -79,12 +79,14 @@ func (c *Config) relativeTo(folder string) {
 
 // paths are those of a source that are no secrets of one value.
 func (s *Source) paths() []*string {
-	receive, read := &s.Receive, &s.Read
-	paths := make([]*string, 0, 8+len(receive.BearerTokenFiles)+len(receive.HMACSecretFiles))
-	paths = append(
-		paths, &receive.JWT.CAFile, &receive.MTLS.CAFile, &read.CAFile, &read.CertFile, &read.KeyFile, &read.OAuth2.KeyFile,
-		&read.ModI.SigningCertFile, &read.ModI.SigningKeyFile,
-	)
+	receive := &s.Receive
+	paths := make([]*string, 0, 14+len(receive.BearerTokenFiles)+len(receive.HMACSecretFiles))
+	paths = append(paths, &receive.JWT.CAFile, &receive.MTLS.CAFile)
+	for _, read := range []*Read{&s.Read, &s.Gate.Read} {
+		paths = append(
+			paths, &read.CAFile, &read.CertFile, &read.KeyFile, &read.OAuth2.KeyFile, &read.ModI.SigningCertFile, &read.ModI.SigningKeyFile,
+		)
+	}
 	for i := range receive.BearerTokenFiles {
 		paths = append(paths, &receive.BearerTokenFiles[i])
 	}

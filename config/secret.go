@@ -42,7 +42,7 @@ type secretField struct {
 
 // secrets lists every secret that has one value. Those of which there may be several are not among them.
 func (c *Config) secrets() []secretField {
-	fields := make([]secretField, 0, 8+len(c.Ledger.OlderSealKeys)+3*len(c.Sources))
+	fields := make([]secretField, 0, 8+len(c.Ledger.OlderSealKeys)+6*len(c.Sources))
 	fields = append(
 		fields,
 		secretField{"redis.password", &c.Redis.Password, &c.Redis.PasswordFile, false},
@@ -57,15 +57,19 @@ func (c *Config) secrets() []secretField {
 		fields = append(fields, secretField{key, &older.Key, &older.KeyFile, true})
 	}
 	for i := range c.Sources {
-		read, key := &c.Sources[i].Read, fmt.Sprintf("sources[%d].read.", i)
-		fields = append(
-			fields,
-			secretField{key + "bearer_token", &read.BearerToken, &read.BearerTokenFile, false},
-			secretField{key + "password", &read.Password, &read.PasswordFile, false},
-			secretField{key + "oauth2.client_secret", &read.OAuth2.ClientSecret, &read.OAuth2.ClientSecretFile, false},
-		)
+		key := fmt.Sprintf("sources[%d].", i)
+		fields = append(fields, c.Sources[i].Read.secrets(key+"read.")...)
+		fields = append(fields, c.Sources[i].Gate.Read.secrets(key+"gate.read.")...)
 	}
 	return fields
+}
+
+func (r *Read) secrets(key string) []secretField {
+	return []secretField{
+		{key + "bearer_token", &r.BearerToken, &r.BearerTokenFile, false},
+		{key + "password", &r.Password, &r.PasswordFile, false},
+		{key + "oauth2.client_secret", &r.OAuth2.ClientSecret, &r.OAuth2.ClientSecretFile, false},
+	}
 }
 
 // resolveSecrets puts into every secret what its file or its environment variable holds.

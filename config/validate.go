@@ -131,6 +131,10 @@ func (s Source) validate(key string, m *mistakes) {
 	}
 	s.Receive.validate(key+"receive", m)
 	s.Read.validate(key+"read", m)
+	if !s.Gate.absent() {
+		m.webURL(key+"gate.base_url", s.Gate.BaseURL)
+		s.Gate.Read.validate(key+"gate.read", m)
+	}
 	m.oneOf(key+"flavour", s.Flavour, "auto", "classic", "backport", "r5")
 	m.oneOf(key+"subscribe", s.Subscribe, "auto", "manual", "never")
 	s.Subscription.validate(key+"subscription.", m)
@@ -271,6 +275,9 @@ func (c *Config) findUnwise() {
 		}
 		if u, err := url.Parse(source.BaseURL); err == nil && u.Scheme == "http" && !isLoopback(u.Hostname()) {
 			c.warn("sources[%d].base_url: not https, health data travels in clear", i)
+		}
+		if u, err := url.Parse(source.Gate.BaseURL); err == nil && u.Scheme == "http" && !isLoopback(u.Hostname()) {
+			c.warn("sources[%d].gate.base_url: not https, health data travels in clear", i)
 		}
 		c.findUnwiseProofs(i)
 	}

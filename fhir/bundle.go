@@ -12,6 +12,9 @@ func (req *NotificationRequest) bundle(b *wireResource) (Notification, error) {
 	if len(b.entries) > req.Limits.MaxEntries {
 		return Notification{}, unreadable(errTooMany)
 	}
+	if b.noEntries {
+		return Notification{}, &Issue{Status: http.StatusBadRequest, Code: "structure", Diagnostics: "want a list of objects", Expression: "Bundle.entry"}
+	}
 	if status := statusOf(b); status != nil {
 		return req.notified(b, status), nil
 	}
@@ -24,6 +27,9 @@ func (req *NotificationRequest) bundle(b *wireResource) (Notification, error) {
 		return req.message(b)
 	case "":
 		return Notification{}, &Issue{Status: http.StatusBadRequest, Code: "required", Diagnostics: "the Bundle has no type", Expression: "Bundle.type"}
+	}
+	if !word.MatchString(b.code) {
+		return Notification{}, &Issue{Status: http.StatusBadRequest, Code: "value", Diagnostics: "want the code of a type of Bundles", Expression: "Bundle.type"}
 	}
 	return Notification{Kind: KindIgnored, Bundle: true, EventCount: -1}, nil
 }

@@ -32,9 +32,11 @@ type Source struct {
 	// http sends one request and follows nothing: what http.Client does beyond that is not wanted, and costs.
 	http    http.RoundTripper
 	timeout time.Duration // of one call; 0: none
-	bases   []string      // of references that are its own, without a slash at their end
-	systems []string
-	way     atomic.Int32 // the way from a report to its Composition that worked last
+	// patients that several documents name are read once
+	patients patients
+	bases    []string // of references that are its own, without a slash at their end
+	systems  []string
+	way      atomic.Int32 // the way from a report to its Composition that worked last
 }
 
 // officialSystems are those of the codice fiscale (reference fse.md, 6).
@@ -53,7 +55,7 @@ func NewSource(o SourceOptions) (*Source, error) {
 		o.MaxDepth = 64
 	}
 	o.BaseURL = strings.TrimSuffix(o.BaseURL, "/")
-	s := &Source{o: o, http: http.DefaultTransport, bases: []string{o.BaseURL}, systems: append(slices.Clone(officialSystems), o.FiscalCodeSystems...)}
+	s := &Source{o: o, http: http.DefaultTransport, patients: newPatients(), bases: []string{o.BaseURL}, systems: append(slices.Clone(officialSystems), o.FiscalCodeSystems...)}
 	if o.Client != nil {
 		s.timeout = o.Client.Timeout
 		if o.Client.Transport != nil {

@@ -118,6 +118,9 @@ func checkContentType(header string) *Issue {
 		return nil
 	}
 	kind, parameters, err := mime.ParseMediaType(header)
+	if errors.Is(err, mime.ErrInvalidMediaParameter) {
+		err = nil // the type is known, and a parameter that is none says nothing
+	}
 	charset := parameters["charset"]
 	isJSON := kind == "application/json" || kind == "text/json" || strings.HasSuffix(kind, "+json")
 	isXML := kind == "application/xml" || kind == "text/xml" || strings.HasSuffix(kind, "+xml")
@@ -156,6 +159,9 @@ func unreadable(err error) error {
 	if syntactic, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
 		issue.Expression = expression(string(syntactic.JSONPointer))
 		issue.Diagnostics = fmt.Sprintf("the body is not well-formed JSON, at byte %d of it without its long strings", syntactic.ByteOffset)
+		if errors.Is(err, jsontext.ErrDuplicateName) {
+			issue.Diagnostics = "the body is JSON with a duplicate name in one object"
+		}
 	}
 	return issue
 }

@@ -204,6 +204,11 @@ func TestWhatIsWrongIsSaidWithoutValues(t *testing.T) {
 		{"a report without an id", `{"resourceType":"DiagnosticReport"}`, "required", "DiagnosticReport.id"},
 		{"a name twice", `{"resourceType":"DiagnosticReport","id":"r1","id":"r2"}`, "structure", "id"},
 		{"a Bundle without a type", `{"resourceType":"Bundle","entry":[]}`, "required", "Bundle.type"},
+		{"a Bundle whose type is a number", `{"resourceType":"Bundle","type":5,"entry":[]}`, "value", "Bundle.type"},
+		{"a Bundle whose type is no code", `{"resourceType":"Bundle","type":"RSSMRA80A01H501U"}`, "value", "Bundle.type"},
+		{"a Bundle whose entries are a number", `{"resourceType":"Bundle","type":"history","entry":5}`, "structure", "Bundle.entry"},
+		{"a Bundle with an entry that is none", `{"resourceType":"Bundle","type":"transaction","entry":[{},"a"]}`, "structure", "Bundle.entry"},
+		{"a name twice, deep inside", `{"resourceType":"Bundle","type":"history","entry":[{},{"resource":{"id":"1","id":"1"}}]}`, "structure", "entry[1].resource.id"},
 		{"cut in an entry", `{"resourceType":"Bundle","type":"history","entry":[{"resource":{"id":tru`, "structure", "entry[0].resource.id"},
 		{"a made-up name is not repeated", `{"RSSMRA80A01H501U":tru`, "structure", ""},
 		{"two values", `{"resourceType":"Patient"} {}`, "structure", ""},
@@ -272,6 +277,31 @@ func TestTooLargeTooDeepTooMany(t *testing.T) {
 		issue, ok := errors.AsType[*fhir.Issue](err)
 		if !ok || issue.Status < 400 || issue.Status > 413 {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestADuplicateNameIsCalledSo(t *testing.T) {
+	for body, want := range map[string]string{
+		`{"resourceType":"Patient","meta":{"versionId":"1","versionId":"2"}}`: "meta.versionId: the body is JSON with a duplicate name in one object",
+		`{"RSSMRA80A01H501U":1,"RSSMRA80A01H501U":2}`:                         "the body is JSON with a duplicate name in one object",
+	} {
+		if _, err := decode(strings.NewReader(body), false); err == nil || err.Error() != want {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+}
+
+func TestContentTypes(t *testing.T) {
+	for header, want := range map[string]int{
+		"": 0, "application/fhir+json": 0, "application/json; charset=utf-8": 0, "text/json": 0, "application/fhir+json; fhirVersion=4.0": 0,
+		"application/json; charset": 0, "application/fhir+json;": 0, "application/json; charset=": 0, "APPLICATION/JSON": 0,
+		"text/html": 415, "text/html; charset": 415, "application": 415, ";": 415, "json; a=b": 415,
+	} {
+		_, err := decodeAs(header, strings.NewReader(`{"resourceType":"DiagnosticReport","id":"r1"}`), limits)
+		issue, _ := errors.AsType[*fhir.Issue](err)
+		if (want == 0) != (err == nil) || (issue != nil && issue.Status != want) {
+			t.Errorf("%q: got %v, want %d", header, err, want)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package fhir
 import (
 	"context"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -128,7 +129,7 @@ func (s *Source) byReference(ctx context.Context, p *pool, voice *node, text str
 	case !s.own(named):
 		return Person{Trouble: NoPatient, Detail: "another-server"}, true, nil
 	}
-	n, standing, err := s.read(ctx, "Patient", named.id)
+	n, standing, err := s.readPatient(ctx, named.id)
 	if err != nil {
 		return Person{}, false, err
 	}
@@ -193,35 +194,61 @@ func (s *Source) patient(ctx context.Context, p *pool, n *node, doc *Document) (
 			return Person{Trouble: NotAPerson}, true, nil
 		}
 		doc.label(n)
-		next := n.replacedBy()
+		next := n.linked("replaced-by")
 		if next == "" {
-			return s.personOf(n), true, nil
+			who, err := s.orReferred(ctx, p, n, doc)
+			return who, true, err
 		}
-		to := p.lookup(s, next)
-		if to == nil {
-			named, ok := parseReference(next)
-			if !ok || named.kind != "Patient" || !s.own(named) {
-				return Person{Trouble: LinkLoop}, true, nil
-			}
-			read, standing, err := s.read(ctx, "Patient", named.id)
-			if err != nil {
-				return Person{}, false, err
-			}
-			if read == nil {
-				return Person{Trouble: NoPatient, Missing: standing == Missing}, true, nil
-			}
-			p.add("", read)
-			to = read
+		to, standing, err := s.otherPatient(ctx, p, next)
+		switch {
+		case err != nil:
+			return Person{}, false, err
+		case standing == Withdrawn:
+			return Person{Trouble: LinkLoop}, true, nil
+		case to == nil:
+			return Person{Trouble: NoPatient, Missing: standing == Missing}, true, nil
 		}
 		n = to
 	}
 	return Person{Trouble: LinkLoop}, true, nil
 }
 
-// replacedBy is the reference of the record that this one was merged into; "" where it was not.
-func (n *node) replacedBy() string {
+// otherPatient reads the Patient that a link names; Withdrawn says that it leads nowhere that we may ask.
+func (s *Source) otherPatient(ctx context.Context, p *pool, reference string) (*node, Standing, error) {
+	if n := p.lookup(s, reference); n != nil {
+		return n, Readable, nil
+	}
+	named, ok := parseReference(reference)
+	if !ok || named.kind != "Patient" || !s.own(named) {
+		return nil, Withdrawn, nil
+	}
+	n, standing, err := s.readPatient(ctx, named.id)
+	if n != nil {
+		p.add("", n)
+	}
+	return n, standing, err
+}
+
+// orReferred are the facts of a Patient; where it carries no codice fiscale, and refers to a record that has more, that
+// one's code (reference fhir-subscriptions.md, 6).
+func (s *Source) orReferred(ctx context.Context, p *pool, n *node, doc *Document) (Person, error) {
+	who := s.personOf(n)
+	refers := n.linked("refer")
+	if who.Trouble != NoFiscalCode || refers == "" {
+		return who, nil
+	}
+	other, _, err := s.otherPatient(ctx, p, refers)
+	if err != nil || other == nil || other.ResourceType != "Patient" || other.linked("replaced-by") != "" {
+		return who, err
+	}
+	doc.label(other)
+	return agree(who, s.personOf(other)), nil
+}
+
+// linked is the reference of the first link of a type; "" where there is none.
+func (n *node) linked(kind text) string {
 	for _, l := range n.Link {
-		if l.Type == "replaced-by" {
+		if l.Type == kind {
 			return string(l.Other.first().Reference)
 		}
 	}
@@ -289,9 +316,18 @@ var otherKinds = map[string]string{
 	"http://hl7.it/sid/stp": "stp", "urn:oid:2.16.840.1.113883.2.9.4.3.17": "stp",
 	"http://hl7.it/sid/eni": "eni", "urn:oid:2.16.840.1.113883.2.9.4.3.18": "eni",
 	"urn:oid:2.16.840.1.113883.2.9.4.3.7": "team", "urn:oid:2.16.840.1.113883.2.9.4.3.3": "team",
+	"urn:oid:2.16.840.1.113883.2.9.4.3.15": "ana",
 }
 
-func otherKind(system string) string { return otherKinds[system] }
+// regionalSTP are the regions' own systems of STP codes.
+var regionalSTP = regexp.MustCompile(`^urn:oid:2\.16\.840\.1\.113883\.2\.9\.2\.\d+\.4\.1\.1$`)
+
+func otherKind(system string) string {
+	if regionalSTP.MatchString(system) {
+		return "stp"
+	}
+	return otherKinds[system]
+}
 
 // covers says whether the identifier's period holds now.
 func (id identifier) covers(now time.Time) bool {

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,14 +20,18 @@ import (
 type resource = sandbox.Resource
 
 // source reads a sandbox over HTTP.
-func source(t *testing.T, handler http.Handler, shape fhir.Shape) *fhir.Source {
+func source(t *testing.T, handler http.Handler, shape fhir.Shape, changes ...func(*fhir.SourceOptions)) *fhir.Source {
 	t.Helper()
 	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
-	s, err := fhir.NewSource(fhir.SourceOptions{
+	o := fhir.SourceOptions{
 		Name: "test", BaseURL: server.URL + "/fhir/", Aliases: []string{"https://fse.example.it/fhir"}, Shape: shape,
 		Client: server.Client(), MaxBody: 1 << 20,
-	})
+	}
+	for _, change := range changes {
+		change(&o)
+	}
+	s, err := fhir.NewSource(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,12 +85,16 @@ func TestPersonsOfAReport(t *testing.T) {
 		{"display only", resource{"display": "somebody"}, fhir.NoSubject, ""},
 		{"nobody", nil, fhir.NoSubject, ""},
 		{"a URN without its Bundle", resource{"reference": "urn:uuid:1"}, fhir.NoSubject, ""},
+		{"contained", resource{"reference": "#inside"}, "", sandbox.CodeOf(3, birth)},
 		{"a fragment that is not there", resource{"reference": "#p"}, fhir.NoSubject, ""},
 		{"a patient that is not there", resource{"reference": "Patient/p9"}, fhir.NoPatient, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			server := ward(func(report, patient resource) {
 				report["subject"] = tt.subject
+				report["contained"] = []any{resource{
+					"resourceType": "Patient", "id": "inside", "identifier": []any{identified(codes, sandbox.CodeOf(3, birth))},
+				}}
 				patient["identifier"] = append(patient["identifier"].([]any), identified("urn:mrn", "77"))
 			})
 			for _, server.XML = range []bool{false, true} {
@@ -95,6 +105,37 @@ func TestPersonsOfAReport(t *testing.T) {
 				if doc.Person.Trouble != tt.trouble || doc.Person.Code.Reveal() != tt.code {
 					t.Errorf("in XML: %t: got trouble %q (%s), want %q and the code that was meant", server.XML, doc.Person.Trouble, doc.Person.Detail, tt.trouble)
 				}
+			}
+		})
+	}
+}
+
+func TestLinksOfPatients(t *testing.T) {
+	link := func(kind, to string) []any {
+		return []any{resource{"type": kind, "other": resource{"reference": to}}}
+	}
+	without := func(p resource) { delete(p, "identifier") }
+	for _, tt := range []struct {
+		name    string
+		change  func(patient resource)
+		trouble fhir.PersonTrouble
+		code    int // of the sandbox's people
+	}{
+		{"merged: the survivor's code", func(p resource) { p["link"] = link("replaced-by", "Patient/p2") }, "", 2},
+		{"no code here, but the record that it refers to has one", func(p resource) { without(p); p["link"] = link("refer", "Patient/p2") }, "", 2},
+		{"a code here: what it refers to does not matter", func(p resource) { p["link"] = link("refer", "Patient/p2") }, "", 1},
+		{"replaces is not followed", func(p resource) { without(p); p["link"] = link("replaces", "Patient/p2") }, fhir.NoFiscalCode, 0},
+		{"nor is seealso", func(p resource) { without(p); p["link"] = link("seealso", "Patient/p2") }, fhir.NoFiscalCode, 0},
+		{"another server is never asked", func(p resource) { without(p); p["link"] = link("refer", "https://other.example/fhir/Patient/p2") }, fhir.NoFiscalCode, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			doc, err := source(t, ward(func(_, patient resource) { tt.change(patient) }), fhir.ShapeReport).Read(t.Context(), r1)
+			want := ""
+			if tt.code > 0 {
+				want = sandbox.CodeOf(tt.code, birth)
+			}
+			if err != nil || doc.Person.Trouble != tt.trouble || doc.Person.Code.Reveal() != want {
+				t.Errorf("got trouble %q (%s), %v", doc.Person.Trouble, doc.Person.Detail, err)
 			}
 		})
 	}
@@ -349,5 +390,55 @@ func checkRaw(t *testing.T, body, code, trouble, detail string) {
 		if accept != "application/fhir+json, application/fhir+xml;q=0.5" {
 			t.Errorf("it was asked for %q", accept)
 		}
+	}
+}
+
+// Documents of one patient that come together ask for that patient once; a patient that is not there yet is asked for again.
+func TestAPatientIsReadOnceForAllWhoAsk(t *testing.T) {
+	var asked atomic.Int64
+	var there atomic.Bool
+	arrived, answer := make(chan struct{}, 1), make(chan struct{})
+	server := ward(nil)
+	server.Fault = func(w http.ResponseWriter, r *http.Request) bool {
+		switch {
+		case strings.HasPrefix(r.URL.Path, "/fhir/DiagnosticReport"):
+			if !strings.Contains(r.URL.RawQuery, "_id") {
+				return false
+			}
+			w.WriteHeader(http.StatusBadRequest) // no searches, so no patient comes along
+			return true
+		case !there.Load():
+			asked.Add(1)
+			w.WriteHeader(http.StatusNotFound)
+			return true
+		}
+		asked.Add(1)
+		arrived <- struct{}{}
+		<-answer
+		return false
+	}
+	s := source(t, server, fhir.ShapeReport)
+	for range 2 {
+		if doc, err := s.Read(t.Context(), r1); err != nil || !doc.Person.Missing {
+			t.Fatal(doc.Person.Trouble, err)
+		}
+	}
+	if n := asked.Swap(0); n != 2 {
+		t.Errorf("a patient that is missing was asked for %d times in two looks", n)
+	}
+	there.Store(true)
+	var readers sync.WaitGroup
+	for range 8 {
+		readers.Go(func() {
+			if doc, err := s.Read(t.Context(), r1); err != nil || doc.Person.Trouble != fhir.NoTrouble {
+				t.Error(doc.Person.Trouble, err)
+			}
+		})
+	}
+	<-arrived
+	close(answer)
+	readers.Wait()
+	if n := asked.Load(); n != 1 {
+		t.Errorf("asked %d times for one patient", n)
 	}
 }

@@ -28,6 +28,7 @@ type wireResource struct {
 	subscription     string
 	parameters       []wireParameter
 	entries          []wireEntry
+	noEntries        bool          // entry holds something that is no object
 	inner            *wireResource // Aidbox' old form: resource
 	event            string        // the same: event
 }
@@ -165,6 +166,9 @@ func (w *wire) isObject() bool {
 	return kind == '{' || kind == '['
 }
 
+// isMisplaced says whether there is a plain value where objects belong; null is as good as absent.
+func (w *wire) isMisplaced() bool { return !w.isObject() && w.dec.PeekKind() != 'n' }
+
 // scalar reads a string or a number as text; anything else is skipped and leaves the text as it is.
 func (w *wire) scalar(into *string) error {
 	switch w.dec.PeekKind() { //nolint:exhaustive // anything else is skipped
@@ -222,6 +226,7 @@ func (w *wire) resource(depth int) (*wireResource, error) {
 			if depth > nestedBundles {
 				return w.dec.SkipValue()
 			}
+			r.noEntries = r.noEntries || w.isMisplaced()
 			return w.array(func() error { return w.entry(r, depth) })
 		case "resource":
 			if depth > 0 || w.dec.PeekKind() != '{' {
@@ -290,6 +295,7 @@ func (w *wire) entry(r *wireResource, depth int) error {
 	if err := w.countOne(); err != nil {
 		return err
 	}
+	r.noEntries = r.noEntries || w.isMisplaced()
 	var e wireEntry
 	err := w.object(func(name string) error {
 		switch name {

@@ -102,7 +102,7 @@ func (s *stage) play(ctx context.Context) error {
 		<-ctx.Done()
 	}
 	if ctx.Err() != nil {
-		return nil // a person stopped it
+		err = nil // a person stopped it
 	}
 	return err
 }
@@ -227,8 +227,9 @@ func (s *stage) line() {
 // bars are three: published, messages, at an end.
 func (s *stage) bars() (draw, finish func()) {
 	progress := mpb.New(mpb.WithOutput(s.out))
-	var all []*mpb.Bar
-	for _, name := range []string{"published", "messages ", "at an end"} {
+	names := []string{"published", "messages ", "at an end"}
+	all := make([]*mpb.Bar, 0, len(names))
+	for _, name := range names {
 		all = append(all, progress.AddBar(int64(s.o.Reports), mpb.PrependDecorators(decor.Name(name, decor.WCSyncSpaceR)),
 			mpb.AppendDecorators(decor.CountersNoUnit("%d / %d"))))
 	}

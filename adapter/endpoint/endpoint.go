@@ -52,7 +52,9 @@ type Endpoint struct {
 	log      *slog.Logger
 	admitted func(after time.Duration)
 	away     outage
-	engine   *gin.Engine
+
+	statement statement
+	engine    *gin.Engine
 }
 
 // New makes an endpoint of at least one source, each with at least one kind of proof.
@@ -73,6 +75,9 @@ func New(o Options) (*Endpoint, error) {
 	}
 	if e.admitted == nil {
 		e.admitted = func(time.Duration) {}
+	}
+	if e.statement, err = newStatement(); err != nil {
+		return nil, err
 	}
 	e.engine = e.routes()
 	return e, nil
@@ -107,6 +112,10 @@ func (e *Endpoint) routes() *gin.Engine {
 	engine.HandleMethodNotAllowed = true
 	engine.NoRoute(e.notFound)
 	engine.NoMethod(e.methodNotAllowed)
+	for _, path := range []string{"/fhir/metadata", "/fhir/metadata/"} {
+		engine.GET(path, e.metadata)
+		engine.HEAD(path, e.metadata)
+	}
 	for _, path := range []string{"/fhir/:source", "/fhir/:source/:type", "/fhir/:source/:type/:id"} {
 		for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodDelete} {
 			engine.Handle(method, path, e.notification)

@@ -405,3 +405,21 @@ func TestRunKeepsKeysFresh(t *testing.T) {
 		t.Errorf("ended with %v", err)
 	}
 }
+
+// A token says where its key is to be had; nobody looks there.
+func TestKeysAreNotFetchedWhereATokenSays(t *testing.T) {
+	i, key := newIssuer(t), newEC(t, elliptic.P256())
+	i.adds(t, "its own", newEC(t, elliptic.P256()))
+	h := open(t, i.trusting(nil))
+	elsewhere := newIssuer(t)
+	elsewhere.adds(t, "mine", key)
+	for _, name := range []string{"jku", "x5u"} {
+		answer := h.show(t, token(t, jwa.ES256(), key, "mine", said(nil), name, elsewhere.server.URL+"/keys"))
+		if answer.status != http.StatusUnauthorized {
+			t.Errorf("%s: status %d, want 401", name, answer.status)
+		}
+	}
+	if n := elsewhere.count(); n != 0 {
+		t.Errorf("keys were fetched %d times where the token says", n)
+	}
+}

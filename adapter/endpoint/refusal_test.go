@@ -3,27 +3,50 @@ package endpoint_test
 import (
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 )
 
-func TestRefusals(t *testing.T) {
-	h := open(t)
+// refused is a request that is refused.
+type refused struct {
+	name       string
+	sent       sent
+	wantStatus int
+	wantCode   string
+}
+
+// refusals are all that the endpoint refuses of what its sender has sent whole, and in time.
+func refusals(tb testing.TB) []refused {
+	tb.Helper()
 	deep := strings.Repeat(`{"a":`, 40) + "1" + strings.Repeat("}", 40)
 	many := `{"resourceType":"Bundle","type":"transaction","entry":[` +
 		strings.TrimSuffix(strings.Repeat(report1Entry, 101), ",") + `]}`
-	for _, tt := range []struct {
-		name       string
-		sent       sent
-		wantStatus int
-		wantCode   string
-	}{
-		{"not JSON", sent{"POST", "/fhir/lab", "<html>", nil}, 400, "structure"},
+	var names strings.Builder
+	for i := range 1000 {
+		names.WriteString(`,"a` + strconv.Itoa(i) + `":1`)
+	}
+	xml := func(inside string) sent {
+		return sent{"POST", "/fhir/lab", strings.Replace(reportXML, "<status", inside+"<status", 1), inXML}
+	}
+	return []refused{
+		{"not JSON", sent{"POST", "/fhir/lab", "hello", nil}, 400, "structure"},
 		{"half of JSON", sent{"POST", "/fhir/lab", report[:80], nil}, 400, "structure"},
+		{"a list", sent{"POST", "/fhir/lab", "[]", nil}, 400, "structure"},
 		{"not FHIR", sent{"POST", "/fhir/lab", `{"hello":"world"}`, nil}, 400, "invalid"},
+		{"a duplicate name", sent{"POST", "/fhir/lab", `{"resourceType":"Patient","id":"r1","id":"r1"}`, nil}, 400, "structure"},
+		{"a resourceType that is none", sent{"POST", "/fhir/lab", `{"resourceType":"5"}`, nil}, 400, "value"},
+		{"a status that no Bundle carries", sent{"POST", "/fhir/lab", `{"resourceType":"SubscriptionStatus","type":"handshake"}`, nil}, 400, "invalid"},
 		{"nested too deep", sent{"POST", "/fhir/lab", `{"resourceType":"DiagnosticReport","id":"r1","extension":[` + deep + `]}`, nil}, 400, ""},
+		{"too many names", sent{"POST", "/fhir/lab", `{"resourceType":"DiagnosticReport"` + names.String() + "}", nil}, 400, "structure"},
 		{"too many entries", sent{"POST", "/fhir/lab", many, nil}, 413, "too-long"},
 		{"too large", sent{"POST", "/fhir/lab", report + strings.Repeat(" ", 1<<20), nil}, 413, "too-long"},
+		{"no UTF-8", sent{"POST", "/fhir/lab", "\xff\xfe{\x00", nil}, 415, "not-supported"},
+		{"a Bundle without a type", sent{"POST", "/fhir/lab", `{"resourceType":"Bundle"}`, nil}, 400, "required"},
+		{"a Bundle of a type that is none", sent{"POST", "/fhir/lab", `{"resourceType":"Bundle","type":5}`, nil}, 400, "value"},
+		{"a Bundle of entries that are none", sent{"POST", "/fhir/lab", `{"resourceType":"Bundle","type":"history","entry":5}`, nil}, 400, "structure"},
+		{"a report without an id", sent{"POST", "/fhir/lab", `{"resourceType":"DiagnosticReport"}`, nil}, 400, "required"},
+		{"a delete of nothing", sent{"DELETE", "/fhir/lab/DiagnosticReport", "", nil}, 400, "required"},
 		{"an id that is none", sent{"PUT", "/fhir/lab/DiagnosticReport/a_b", "", nil}, 400, ""},
 		{"a type that is none", sent{"PUT", "/fhir/lab/diagnostic/r1", "", nil}, 400, ""},
 		{"path and body name different ids", sent{"PUT", "/fhir/lab/DiagnosticReport/r2", report, nil}, 400, ""},
@@ -31,14 +54,25 @@ func TestRefusals(t *testing.T) {
 		{"a type that is not accepted", sent{"POST", "/fhir/lab", report, map[string]string{"Content-Type": "text/html"}}, 415, "not-supported"},
 		{"an encoding that is not known", sent{"POST", "/fhir/lab", report, map[string]string{"Content-Encoding": "br"}}, 415, "not-supported"},
 		{"gzip that is none", sent{"POST", "/fhir/lab", report, map[string]string{"Content-Encoding": "gzip"}}, 400, "structure"},
+		{"HTML", sent{"POST", "/fhir/lab", "<html>", nil}, 400, "structure"},
 		{"half of XML", sent{"POST", "/fhir/lab", reportXML[:80], inXML}, 400, "structure"},
 		{"XML with entities", sent{"POST", "/fhir/lab", `<!DOCTYPE a [<!ENTITY Emocromo "r1">]>` + reportXML, inXML}, 400, "structure"},
 		{"XML that is not FHIR", sent{"POST", "/fhir/lab", `<ClinicalDocument xmlns="urn:hl7-org:v3"/>`, inXML}, 400, "structure"},
+		{"XML with text in it", xml("r1"), 400, "structure"},
+		{"XML that is no resource", sent{"POST", "/fhir/lab", `<status xmlns="http://hl7.org/fhir"/>`, inXML}, 400, "structure"},
+		{"XML with a very long tag", xml("<a " + strings.Repeat(`a=""  `, 20_000) + "/>"), 400, "structure"},
+		{"XML with an element in two places", xml(`<status value="final"/><a value="1"/>`), 400, "structure"},
 		{"XML in another charset", sent{"POST", "/fhir/lab", reportXML, map[string]string{"Content-Type": "text/xml; charset=iso-8859-1"}}, 415, "not-supported"},
 		{"a path that leads nowhere", sent{"POST", "/fhir", report, nil}, 404, "not-found"},
 		{"a path that leads too far", sent{"POST", "/fhir/lab/DiagnosticReport/r1/_history", report, nil}, 404, "not-found"},
 		{"a method that is none of ours", sent{"GET", "/fhir/lab", "", nil}, 405, "not-supported"},
-	} {
+		{"a token that is wrong", sent{"POST", "/fhir/lab", report, map[string]string{"Authorization": "Bearer another"}}, 401, "login"},
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	h := open(t)
+	for _, tt := range refusals(t) {
 		t.Run(tt.name, func(t *testing.T) {
 			answer := h.send(t, tt.sent)
 			if answer.status != tt.wantStatus || answer.outcome() == "" || (tt.wantCode != "" && answer.outcome() != tt.wantCode) {
@@ -52,7 +86,7 @@ func TestRefusals(t *testing.T) {
 	if n := h.count(t, "staffetta_hints_total"); n != 0 {
 		t.Errorf("%v hints of refused notifications, want none", n)
 	}
-	for _, private := range []string{"r1", "r2", "Emocromo", labToken, "html"} {
+	for _, private := range []string{"r1", "r2", "Emocromo", labToken, "html", "hello"} {
 		if logs := h.logs.String(); strings.Contains(logs, private) {
 			t.Errorf("%q is in the logs:\n%s", private, logs)
 		}
@@ -117,7 +151,7 @@ func TestBodyIsNotAskedFor(t *testing.T) {
 func TestCompressedBodies(t *testing.T) {
 	h := open(t)
 	zipped := map[string]string{"Content-Encoding": "gzip"}
-	bomb := gzipped(t, strings.Repeat(" ", 64<<20))
+	bomb := gzipped(t, strings.Repeat(" ", 8<<20))
 	empty := strings.Repeat(gzipped(t, ""), 100_000)
 	for _, tt := range []struct {
 		name       string
@@ -130,6 +164,10 @@ func TestCompressedBodies(t *testing.T) {
 		{"not compressed, and said so", sent{"POST", "/fhir/lab", report, map[string]string{"Content-Encoding": "identity"}}, 200},
 		{"no body at all", sent{"POST", "/fhir/lab", "", zipped}, 200},
 		{"a bomb", sent{"POST", "/fhir/lab", bomb, zipped}, 413},
+		{"a bomb in many members", sent{"POST", "/fhir/lab", strings.Repeat(gzipped(t, strings.Repeat(" ", 64<<10)), 64), zipped}, 413},
+		{"a bomb of XML", sent{"POST", "/fhir/lab", gzipped(t, strings.Replace(reportXML, "<status", strings.Repeat(" ", 8<<20)+"<status", 1)), zipped}, 413},
+		{"a bomb inside of a string", sent{"POST", "/fhir/lab", gzipped(t, `{"resourceType":"DiagnosticReport","conclusion":"`+strings.Repeat("0", 8<<20)+`","id":"r1"}`), zipped}, 413},
+		{"gzip inside of gzip is not looked into", sent{"POST", "/fhir/lab", gzipped(t, gzipped(t, report)), zipped}, 400},
 		{"members that are empty, without end", sent{"POST", "/fhir/lab", empty, zipped}, 413},
 		{"cut in the middle", sent{"POST", "/fhir/lab", gzipped(t, report)[:60], zipped}, 400},
 		{"damaged", sent{"POST", "/fhir/lab", gzipped(t, report)[:60] + "damaged" + gzipped(t, report)[67:], zipped}, 400},

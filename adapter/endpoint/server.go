@@ -34,7 +34,7 @@ const (
 	headerTimeout  = 10 * time.Second
 	idleTimeout    = 2 * time.Minute
 	answerTime     = 30 * time.Second // beyond reading: waiting for the ledger, and writing
-	maxHeaderBytes = 32 << 10
+	maxHeaderBytes = 32 << 10         // who sends more gets 431 from net/http, as text: nothing of ours has read it
 	defaultGrace   = 5 * time.Second
 )
 

@@ -4,7 +4,7 @@
 -- ARGV[1]  how many at most
 -- ARGV[2]  length of the lease in ms
 -- ARGV[3]  ms added to Redis' clock (tests)
--- ARGV[4]  "1": also from the track sets, with what the sources leave
+-- ARGV[4]  "1": also from the track sets
 -- ARGV[5]  partitions, in turn order, "7 8 9 ..."
 -- ARGV[6..] sources, in turn order
 -- Returns  {now, next, claim...}: next is the earliest time in ms at which more is due, "" for none; each claim is
@@ -69,16 +69,16 @@ local function waiting(name, suffix)
 end
 
 local taken = 0
-local function turns(queues)
+local function turns(queues, until_taken)
   local more = true
-  while more and taken < most do
+  while more and taken < until_taken do
     more = false
     for _, queue in ipairs(queues) do
-      local prefix, set, name, key, score = queue(most - taken)
+      local prefix, set, name, key, score = queue(until_taken - taken)
       if key then
         more = true
         if take(prefix, set, name, key, score) then taken = taken + 1 end
-        if taken >= most then break end
+        if taken >= until_taken then break end
       end
     end
   end
@@ -89,10 +89,12 @@ for i = 6, #ARGV do
   suffixes[#suffixes + 1] = 'due:' .. ARGV[i]
   queues[#queues + 1] = waiting('due', suffixes[#suffixes])
 end
-turns(queues)
+-- Whatever the backlog, one in eight is left to messages whose delivery is followed: it never stops.
+turns(queues, track and most > 1 and most - math.ceil(most / 8) or most)
 if track then
   suffixes[#suffixes + 1] = 'track'
-  turns({waiting('track', 'track')})
+  turns({waiting('track', 'track')}, most)
+  turns(queues, most)
 end
 if taken > 0 then -- there may be more: claim again
   answer[2] = now

@@ -114,6 +114,7 @@ func TestAPollDoesNotForgetAHint(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			redistest.Each(t, func(t *testing.T, client redis.UniversalClient) {
+				t.Helper()
 				r := handOpen(t, client)
 				h := documentHint(r.Ledger, "north", 1)
 				r.admit(versioned(h, 1000, 1, 0))
@@ -160,6 +161,7 @@ func TestASettlementThatIsRepeatedForgetsNothing(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			redistest.Each(t, func(t *testing.T, client redis.UniversalClient) {
+				t.Helper()
 				r := handOpen(t, client)
 				h := documentHint(r.Ledger, "north", 1)
 				r.admit(versioned(h, 1000, 1, 0))
@@ -186,6 +188,7 @@ func TestASettlementThatIsRepeatedForgetsNothing(t *testing.T) {
 // A poll (or any other outcome that sent nothing) with a stale token must not bring back what was told before.
 func TestAStalePollDoesNotUndoANewerMessage(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, client redis.UniversalClient) {
+		t.Helper()
 		r := handOpen(t, client)
 		h := documentHint(r.Ledger, "north", 1)
 		r.admit(versioned(h, 1000, 1, 0))
@@ -212,6 +215,7 @@ func TestAStalePollDoesNotUndoANewerMessage(t *testing.T) {
 // What is known to be told late is known before the next POST: `sending` must not be written over it.
 func TestSendingIsRefusedWhenSomebodyToldMeanwhile(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, client redis.UniversalClient) {
+		t.Helper()
 		r := handOpen(t, client)
 		r.admit(documentHint(r.Ledger, "north", 1))
 		first := r.claimOne() // posts, and stalls before it can settle
@@ -228,6 +232,7 @@ func TestSendingIsRefusedWhenSomebodyToldMeanwhile(t *testing.T) {
 // A hint during a claim must not shorten the backoff from upstream trouble.
 func TestAHintDuringAClaimDoesNotShortenBackoff(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, client redis.UniversalClient) {
+		t.Helper()
 		r := handOpen(t, client)
 		h := documentHint(r.Ledger, "north", 1)
 		r.admit(versioned(h, 1000, 1, 0))
@@ -500,6 +505,7 @@ func TestReleasedIsDueNow(t *testing.T) {
 // Aliases keep what find records have read: duplicates of their hints stay duplicates, and the ends stay counted.
 func TestAliasesKeepWhatWasRead(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, client redis.UniversalClient) {
+		t.Helper()
 		r := handOpen(t, client)
 		find := func(id string) Hint {
 			return Hint{
@@ -610,6 +616,7 @@ func TestAHintAfterALapsedLeaseSettles(t *testing.T) {
 // A hint that came during a poll whose worker died must not be forgotten by the next poll.
 func TestAPollAfterACrashedPollDoesNotForgetAHint(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, client redis.UniversalClient) {
+		t.Helper()
 		r := handOpen(t, client)
 		h := documentHint(r.Ledger, "north", 1)
 		r.admit(versioned(h, 1000, 1, 0))

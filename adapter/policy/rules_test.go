@@ -215,6 +215,14 @@ func TestALabelNeverMakesUsSpeak(t *testing.T) {
 		if q.Document.Labels = append(q.Document.Labels, label); label.Code[0] == 'P' && label.Code != "PSY" {
 			q.Document.Access = append(q.Document.Access, label)
 		}
+		switch rapid.IntRange(0, 3).Draw(rt, "more") {
+		case 1:
+			q.Document.Categories = code("http://terminology.hl7.org/CodeSystem/v2-0074", rapid.SampledFrom([]string{"GE", "CG"}).Draw(rt, "category"))
+		case 2:
+			q.Document.Codes = code(loinc, rapid.SampledFrom([]string{"20447-9", "51969-4", "29770-5", "7917-8"}).Draw(rt, "code"))
+		case 3:
+			q.Document.Type = code(loinc, "60591-5")
+		}
 		after := rules(t, "").Decide(q)
 		if before.Action != policy.Notify && after.Action == policy.Notify {
 			rt.Fatalf("label %s turned %s %s into a message", label.Code, before.Action, before.Reason)

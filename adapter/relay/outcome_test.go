@@ -35,7 +35,7 @@ type stage struct {
 	now    time.Time
 }
 
-func newStage(t *testing.T, shape fhir.Shape, options iobox.Options) *stage {
+func newStage(t *testing.T, options iobox.Options) *stage {
 	t.Helper()
 	w := &stage{fse: fse.NewServer(), now: time.Now()}
 	server := httptest.NewServer(w.fse)
@@ -52,7 +52,7 @@ func newStage(t *testing.T, shape fhir.Shape, options iobox.Options) *stage {
 	if err != nil {
 		t.Fatal(err)
 	}
-	source, err := fhir.NewSource(fhir.SourceOptions{Name: "north", BaseURL: server.URL + "/fhir", Shape: shape, Client: new(http.Client), MaxBody: 1 << 20, MaxDepth: 64})
+	source, err := fhir.NewSource(fhir.SourceOptions{Name: "north", BaseURL: server.URL + "/fhir", Shape: fhir.ShapeReport, Client: new(http.Client), MaxBody: 1 << 20, MaxDepth: 64})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,8 +74,8 @@ func newStage(t *testing.T, shape fhir.Shape, options iobox.Options) *stage {
 }
 
 // sendingRecord is a record that was claimed in `sending`, as kill -9 leaves it.
-func sendingRecord(w *stage, id string) ledger.Record {
-	l := fhir.Locator{Type: "DiagnosticReport", ID: id}
+func sendingRecord(w *stage) ledger.Record {
+	l := fhir.Locator{Type: "DiagnosticReport", ID: "r1"}
 	return ledger.Record{
 		Key: w.Ledger.DocumentKey("north", l), Source: "north", State: ledger.Sending, Locator: l, Publication: ledger.Published,
 		Edition: w.Ledger.EditionTag(""), Recipient: someone, HintAt: w.now, Since: w.now, Claims: 1,
@@ -105,9 +105,9 @@ func (w *stage) walk(t *testing.T, rec ledger.Record, until time.Duration) (ledg
 
 // Waits widen: 1 h, 6 h, then daily.
 func TestWaitsWiden(t *testing.T) {
-	w := newStage(t, fhir.ShapeReport, iobox.Options{})
+	w := newStage(t, iobox.Options{})
 	w.fse.Put(fse.Resource{"resourceType": "DiagnosticReport", "id": "r1", "status": "registered"})
-	rec := sendingRecord(w, "r1")
+	rec := sendingRecord(w)
 	rec.State, rec.Publication, rec.Edition, rec.Recipient = ledger.Pending, "", ledger.Tag{}, ledger.Record{}.Recipient
 	rec, steps := w.walk(t, rec, 31*24*time.Hour)
 	if rec.State != ledger.Suppressed || steps > 40 {
@@ -135,13 +135,13 @@ func TestSendingWhoseDocumentIsMissing(t *testing.T) {
 		}, 0, time.Hour},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			w := newStage(t, fhir.ShapeReport, iobox.Options{})
+			w := newStage(t, iobox.Options{})
 			birth := time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)
 			w.fse.Put(fse.Patient("p1", "RSSMRA80A01H501U", birth))
 			if tt.put != nil {
 				w.fse.Put(tt.put)
 			}
-			rec := sendingRecord(w, "r1")
+			rec := sendingRecord(w)
 			if tt.hinted > 0 {
 				rec.HintedOrder = w.now.Add(tt.hinted).UnixMilli()
 			}
@@ -158,7 +158,7 @@ func TestSendingWhoseDocumentIsMissing(t *testing.T) {
 
 // Unclear answers are repeated with growing pauses: each of them may be a message.
 func TestUnclearSendsBackOff(t *testing.T) {
-	w := newStage(t, fhir.ShapeReport, iobox.Options{Fault: func(rw http.ResponseWriter, r *http.Request, taken bool) bool {
+	w := newStage(t, iobox.Options{Fault: func(rw http.ResponseWriter, _ *http.Request, taken bool) bool {
 		if taken { // the gateway gives up, IO has it
 			rw.WriteHeader(http.StatusGatewayTimeout)
 			return true
@@ -202,7 +202,7 @@ func TestUnclearSendsBackOff(t *testing.T) {
 
 // A person who releases an uncertain record sends to exactly that person, and it stays known to be uncertain.
 func TestReleasedUncertain(t *testing.T) {
-	w := newStage(t, fhir.ShapeReport, iobox.Options{})
+	w := newStage(t, iobox.Options{})
 	w.Timetable.HoldUncertain = true
 	l := fhir.Locator{Type: "DiagnosticReport", ID: "r1"}
 	h := ledger.Hint{Key: w.Ledger.DocumentKey("north", l), Source: "north", Locator: l, State: ledger.Pending}
@@ -234,7 +234,7 @@ func TestReleasedUncertain(t *testing.T) {
 // Whatever stops a record in sending, it stays known that the person may have been told.
 func TestWhoWasSendingStaysUncertain(t *testing.T) {
 	now := time.Now()
-	timetable := Timetable{GiveUpAfter: 72 * time.Hour, Polls: []time.Duration{time.Second}, PersonTag: func(c fiscalcode.Code) ledger.Tag { return ledger.Tag{1} }}
+	timetable := Timetable{GiveUpAfter: 72 * time.Hour, Polls: []time.Duration{time.Second}, PersonTag: func(fiscalcode.Code) ledger.Tag { return ledger.Tag{1} }}
 	for _, tt := range []struct {
 		name string
 		end  func(*stage, ledger.Record) outcome
@@ -266,8 +266,8 @@ func TestWhoWasSendingStaysUncertain(t *testing.T) {
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			w := newStage(t, fhir.ShapeReport, iobox.Options{})
-			o := tt.end(w, sendingRecord(w, "r1"))
+			w := newStage(t, iobox.Options{})
+			o := tt.end(w, sendingRecord(w))
 			if o.record.State != ledger.Held {
 				t.Fatal(o.record.State)
 			}
@@ -291,7 +291,7 @@ func TestFailedUpdate(t *testing.T) {
 
 // The age cut-off counts from when the document was last seen hidden, not first.
 func TestHiddenIsLastSeen(t *testing.T) {
-	w := newStage(t, fhir.ShapeReport, iobox.Options{})
+	w := newStage(t, iobox.Options{})
 	hidden := policy.Decision{Action: policy.Suppress, Reason: policy.HiddenFromCitizen, Hidden: true}
 	day := 24 * time.Hour
 	first := w.Timetable.afterDecision(ledger.Record{State: ledger.Pending}, hidden, w.now).record
@@ -308,8 +308,8 @@ func TestHiddenIsLastSeen(t *testing.T) {
 func TestA404IsNotBelievedAtOnce(t *testing.T) {
 	for _, before := range []string{"not-final", "rejected", policy.HiddenFromCitizen} {
 		t.Run(before, func(t *testing.T) {
-			w := newStage(t, fhir.ShapeReport, iobox.Options{})
-			rec := sendingRecord(w, "r1")
+			w := newStage(t, iobox.Options{})
+			rec := sendingRecord(w)
 			rec.State, rec.Publication, rec.Edition, rec.Recipient = ledger.Pending, "", ledger.Tag{}, ledger.Record{}.Recipient
 			rec.Reason, rec.Since, rec.Now = before, w.now.Add(-5*24*time.Hour), w.now
 			o := w.step(t.Context(), claimed{Record: rec, at: time.Now(), last: new(sync.WaitGroup)})
@@ -319,12 +319,12 @@ func TestA404IsNotBelievedAtOnce(t *testing.T) {
 		})
 	}
 	t.Run("patient", func(t *testing.T) {
-		w := newStage(t, fhir.ShapeReport, iobox.Options{})
+		w := newStage(t, iobox.Options{})
 		w.fse.Put(fse.Resource{
 			"resourceType": "DiagnosticReport", "id": "r1", "status": "final", "issued": time.Now().Format(time.RFC3339),
 			"subject": fse.Resource{"reference": "Patient/p9"},
 		})
-		rec := sendingRecord(w, "r1")
+		rec := sendingRecord(w)
 		rec.State, rec.Publication, rec.Edition, rec.Recipient = ledger.Pending, "", ledger.Tag{}, ledger.Record{}.Recipient
 		rec.Reason, rec.Since, rec.Now = "not-final", w.now.Add(-5*24*time.Hour), w.now
 		o := w.step(t.Context(), claimed{Record: rec, at: time.Now(), last: new(sync.WaitGroup)})
@@ -338,7 +338,7 @@ func TestA404IsNotBelievedAtOnce(t *testing.T) {
 func TestPollsEnd(t *testing.T) {
 	for _, kind := range []notifier.Kind{notifier.RecipientForbidden, notifier.Unavailable} {
 		t.Run(string(kind), func(t *testing.T) {
-			w := newStage(t, fhir.ShapeReport, iobox.Options{})
+			w := newStage(t, iobox.Options{})
 			rec := ledger.Record{State: ledger.Sent, Recipient: someone, Told: ledger.Told{Publication: ledger.Published, At: w.now, MessageID: "x"}}
 			now, polls := w.now, 0
 			for now.Sub(w.now) < 8*24*time.Hour && polls < 100_000 {
@@ -358,7 +358,7 @@ func TestPollsEnd(t *testing.T) {
 
 // A resend announces what is there now: its edition is told.
 func TestResendTellsTheEditionReadNow(t *testing.T) {
-	w := newStage(t, fhir.ShapeReport, iobox.Options{})
+	w := newStage(t, iobox.Options{})
 	birth := time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)
 	w.fse.Put(fse.Patient("p1", "RSSMRA80A01H501U", birth))
 	w.fse.Put(fse.Resource{
@@ -392,7 +392,7 @@ func TestResendTellsTheEditionReadNow(t *testing.T) {
 
 // A poll that waited too long in the queue is asked again; it is no reason to read the document.
 func TestAPollGivenBackStaysAPoll(t *testing.T) {
-	w := newStage(t, fhir.ShapeReport, iobox.Options{})
+	w := newStage(t, iobox.Options{})
 	rec := ledger.Record{State: ledger.Sent, Tracking: true, Recipient: someone, Told: ledger.Told{Publication: ledger.Published, At: w.now, MessageID: messageID}}
 	if o := w.Timetable.givenBack(startOf(rec), w.now); !o.next.Due.IsZero() || o.next.Track.After(w.now) {
 		t.Errorf("due for a look %t, polled in %s", !o.next.Due.IsZero(), o.next.Track.Sub(w.now))
@@ -403,7 +403,7 @@ const messageID = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
 
 // A document that waits for the one that it replaces asks with growing pauses: that one may be on its way for days.
 func TestWaitingForAPredecessorBacksOff(t *testing.T) {
-	w := newStage(t, fhir.ShapeReport, iobox.Options{})
+	w := newStage(t, iobox.Options{})
 	rec, now, looks := ledger.Record{State: ledger.Pending}, w.now, 0
 	for now.Sub(w.now) < 24*time.Hour && looks < 20_000 {
 		rec.Now = now
@@ -427,7 +427,7 @@ func TestAnHeirThatWasReplaced(t *testing.T) {
 // Our own shutdown is nobody's trouble, at IO either.
 func TestShutdownBurnsNoAttempt(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
-	w := newStage(t, fhir.ShapeReport, iobox.Options{Fault: func(_ http.ResponseWriter, r *http.Request, _ bool) bool {
+	w := newStage(t, iobox.Options{Fault: func(_ http.ResponseWriter, r *http.Request, _ bool) bool {
 		if strings.HasSuffix(r.URL.Path, "/profiles") {
 			_, _ = io.Copy(io.Discard, r.Body)
 			stop()
@@ -442,7 +442,7 @@ func TestShutdownBurnsNoAttempt(t *testing.T) {
 		"resourceType": "DiagnosticReport", "id": "r1", "status": "final", "issued": time.Now().Format(time.RFC3339),
 		"subject": fse.Resource{"reference": "Patient/p1"},
 	})
-	rec := sendingRecord(w, "r1")
+	rec := sendingRecord(w)
 	rec.State, rec.Publication, rec.Edition, rec.Recipient = ledger.Pending, "", ledger.Tag{}, ledger.Record{}.Recipient
 	rec.Now = w.now
 	o := w.step(ctx, claimed{Record: rec, at: time.Now(), last: new(sync.WaitGroup)})

@@ -62,7 +62,8 @@ func TestPoisonIsIsolated(t *testing.T) {
 		l := fhir.Locator{Type: "DiagnosticReport", ID: fmt.Sprint("r", n)}
 		return ledger.Hint{Key: led.DocumentKey(source, l), Source: source, Locator: l, State: ledger.Pending}
 	}
-	hints := []ledger.Hint{hint("poison", 0)}
+	hints := make([]ledger.Hint, 0, 31)
+	hints = append(hints, hint("poison", 0))
 	for n := range 30 {
 		hints = append(hints, hint("well", n))
 	}

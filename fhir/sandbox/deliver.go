@@ -162,6 +162,9 @@ func (s *Server) send(ctx context.Context, subscription Resource, d delivery) bo
 	}
 	_, _ = io.Copy(io.Discard, res.Body)
 	_ = res.Body.Close()
+	if s.Traits.Exactly200 && d.kind == "handshake" {
+		return res.StatusCode == http.StatusOK
+	}
 	return res.StatusCode >= 200 && res.StatusCode < 300
 }
 

@@ -25,6 +25,7 @@ type Traits struct {
 	// What it does.
 	Activates       bool // requested becomes active by itself
 	Handshake       bool // requested becomes active by a handshake that is answered with 2xx
+	Exactly200      bool // and with no other one than 200
 	EarlyHandshake  bool // the handshake comes before the answer to the create
 	Mute            bool // it never fires
 	Forgets         bool // what was created is not there afterwards
@@ -94,7 +95,7 @@ func r5() Traits {
 func inferno() Traits {
 	return Traits{
 		Software: "Inferno Subscriptions Test Kit Client Suite", FHIR: "4.0.1", Way: R4Full, Topics: reportTopic(), Profile: true, NoUpdate: true,
-		NoSearch: true, NoHeartbeat: true, OnlyOne: true, Handshake: true, StatusOperation: true,
+		NoSearch: true, NoHeartbeat: true, OnlyOne: true, Handshake: true, Exactly200: true, StatusOperation: true,
 	}
 }
 
