@@ -270,3 +270,21 @@ func TestNotesStandInTheTimeline(t *testing.T) {
 		t.Errorf("%d entries, %v", len(entries), err)
 	}
 }
+
+// Whatever is asked for, it is read without harm, and what is a reference is one in its only spelling.
+func FuzzOpenReference(f *testing.F) {
+	naming := sha256.Sum256([]byte("naming"))
+	keys, err := newReferences(naming[:])
+	if err != nil {
+		f.Fatal(err)
+	}
+	l := &Ledger{references: keys}
+	f.Add(l.Reference(Reference{Document: Key{1}, Person: Tag{2}, Publication: Published, Language: "it"}))
+	f.Add("")
+	f.Add(strings.Repeat("A", 63))
+	f.Fuzz(func(t *testing.T, text string) {
+		if of, ours := l.OpenReference(text); ours && l.Reference(of) != text {
+			t.Error("a reference with two spellings")
+		}
+	})
+}

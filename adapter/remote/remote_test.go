@@ -279,6 +279,24 @@ func wellFormed(t *testing.T, a reply) {
 	}
 }
 
+// gate puts citizens' eyes before the source, which see what the source has, or are answered with a status.
+func (h *house) gate(t *testing.T, status int) {
+	t.Helper()
+	portal := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if status != http.StatusOK {
+			w.WriteHeader(status)
+			return
+		}
+		h.fse.ServeHTTP(w, r)
+	}))
+	t.Cleanup(portal.Close)
+	eyes, err := fhir.NewSource(fhir.SourceOptions{Name: "regione", BaseURL: portal.URL + "/fhir", Shape: fhir.ShapeFSE2, Client: portal.Client(), MaxBody: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.eyes.doors["regione"].source.Gate = &fhir.Gate{Source: eyes}
+}
+
 // edit changes the document's resources of one type at the FSE.
 func (h *house) edit(kind string, change func(fse.Resource)) {
 	for _, r := range h.document.Resources {
@@ -321,6 +339,18 @@ func TestWhatACitizenReads(t *testing.T) {
 		{"back to work", func(_ *testing.T, h *house) {
 			h.edit("Composition", func(r fse.Resource) { r["status"] = "preliminary" })
 		}, false, 409},
+		{"the citizens' portal does not show it", func(t *testing.T, h *house) {
+			t.Helper()
+			h.gate(t, http.StatusForbidden)
+		}, false, 409},
+		{"the citizens' portal shows it", func(t *testing.T, h *house) {
+			t.Helper()
+			h.gate(t, http.StatusOK)
+		}, true, 200},
+		{"the citizens' portal is down", func(t *testing.T, h *house) {
+			t.Helper()
+			h.gate(t, http.StatusBadGateway)
+		}, false, 503},
 		{"withdrawn", func(_ *testing.T, h *house) {
 			h.edit("Composition", func(r fse.Resource) { r["status"] = "entered-in-error" })
 		}, false, 410},
