@@ -102,6 +102,7 @@ func (f file) load(ctx context.Context, s streams) (*config.Config, *slog.Logger
 		return nil, nil, err
 	}
 	log := adapter.NewLog(s.logs, cfg.Log.Level)
+	adapter.TakeOverLogs(log)
 	for _, warning := range cfg.Warnings {
 		log.WarnContext(ctx, "unwise configuration", slog.String("warning", warning))
 	}

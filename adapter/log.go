@@ -1,8 +1,12 @@
 package adapter
 
 import (
+	"context"
+	"fmt"
 	"io"
 	"log/slog"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // NewLog is the structured log (JSON, one line per thing that happened). An unknown level is info; the file is checked
@@ -13,4 +17,17 @@ func NewLog(w io.Writer, level string) *slog.Logger {
 		least = slog.LevelInfo
 	}
 	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: least}))
+}
+
+// TakeOverLogs makes what libraries write for this whole process lines of our log: whoever collects them reads JSON only.
+func TakeOverLogs(log *slog.Logger) {
+	slog.SetDefault(log)
+	redis.SetLogger(redisLog{log})
+}
+
+// redisLog are the complaints of the Redis client, of connections and servers. What fails for us is told by us, too.
+type redisLog struct{ *slog.Logger }
+
+func (l redisLog) Printf(ctx context.Context, format string, v ...any) {
+	l.WarnContext(ctx, "redis client", slog.String("says", fmt.Sprintf(format, v...)))
 }

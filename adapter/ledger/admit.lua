@@ -25,6 +25,7 @@ end
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[3]
+local now_text = string.format('%.0f', now) -- Redis writes a number out at each call, which costs as much as the call
 
 -- The fingerprint stands in every partition; that of the first record is asked for all of the call.
 local naming = 'staffetta:{' .. string.byte(ARGV[6], 1) % 16 .. '}:naming'
@@ -52,7 +53,7 @@ end
 
 local function journal(key, source, event)
   if ARGV[2] ~= '0' then
-    redis.call('XADD', prefix .. 'journal', 'MAXLEN', '~', ARGV[2], '*', 'k', key, 'n', source, 'e', event)
+    redis.call('XADD', prefix .. 'journal', 'MAXLEN', '~', ARGV[2], '*', 'k', key, 'e', source .. ' ' .. event)
   end
 end
 
@@ -110,10 +111,10 @@ end
 
 -- fresh makes a live record, from nothing or from a finished one.
 local function fresh(rk, key, source, state, order, version, settle, locator)
-  local f = {'n', source, 's', state, 'e', now, 'g', order .. ':' .. version}
+  local f = {'n', source, 's', state, 'e', now_text, 'g', order .. ':' .. version}
   if locator ~= '' then f[9], f[10] = 'x', locator end
   redis.call('HSET', rk, unpack(f))
-  redis.call('ZADD', prefix .. 'due:' .. source, now + settle, key)
+  redis.call('ZADD', prefix .. 'due:' .. source, settle == 0 and now_text or now + settle, key)
   journal(key, source, 'hint')
 end
 

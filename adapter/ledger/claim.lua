@@ -13,7 +13,7 @@ local most, lease, track = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[4] == '1'
 local fields = {'n', 's', 't', 'c', 'b', 'f', 'o', 'v', 'g', 'h', 'e', 'x', 'p', 'k', 'cb'}
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[3]
-local answer = {now, ''}
+local answer, leased = {now, ''}, string.format('%.0f', now + lease)
 
 -- A token is never given twice, also when the record ended and came again: time, and a number within it.
 local counted = {}
@@ -40,11 +40,11 @@ local function take(prefix, set, name, key, score)
     redis.call('HDEL', rk, 'w')
   end
   if r[2] then redis.call('HDEL', rk, 'd', 'i', 'f1') end -- this claim sees what was hinted during the last one
-  local own, crashed = token(prefix), tonumber(r[6] or 0) + 1
-  redis.call('HSET', rk, 'l', now + lease, 't', own, 'c', crashed)
-  if r[16] then redis.call('HSET', rk, 'k1', 1) end -- this claim sees what was told late
-  redis.call('ZADD', set, now + lease, key)
-  r[5], r[6] = own, tostring(crashed)
+  local own, crashed = token(prefix), tostring((r[6] or 0) + 1)
+  redis.call('HSET', rk, 'l', leased, 't', own, 'c', crashed)
+  if r[16] then redis.call('HSET', rk, 'k1', '1') end -- this claim sees what was told late
+  redis.call('ZADD', set, leased, key)
+  r[5], r[6] = own, crashed
   local claim = {key, name, score}
   for i = 1, #fields do claim[3 + i] = r[2 + i] end
   answer[#answer + 1] = claim

@@ -228,10 +228,10 @@ func (l *Ledger) Timeline(ctx context.Context, key Key) ([]Entry, error) {
 
 func entry(message redis.XMessage) Entry {
 	ms, _, _ := strings.Cut(message.ID, "-")
-	value := func(name string) string { return text(message.Values[name]) }
+	words := append(strings.SplitN(text(message.Values["e"]), " ", 4), "", "", "", "") // as the scripts write them
 	return Entry{
-		At: time.UnixMilli(decimal(ms)), Record: value("k"), Source: value("n"), Event: value("e"),
-		State: states[value("s")], Reason: value("r"),
+		At: time.UnixMilli(decimal(ms)), Record: text(message.Values["k"]), Source: words[0], Event: words[1],
+		State: states[words[2]], Reason: words[3],
 	}
 }
 

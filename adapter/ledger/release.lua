@@ -15,6 +15,6 @@ redis.call('HSET', rk, 's', r[3] or 'P', 'e', now)
 redis.call('HDEL', rk, 'w', 'c', 'cb')
 redis.call('ZADD', ARGV[1] .. 'due:' .. r[2], now, ARGV[2])
 if ARGV[3] ~= '0' then
-  redis.call('XADD', ARGV[1] .. 'journal', 'MAXLEN', '~', ARGV[3], '*', 'k', ARGV[2], 'n', r[2], 'e', 'released')
+  redis.call('XADD', ARGV[1] .. 'journal', 'MAXLEN', '~', ARGV[3], '*', 'k', ARGV[2], 'e', r[2] .. ' released')
 end
 return 1
