@@ -11,12 +11,15 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
+	"go.uber.org/goleak"
 
 	"staffetta/adapter/console"
 	"staffetta/adapter/ledger"
 	"staffetta/adapter/ledger/redistest"
 	"staffetta/fhir"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // open is a console over a ledger that holds one record for a person.
 func open(t *testing.T, client redis.UniversalClient) (http.Handler, *ledger.Ledger, ledger.Key) {

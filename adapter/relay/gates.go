@@ -245,7 +245,7 @@ func (g *gates) logPause(ctx context.Context, upstream string, d time.Duration, 
 	if d >= pauseForPerson {
 		level = slog.LevelError
 	}
-	g.log.Log(ctx, level, "upstream paused", slog.String("upstream", upstream), slog.String("reason", why), slog.Duration("for", d))
+	g.log.Log(ctx, level, "upstream paused", slog.String("upstream", upstream), slog.String("reason", why), slog.String("for", d.Round(time.Millisecond).String()))
 }
 
 func later(a, b time.Time) time.Time {

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/redis/go-redis/v9"
+	"go.uber.org/goleak"
 
 	"staffetta/adapter/ledger"
 	"staffetta/adapter/ledger/redistest"
@@ -25,6 +26,8 @@ import (
 	"staffetta/notifier"
 	iobox "staffetta/notifier/sandbox"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // stage is a relay whose steps are taken by hand, at any time.
 type stage struct {

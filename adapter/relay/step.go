@@ -295,7 +295,7 @@ func (r *Relay) tell(ctx context.Context, c claimed, o outcome) {
 		attrs = append(attrs, slog.String("held_reason", rec.Reason))
 	case sent:
 		attrs = append(attrs, slog.String("message_id", rec.Told.MessageID), slog.String("publication", string(rec.Told.Publication)),
-			slog.Duration("since_hint", age))
+			slog.Float64("since_hint_seconds", age.Seconds()))
 	case rec.Reason != "":
 		attrs = append(attrs, slog.String("reason", rec.Reason))
 	}
