@@ -25,7 +25,7 @@ sources:
 public: {url: "https://staffetta.ente.example", listen: "127.0.0.1:0"}
 admin: {listen: "127.0.0.1:0"}
 io: {key: a-key-for-tests, base_url: "%s/api/v1"}
-message: {button_url: "https://fse.ente.example/fascicolo"}
+message: {button_url: "https://fse.ente.example/fascicolo", content: remote}
 remote: {%s}
 `, io, remote)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {

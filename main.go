@@ -97,7 +97,11 @@ type file struct {
 
 // load reads the file and says on the logs what is unwise about it.
 func (f file) load(ctx context.Context, s streams) (*config.Config, *slog.Logger, error) {
-	cfg, err := config.Load(f.Config)
+	return f.loadBy(ctx, s, config.Load)
+}
+
+func (f file) loadBy(ctx context.Context, s streams, read func(string) (*config.Config, error)) (*config.Config, *slog.Logger, error) {
+	cfg, err := read(f.Config)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -226,7 +230,7 @@ type configure struct {
 
 // Run configures IO.
 func (c configure) Run(ctx context.Context, s streams) error {
-	cfg, _, err := c.load(ctx, s)
+	cfg, _, err := c.loadBy(ctx, s, config.LoadToConfigure)
 	if err != nil {
 		return err
 	}

@@ -20,6 +20,9 @@ type Config struct {
 
 	// Warnings are what Load found unwise, but not wrong. They never hold a secret.
 	Warnings []string `yaml:"-"`
+
+	// toConfigure says that remote.configuration_id may still be missing.
+	toConfigure bool
 }
 
 // Public is the listener that FHIR servers post to.
@@ -265,7 +268,7 @@ type Remote struct {
 	Description   string     `yaml:"description"` // default: Testi dei messaggi sui documenti del Fascicolo
 	BaseURL       string     `yaml:"base_url"`    // https, the part before /messages/{id}; default public.url with /io
 	Test          RemoteTest `yaml:"test"`
-	ManageKey     Secret     `yaml:"manage_key"` // the organisation's or group's key; nothing else needs it, serve does not read it
+	ManageKey     Secret     `yaml:"manage_key"` // the organisation's or group's key; nothing else needs it
 	ManageKeyFile string     `yaml:"manage_key_file"`
 }
 

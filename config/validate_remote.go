@@ -23,7 +23,7 @@ func (c *Config) validateRemote(m *mistakes) {
 		m.add("remote.configuration_id", "want a ULID, as IO gives it: 26 letters and digits")
 	}
 	if c.Message.Content == "remote" {
-		if r.ConfigurationID == "" {
+		if r.ConfigurationID == "" && !c.toConfigure {
 			m.add("remote.configuration_id", "missing, want it for message.content: remote (`staffetta io configure` says it)")
 		}
 		if len(r.APIKeys)+len(r.APIKeyFiles) == 0 {

@@ -19,6 +19,9 @@ type Configuration struct {
 	Production   Environment
 	Test         Environment // asked in place of the other one for TestUsers; zero: none
 	TestUsers    []string    // codici fiscali
+	// Lollipop says that IO passes the phone's signature on, for some citizens at least. We never want it: who signs a request
+	// proves which phone it was, and nothing here asks.
+	Lollipop bool
 }
 
 // Environment is a server that IO fetches from: BaseURL/messages/{id}.
@@ -31,7 +34,8 @@ type Environment struct {
 // Same says whether IO would do the same with both.
 func (c Configuration) Same(other Configuration) bool {
 	return c.Name == other.Name && c.Description == other.Description && c.Precondition == other.Precondition &&
-		c.Production == other.Production && c.Test == other.Test && slices.Equal(c.TestUsers, other.TestUsers)
+		c.Production == other.Production && c.Test == other.Test && slices.Equal(c.TestUsers, other.TestUsers) &&
+		c.Lollipop == other.Lollipop
 }
 
 // The configuration on the wire (NewRCConfigurationPublic, RCConfigurationResponse).
@@ -71,11 +75,11 @@ func (w wireBase) environment() Environment {
 	return Environment{BaseURL: w.BaseURL, Header: w.Authentication.Header, Key: w.Authentication.Key}
 }
 
-// wire is what IO is sent. LolliPoP stays off: who signs a request proves which phone it was, and nothing here asks.
+// wire is what IO is sent.
 func (c Configuration) wire() wireConfiguration {
 	w := wireConfiguration{
 		Name: c.Name, Description: c.Description, Precondition: c.Precondition, NoLollipopFor: []string{},
-		Production: new(c.Production.wire()),
+		LollipopEnabled: c.Lollipop, Production: new(c.Production.wire()),
 	}
 	if c.Test.BaseURL != "" {
 		w.Test = &wireTestBase{c.Test.wire(), append([]string{}, c.TestUsers...)}
@@ -84,7 +88,7 @@ func (c Configuration) wire() wireConfiguration {
 }
 
 func (w wireConfiguration) configuration() Configuration {
-	c := Configuration{ID: w.ID, Name: w.Name, Description: w.Description, Precondition: w.Precondition}
+	c := Configuration{ID: w.ID, Name: w.Name, Description: w.Description, Precondition: w.Precondition, Lollipop: w.LollipopEnabled}
 	if w.Production != nil {
 		c.Production = w.Production.environment()
 	}

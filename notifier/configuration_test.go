@@ -68,6 +68,26 @@ func TestAConfigurationThroughItsLife(t *testing.T) {
 	}
 }
 
+// A configuration that somebody made by hand may have LolliPoP on: it is not as we want it, and replacing it turns that off.
+func TestLollipopIsTurnedOff(t *testing.T) {
+	c := configurations(t, contract(t, managed()), manageKey)
+	byHand := configured()
+	byHand.Lollipop = true
+	id, err := c.Create(t.Context(), byHand)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := c.Get(t.Context(), id); err != nil || !got.Lollipop || got.Same(configured()) {
+		t.Errorf("with LolliPoP it is as it should be (%v)", err)
+	}
+	if err := c.Replace(t.Context(), id, configured()); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := c.Get(t.Context(), id); err != nil || got.Lollipop || !got.Same(configured()) {
+		t.Errorf("LolliPoP is still on (%v)", err)
+	}
+}
+
 func TestWhatIOSaysToConfigurations(t *testing.T) {
 	const unknown = "01BX5ZZKBKACTAV9WEVGEMMVS0"
 	if _, err := configurations(t, contract(t, managed()), manageKey).Get(t.Context(), unknown); !errors.Is(err, notifier.ErrNoConfiguration) {

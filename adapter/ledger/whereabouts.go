@@ -70,7 +70,7 @@ func (l *Ledger) Note(ctx context.Context, document Key, source, event, reason s
 	defer cancel()
 	err := l.redis.XAdd(ctx, &redis.XAddArgs{
 		Stream: journalKey(document.Partition()), MaxLen: decimal(l.journalMax), Approx: true,
-		Values: []any{"k", document.String(), "n", source, "e", event, "r", reason},
+		Values: []any{"k", document.String(), "e", source + " " + event + "  " + reason}, // a line as settle.lua writes it, without a state
 	}).Err()
 	if err != nil {
 		return unavailable(err)

@@ -95,7 +95,7 @@ func TestAnInboxShowsWhatGoesWrong(t *testing.T) {
 	away := newInstitution(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) })
 	s, id := sendRemote(t, away.url)
 	opened := look(t, s.Site(sandbox.InboxOptions{}), "/inbox/1/"+id)
-	wants(t, opened, "Non è possibile aprire il messaggio", "500: the institution refuses IO&#39;s key", "stays unread")
+	wants(t, opened, "Non è possibile aprire il messaggio", "500: the institution refuses IO&#39;s key", "stays unread") //nolint:misspell // Italian
 	unquoted := newInstitution(t, says(details("C'è un nuovo referto", "---\nit:\n  cta_1:\n    text: Vai: qui\n---\n\nUn documento di oggi, con dettagli che solo tu leggi, e altro.")))
 	s, id = sendRemote(t, unquoted.url)
 	wants(t, look(t, s.Site(sandbox.InboxOptions{}), "/inbox/1/"+id), "non può essere mostrato", "The app shows a warning")
