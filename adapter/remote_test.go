@@ -337,6 +337,7 @@ func TestRemoteContentIsForItsRecipientAlone(t *testing.T) {
 
 func TestNothingLeaksFromRemoteContent(t *testing.T) {
 	w := build(t, fhir.ShapeFSE2, remotely)
+	older := w.grows()
 	w.runRemote(t, newRemoteKey)
 	c := told(1, true)[0]
 	taken := w.tell(t, c)
@@ -350,8 +351,12 @@ func TestNothingLeaksFromRemoteContent(t *testing.T) {
 		w.fetch(t, "/io/messages/"+ref, headers)
 	}
 	w.fetch(t, "/documents/"+ref, map[string]string{"Authorization": "Bearer " + portalToken, "fiscal_code": c.Code})
-	w.fse.Fault = func(rw http.ResponseWriter, _ *http.Request) bool { rw.WriteHeader(http.StatusBadGateway); return true }
 	w.quiet(t)
+	w.fse.Fault = func(rw http.ResponseWriter, _ *http.Request) bool { rw.WriteHeader(http.StatusBadGateway); return true }
+	older()
+	if tells(t, w.opens(t, taken)) {
+		t.Error("what could not be looked at is shown")
+	}
 	metrics := w.metrics(t)
 	w.stop()
 	for place, text := range map[string]string{"logs": w.logs.String(), "metrics": metrics, "redis": dump(t, w.redis)} {

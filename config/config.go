@@ -22,7 +22,7 @@ type Config struct {
 	Warnings []string `yaml:"-"`
 
 	// toConfigure says that remote.configuration_id may still be missing.
-	toConfigure bool
+	toConfigure bool `yaml:"-"`
 }
 
 // Public is the listener that FHIR servers post to.
