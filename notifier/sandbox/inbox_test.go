@@ -121,9 +121,10 @@ func TestAPreconditionComesFirst(t *testing.T) {
 
 func TestWhatIsNotInAnInbox(t *testing.T) {
 	s := sandbox.New(sandbox.Options{Keys: []string{key}, Delay: time.Hour})
-	id := send(t, s, message())
 	page := s.Site(sandbox.InboxOptions{})
 	wants(t, look(t, page, "/inbox/"), "Nobody has a message yet")
+	id := send(t, s, message())
+	wants(t, look(t, page, "/inbox/"), "1 message so far", "it is on its way")
 	for _, path := range []string{"/inbox/1/", "/inbox/1/" + id, "/inbox/0/", "/inbox/x/", "/inbox/99999999999999999999/", "/elsewhere"} {
 		recorded := httptest.NewRecorder()
 		page.ServeHTTP(recorded, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, http.NoBody))
