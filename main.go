@@ -33,6 +33,7 @@ type commands struct {
 	Subscribe subscribe `cmd:"" help:"Create, renew, show or remove our Subscription at a source."`
 	IO        ioCommand `cmd:"" name:"io" help:"What IO must know of us."`
 	Sandbox   ioSandbox `cmd:"" help:"Serve an IO to try against, as strict as the real one, with a page that shows what citizens' phones would."`
+	Reports   reports   `cmd:"" help:"Look at documents and act on them: list, show, release, retry, forget, reconcile."`
 	Probe     tryout    `cmd:"" help:"Play the servers that post notifications against any endpoint, ours or another's: would each be satisfied by the answers?"`
 	Pause     pause     `cmd:"" help:"Stop all sending, on all replicas. Nothing is lost: notifications are taken in and wait."`
 	Resume    resume    `cmd:"" help:"Start sending again."`
@@ -59,18 +60,22 @@ func main() {
 
 // run is the program: its exit code is 0 when all went well.
 func run(ctx context.Context, args []string, out, logs io.Writer) int {
+	return runWith(ctx, args, streams{in: os.Stdin, out: out, logs: logs})
+}
+
+func runWith(ctx context.Context, args []string, s streams) int {
 	var line commands
 	exited := -1
-	parser := kong.Must(&line, kong.Name("staffetta"), kong.Writers(out, logs), kong.UsageOnError(),
+	parser := kong.Must(&line, kong.Name("staffetta"), kong.Writers(s.out, s.logs), kong.UsageOnError(),
 		kong.Description("Tells a citizen on IO that a medical report is ready."),
 		kong.Exit(func(code int) { exited = code }),
-		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(streams{out: out, logs: logs}))
+		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(s))
 	parsed, err := parser.Parse(args)
 	if exited >= 0 {
 		return exited // --help
 	}
 	if err != nil {
-		_, _ = fmt.Fprintf(logs, "staffetta: %v\n", err)
+		_, _ = fmt.Fprintf(s.logs, "staffetta: %v\n", err)
 		return exitUsage
 	}
 	switch err := parsed.Run(); {
@@ -79,16 +84,20 @@ func run(ctx context.Context, args []string, out, logs io.Writer) int {
 	case errors.Is(err, errFinding):
 		return exitFinding
 	case errors.Is(err, errUsage):
-		_, _ = fmt.Fprintf(logs, "staffetta: %v\n", err)
+		_, _ = fmt.Fprintf(s.logs, "staffetta: %v\n", err)
 		return exitUsage
 	default:
-		_, _ = fmt.Fprintf(logs, "staffetta: %v\n", err)
+		_, _ = fmt.Fprintf(s.logs, "staffetta: %v\n", err)
 		return exitFinding
 	}
 }
 
-// streams are where a command writes: out for people, logs for what runs beside them.
-type streams struct{ out, logs io.Writer }
+// streams are where a command writes: out for people, logs for what runs beside them; and where it reads what must not stand
+// on the command line.
+type streams struct {
+	in        io.Reader
+	out, logs io.Writer
+}
 
 // file is the configuration file that most commands read.
 type file struct {
@@ -126,7 +135,10 @@ func (c serve) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	log.InfoContext(ctx, "staffetta serves", slog.String("public", program.PublicAddr().String()),
-		slog.String("admin", program.AdminAddr().String()))
+		slog.String("admin", program.AdminAddr().String()), slog.String("io_mode", cfg.IO.Mode))
+	if cfg.IO.Mode != config.ModeLive {
+		log.WarnContext(ctx, "not everybody is told: io.mode is not live", slog.String("io_mode", cfg.IO.Mode))
+	}
 	err = program.Run(ctx)
 	log.InfoContext(context.WithoutCancel(ctx), "staffetta has stopped")
 	return err
@@ -169,6 +181,7 @@ func (c check) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	_, _ = fmt.Fprintf(s.out, "%s: the file is well\n", c.Config)
+	adapter.CheckIO(cfg, s.out)
 	if err := adapter.CheckMessages(cfg, s.out); err != nil {
 		return err
 	}

@@ -86,7 +86,7 @@ func newConfigurations(cfg *config.Config) (*notifier.Configurations, error) {
 	if err != nil {
 		return nil, err
 	}
-	return notifier.NewConfigurations(notifier.ClientOptions{BaseURL: cfg.IO.BaseURL, Key: string(cfg.Remote.ManageKey), HTTP: client})
+	return notifier.NewConfigurations(notifier.ClientOptions{BaseURL: cfg.IO.BaseURL, Keys: func() []string { return []string{string(cfg.Remote.ManageKey)} }, HTTP: client})
 }
 
 // findConfiguration is ours as IO has it; without an id where there is none yet.

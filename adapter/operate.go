@@ -56,6 +56,24 @@ func CheckLedger(ctx context.Context, cfg *config.Config, log *slog.Logger, out 
 	return well, err
 }
 
+// CheckIO says who is told at all.
+func CheckIO(cfg *config.Config, out io.Writer) {
+	switch cfg.IO.Mode {
+	case config.ModeOff:
+		_, _ = fmt.Fprintln(out, "io.mode: off: everything is decided and written down, and IO is asked nothing")
+	case config.ModeTest:
+		_, _ = fmt.Fprintf(out, "io.mode: test: only %d recipients of io.allow reach IO\n", len(cfg.IO.Recipients()))
+	default:
+		_, _ = fmt.Fprintln(out, "io.mode: live: citizens are told")
+	}
+	if cfg.IO.DailyCap > 0 {
+		_, _ = fmt.Fprintf(out, "io.daily_cap: %d messages in a day, the rest waits for the next one\n", cfg.IO.DailyCap)
+	}
+	if cfg.Policy.OneMessage > 0 {
+		_, _ = fmt.Fprintf(out, "policy.one_message: what is published within %s of a message about the same citizen has none of its own\n", cfg.Policy.OneMessage)
+	}
+}
+
 // PauseSending stops all sending, on all replicas, until it is resumed.
 func PauseSending(ctx context.Context, cfg *config.Config, log *slog.Logger, who, why string, out io.Writer) error {
 	return withLedger(ctx, cfg, log, func(led *ledger.Ledger) error {

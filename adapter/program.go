@@ -27,6 +27,7 @@ import (
 	"staffetta/adapter/remote"
 	"staffetta/config"
 	"staffetta/fhir"
+	"staffetta/fhir/fiscalcode"
 	"staffetta/notifier"
 )
 
@@ -198,7 +199,8 @@ func newRelay(cfg *config.Config, o relay.Options) *relay.Relay {
 		Polls: polls, PollsEnd: pollsEnd, HoldUncertain: cfg.IO.Uncertain == "hold", Track: cfg.IO.Track,
 		PersonTag: o.Ledger.PersonTag,
 	}
-	o.Rate, o.Workers = cfg.IO.Rate, cfg.Workers
+	o.Rate, o.DailyCap, o.OneMessage = cfg.IO.Rate, cfg.IO.DailyCap, time.Duration(cfg.Policy.OneMessage)
+	o.Workers = cfg.Workers
 	o.Settle, o.Lease = time.Duration(cfg.Policy.Settle), time.Duration(cfg.Ledger.Lease)
 	return relay.New(o)
 }
@@ -221,8 +223,23 @@ func newRules(cfg *config.Config) (*policy.Rules, error) {
 	return policy.NewRules(policy.Options{
 		MaxAge: time.Duration(cfg.Policy.MaxAge), ReplacementWait: time.Duration(cfg.Policy.ReplacementWait),
 		BelieveMissing: time.Duration(cfg.Policy.BelieveMissing), VisibleWait: time.Duration(cfg.Policy.VisibleWait),
-		Minors: cfg.Policy.Minors,
+		Minors: cfg.Policy.Minors, Reach: reach(cfg.IO),
 	})
+}
+
+// reach is whom io.mode lets messages go to.
+func reach(io config.IO) policy.Reach {
+	switch io.Mode {
+	case config.ModeOff:
+		return policy.Reach{Off: true}
+	case config.ModeTest:
+		only := map[fiscalcode.Code]bool{}
+		for _, code := range io.Recipients() {
+			only[code] = true
+		}
+		return policy.Reach{Only: only}
+	}
+	return policy.Reach{}
 }
 
 // newSources are the FHIR servers to read from.
@@ -264,6 +281,7 @@ func newSource(cfg *config.Config, s config.Source, client *http.Client, skew fu
 	source, err := fhir.NewSource(fhir.SourceOptions{
 		Name: s.Name, BaseURL: s.BaseURL, Aliases: s.Aliases, Shape: fhir.Shape(s.Shape), FiscalCodeSystems: s.Systems,
 		Client: client, MaxBody: int64(s.Read.MaxBody), MaxDepth: cfg.Public.MaxDepth, Now: nowWith(skew),
+		TestRecipient: reach(cfg.IO).Only[fiscalcode.TestRecipient()],
 	})
 	if err != nil {
 		return relay.Source{}, fmt.Errorf("source %s: %w", s.Name, err)
@@ -287,9 +305,11 @@ func newIO(cfg *config.Config) (*notifier.Client, *notifier.Composer, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	io, err := notifier.NewClient(notifier.ClientOptions{
-		BaseURL: cfg.IO.BaseURL, Key: string(cfg.IO.Key), SecondaryKey: string(cfg.IO.SecondaryKey), HTTP: client,
-	})
+	keys, err := cfg.IO.Keys()
+	if err != nil {
+		return nil, nil, err
+	}
+	io, err := notifier.NewClient(notifier.ClientOptions{BaseURL: cfg.IO.BaseURL, Keys: keys, HTTP: client})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -378,7 +398,7 @@ func (p *Program) listenAdmin(ctx context.Context, cfg *config.Config, registry 
 	var err error
 	p.admin, err = endpoint.Listen(ctx, endpoint.ServerOptions{
 		Listen:  cfg.Admin.Listen,
-		Handler: newConsole(p.Ledger, registry, names, p.log), ReadTimeout: adminTimeout, Grace: adminGrace, Log: p.log,
+		Handler: p.newConsole(cfg, registry, names), ReadTimeout: adminTimeout, Grace: adminGrace, Log: p.log,
 	})
 	if err != nil {
 		return fmt.Errorf("admin listener: %w", err)
@@ -391,6 +411,9 @@ const (
 	adminGrace   = time.Second
 )
 
-func newConsole(led *ledger.Ledger, registry *prometheus.Registry, sources []string, log *slog.Logger) http.Handler {
-	return console.New(console.Options{Ledger: led, Registry: registry, Sources: sources, Log: log})
+func (p *Program) newConsole(cfg *config.Config, registry *prometheus.Registry, sources []string) http.Handler {
+	return console.New(console.Options{
+		Ledger: p.Ledger, Registry: registry, Sources: sources, Log: p.log,
+		IO: console.IO{Mode: cfg.IO.Mode, DailyCap: cfg.IO.DailyCap, StepRate: p.relay.StepRate, Today: p.relay.Today},
+	})
 }

@@ -204,7 +204,7 @@ func TestWithdrawnOrAnotherPatientIsForAPerson(t *testing.T) {
 				t.Errorf("got %s, want %s", got, tt.want)
 			}
 			w.recipients(t, c.Code)
-			if released, err := w.program.Ledger.Release(t.Context(), key); err != nil || !released {
+			if released, err := w.program.Ledger.Release(t.Context(), key, "released", ledger.By{}); err != nil || !released {
 				t.Errorf("released %t, %v", released, err)
 			}
 			w.well(t)

@@ -46,14 +46,20 @@ func connectEmbedded() (redis.UniversalClient, func(), error) {
 func redisOptions(r config.Redis) (*redis.UniversalOptions, error) {
 	o := &redis.UniversalOptions{
 		Addrs: r.Addresses, MasterName: r.Master, Username: r.Username, Password: string(r.Password),
+		SentinelUsername: r.SentinelUsername, SentinelPassword: string(r.SentinelPassword),
 		IsClusterMode: r.URL == "" && r.Master == "",
 	}
+	trust, err := r.Client()
+	if err != nil {
+		return nil, fmt.Errorf("redis.tls: %w", err)
+	}
+	o.TLSConfig = trust
 	if r.URL != "" {
 		one, err := redis.ParseURL(string(r.URL))
 		if err != nil {
 			return nil, errors.New("redis.url: want redis:// or rediss://") // its own error repeats the URL
 		}
-		o.Addrs, o.DB, o.TLSConfig, o.Username = []string{one.Addr}, one.DB, one.TLSConfig, one.Username
+		o.Addrs, o.DB, o.Username = []string{one.Addr}, one.DB, one.Username
 		if o.Password == "" {
 			o.Password = one.Password
 		}

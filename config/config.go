@@ -59,6 +59,19 @@ type Redis struct {
 	Username     string   `yaml:"username"` // with Addresses: a URL holds its own
 	Password     Secret   `yaml:"password"` // with URL or Addresses
 	PasswordFile string   `yaml:"password_file"`
+	TLS          RedisTLS `yaml:"tls"`
+	// What Sentinel itself asks for, where it asks.
+	SentinelUsername     string `yaml:"sentinel_username"`
+	SentinelPassword     Secret `yaml:"sentinel_password"`
+	SentinelPasswordFile string `yaml:"sentinel_password_file"`
+}
+
+// RedisTLS is how we meet Redis and Sentinel where they speak TLS.
+type RedisTLS struct {
+	Enabled  bool   `yaml:"enabled"`   // with addresses; a rediss:// URL says so by itself
+	CAFile   string `yaml:"ca_file"`   // PEM; absent: the system's authorities. Read at start.
+	CertFile string `yaml:"cert_file"` // our client certificate, PEM; read again when it changes
+	KeyFile  string `yaml:"key_file"`  // PEM
 }
 
 // Ledger is what we remember and how it is protected.
@@ -210,9 +223,9 @@ type ModI struct {
 
 // IO is the IO API.
 type IO struct {
-	BaseURL          string     `yaml:"base_url"` // with /api/v1, default https://api.io.pagopa.it/api/v1
-	Key              Secret     `yaml:"key"`      // a service's primary key
-	KeyFile          string     `yaml:"key_file"`
+	BaseURL          string     `yaml:"base_url"`      // with /api/v1, default https://api.io.pagopa.it/api/v1
+	Key              Secret     `yaml:"key"`           // a service's primary key
+	KeyFile          string     `yaml:"key_file"`      // read again when it changes
 	SecondaryKey     Secret     `yaml:"secondary_key"` // tried when the other one is refused, for rotation
 	SecondaryKeyFile string     `yaml:"secondary_key_file"`
 	Rate             float64    `yaml:"rate"`        // calls per second, all replicas together, default 20
@@ -222,6 +235,16 @@ type IO struct {
 	Connections      int        `yaml:"connections"` // at once, default 64
 	// Uncertain is what becomes of a POST of which we do not know whether IO took it: resend (default) or hold.
 	Uncertain string `yaml:"uncertain"`
+	// Mode is off (everything is decided and written down, IO is asked nothing), test (only those of allow reach IO) or live
+	// (default). What off and test kept back ends as suppressed, io-off or not-in-test; `staffetta reports release` sends it.
+	Mode string `yaml:"mode"`
+	// Allow are the codici fiscali of those who may get messages in mode test; IO's own test recipient, AAAAAA00A00A000A,
+	// may be among them.
+	Allow     []Secret `yaml:"allow"`
+	AllowFile string   `yaml:"allow_file"` // more of them, one a line; what follows # is a remark
+	// DailyCap is how many messages are sent in one day of Europe/Rome, by all replicas together, default 0: without limit.
+	// What is above it waits for the next day.
+	DailyCap int `yaml:"daily_cap"`
 }
 
 // Message is what the citizen reads. Secure channels are always required: there is no key to say otherwise.
@@ -294,6 +317,9 @@ type Policy struct {
 	Minors          string   `yaml:"minors"`           // suppress (default), notify, or 14 to 17: the youngest age told
 	VisibleWait     Duration `yaml:"visible_wait"`     // for a document that its citizen cannot open yet, default 72h, then a person must look
 	BelieveMissing  Duration `yaml:"believe_missing"`  // how long a 404 is asked again before it is believed, default 10m
+	// OneMessage is for how long the message about a new document of a citizen also stands for others of the same source that
+	// are published after it: they get none of their own. Default 0: every document has its own message.
+	OneMessage Duration `yaml:"one_message"`
 }
 
 // Log is what is written on stderr.

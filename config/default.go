@@ -26,7 +26,7 @@ func Default() *Config {
 		},
 		IO: IO{
 			BaseURL: "https://api.io.pagopa.it/api/v1", Rate: 20, Track: true, Polls: defaultPolls(),
-			Timeout: Duration(10 * time.Second), Connections: 64, Uncertain: "resend",
+			Timeout: Duration(10 * time.Second), Connections: 64, Uncertain: "resend", Mode: ModeLive,
 		},
 		Message: Message{
 			Wording: "referto", Content: "static", ButtonText: ButtonText{Italian: "Vai al Fascicolo Sanitario", English: "Go to your health record"},

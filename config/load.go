@@ -65,7 +65,10 @@ func lastPart(key string) string { return key[strings.LastIndexByte(key, '.')+1:
 
 // relativeTo makes the paths in the file relative to the folder of the file, so that the working directory does not matter.
 func (c *Config) relativeTo(folder string) {
-	paths := []*string{&c.Public.TLS.CertFile, &c.Public.TLS.KeyFile, &c.Message.Templates}
+	paths := []*string{
+		&c.Public.TLS.CertFile, &c.Public.TLS.KeyFile, &c.Redis.TLS.CAFile, &c.Redis.TLS.CertFile, &c.Redis.TLS.KeyFile,
+		&c.Message.Templates, &c.IO.AllowFile,
+	}
 	for _, field := range c.secrets() {
 		paths = append(paths, field.file)
 	}

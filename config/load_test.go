@@ -90,6 +90,12 @@ func TestMistakes(t *testing.T) {
 		{"a master is asked for at Sentinel", "redis-master-alone.yaml", []string{
 			`redis.master: without addresses, want those of Sentinel`,
 		}},
+		{"TLS and Sentinel where they are", "redis-tls.yaml", []string{
+			`redis.sentinel_password: without master, want Sentinel's name of it`,
+			`redis.tls: Redis is not met by TLS, want a rediss:// URL, or addresses and enabled: true`,
+			`redis.tls: cert_file and key_file go together`,
+			`redis.tls.ca_file: no such file or directory`,
+		}},
 		{"nothing is written unsealed", "seal-key-absent.yaml", []string{
 			`ledger.seal_key: missing, want it here or as seal_key_file`,
 		}},
@@ -286,6 +292,15 @@ func TestMistakes(t *testing.T) {
 			`io.timeout: 0s, want 100ms to 10m`,
 			`io.connections: 0, want at least 1`,
 			`io.uncertain: want resend or hold`,
+			`io.mode: want off, test or live`,
+			`io.daily_cap: -1, want at least 0`,
+		}},
+		{"who may get messages in a test has a codice fiscale, which no mistake repeats", "io-allow.yaml", []string{
+			`io.allow_file: no such file or directory`,
+			`io.allow[2]: no codice fiscale of a person: bad-check`,
+		}},
+		{"a test needs somebody to test with", "io-allow-nobody.yaml", []string{
+			`io.allow: none, want at least one codice fiscale in mode test, or allow_file`,
 		}},
 		{"a status is not asked for at once", "io-polls.yaml", []string{
 			`io.polls[1]: 0s, want 1ms to 30d`,
@@ -345,6 +360,7 @@ func TestMistakes(t *testing.T) {
 			`policy.minors: want suppress, notify, 14, 15, 16 or 17`,
 			`policy.visible_wait: -1s, want 0s to 365d`,
 			`policy.believe_missing: 365d, want 0s to 30d`,
+			`policy.one_message: 2d, want 0s to 1d`,
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

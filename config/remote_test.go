@@ -35,13 +35,15 @@ documents: {bearer_token_files: [portal.token]}`)
 func TestWhatIsUnwiseAboutRemoteContent(t *testing.T) {
 	c, err := load(t, t.TempDir(), `ledger: {seal_key: `+sealKey+`}
 io: {key: k}
+message: {button_url: "https://fse.example/{ref}"}
+policy: {one_message: 1h}
 remote: {api_keys: [short], retention: 30d}
 documents: {bearer_tokens: [short]}`)
 	if err != nil {
 		t.Fatal(err)
 	}
 	all := strings.Join(c.Warnings, "\n")
-	for _, want := range []string{"remote.api_keys[0]: shorter than 22", "documents.bearer_tokens[0]: shorter than 22", "remote.retention: shorter than ledger.retention"} {
+	for _, want := range []string{"remote.api_keys[0]: shorter than 22", "documents.bearer_tokens[0]: shorter than 22", "remote.retention: shorter than ledger.retention", "policy.one_message: "} {
 		if !strings.Contains(all, want) {
 			t.Errorf("no %q in %q", want, all)
 		}

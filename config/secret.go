@@ -46,6 +46,7 @@ func (c *Config) secrets() []secretField {
 	fields = append(
 		fields,
 		secretField{"redis.password", &c.Redis.Password, &c.Redis.PasswordFile, false},
+		secretField{"redis.sentinel_password", &c.Redis.SentinelPassword, &c.Redis.SentinelPasswordFile, false},
 		secretField{"ledger.seal_key", &c.Ledger.SealKey, &c.Ledger.SealKeyFile, true},
 		secretField{"ledger.naming_key", &c.Ledger.NamingKey, &c.Ledger.NamingKeyFile, false},
 		secretField{"io.key", &c.IO.Key, &c.IO.KeyFile, true},
@@ -85,6 +86,7 @@ func (c *Config) resolveSecrets() mistakes {
 	}
 	c.resolveSeveral("remote.api_key", &c.Remote.APIKeys, c.Remote.APIKeyFiles, &m)
 	c.resolveSeveral("documents.bearer_token", &c.Documents.BearerTokens, c.Documents.BearerTokenFiles, &m)
+	c.IO.resolveAllow(&m)
 	for i := range c.Sources {
 		receive, key := &c.Sources[i].Receive, fmt.Sprintf("sources[%d].receive.", i)
 		c.resolveSeveral(key+"bearer_token", &receive.BearerTokens, receive.BearerTokenFiles, &m)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 )
 
 // Server is the TLS configuration of the listener, nil where none is configured. Its files are read again when they change.
@@ -69,6 +70,22 @@ func (c *Config) ClientCAs() []string {
 		}
 	}
 	return files
+}
+
+// Encrypted says whether Redis is met by TLS.
+func (r Redis) Encrypted() bool {
+	if len(r.Addresses) > 0 {
+		return r.TLS.Enabled
+	}
+	return strings.HasPrefix(string(r.URL), "rediss://")
+}
+
+// Client is how we meet Redis and Sentinel; nil where they speak no TLS.
+func (r Redis) Client() (*tls.Config, error) {
+	if !r.Encrypted() {
+		return nil, nil
+	}
+	return clientTLS(r.TLS.CAFile, r.TLS.CertFile, r.TLS.KeyFile)
 }
 
 // clientTLS is how we meet a server: whom we trust, and who we are.

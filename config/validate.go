@@ -61,6 +61,19 @@ func (r Redis) validate(m *mistakes) {
 	if r.Master != "" && len(r.Addresses) == 0 {
 		m.add("redis.master", "without addresses, want those of Sentinel")
 	}
+	if r.Master == "" && (r.SentinelUsername != "" || r.SentinelPassword != "") {
+		m.add("redis.sentinel_password", "without master, want Sentinel's name of it")
+	}
+	r.validateTLS(m)
+}
+
+func (r Redis) validateTLS(m *mistakes) {
+	t := r.TLS
+	if !r.Encrypted() && t != (RedisTLS{}) {
+		m.add("redis.tls", "Redis is not met by TLS, want a rediss:// URL, or addresses and enabled: true")
+	}
+	m.pair("redis.tls", t.CertFile, t.KeyFile)
+	m.authorities("redis.tls.ca_file", t.CAFile)
 }
 
 func (m *mistakes) redisURL(key, text string) {
@@ -220,6 +233,9 @@ func (io IO) validate(m *mistakes) {
 	m.between("io.timeout", io.Timeout, 100*time.Millisecond, 10*time.Minute)
 	m.atLeast("io.connections", io.Connections, 1)
 	m.oneOf("io.uncertain", io.Uncertain, "resend", "hold")
+	m.oneOf("io.mode", io.Mode, ModeOff, ModeTest, ModeLive)
+	m.atLeast("io.daily_cap", io.DailyCap, 0)
+	io.validateAllow(m)
 }
 
 // validate looks at the form of the keys; the texts themselves are the composer's to judge.
@@ -252,6 +268,7 @@ func (p Policy) validate(m *mistakes) {
 	m.oneOf("policy.minors", p.Minors, "suppress", "notify", "14", "15", "16", "17")
 	m.between("policy.visible_wait", p.VisibleWait, 0, 365*day)
 	m.between("policy.believe_missing", p.BelieveMissing, 0, 30*day)
+	m.between("policy.one_message", p.OneMessage, 0, day)
 }
 
 // findUnwise warns of what works and is probably not meant.
@@ -261,6 +278,9 @@ func (c *Config) findUnwise() {
 	}
 	if !strings.HasSuffix(strings.TrimSuffix(c.IO.BaseURL, "/"), "/api/v1") {
 		c.warn("io.base_url: does not end in /api/v1, as IO's does")
+	}
+	if len(c.IO.Allow) > 0 && c.IO.Mode != ModeTest {
+		c.warn("io.allow: looked at in io.mode test only, which is %s", c.IO.Mode)
 	}
 	if host, _, err := net.SplitHostPort(c.Admin.Listen); err == nil && !isLoopback(host) {
 		c.warn("admin.listen: not loopback, who reaches it may stop all sending")

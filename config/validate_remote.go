@@ -90,10 +90,18 @@ func (m *mistakes) tokens(key string, tokens []Secret) {
 const shortToken = 22
 
 func (c *Config) findUnwiseRemote() {
+	c.findFirstOnly()
 	c.findShort("remote.api_keys", c.Remote.APIKeys)
 	c.findShort("documents.bearer_tokens", c.Documents.BearerTokens)
 	if len(c.Remote.APIKeys) > 0 && time.Duration(c.Remote.Retention) < time.Duration(c.Ledger.Retention) {
 		c.warn("remote.retention: shorter than ledger.retention, messages open without details while their documents are remembered")
+	}
+}
+
+// findFirstOnly is about a message that stands for several documents: it has one reference.
+func (c *Config) findFirstOnly() {
+	if refers := c.Message.Content == "remote" || strings.Contains(c.Message.ButtonURL+c.Message.SecondButtonURL, "{ref}"); refers && c.Policy.OneMessage > 0 {
+		c.warn("policy.one_message: a message that stands for several documents opens, and leads the portal to, the first of them only")
 	}
 }
 

@@ -20,6 +20,7 @@ type SourceOptions struct {
 	Aliases           []string // other base URLs by which the server calls itself
 	Shape             Shape
 	FiscalCodeSystems []string // besides the two official ones
+	TestRecipient     bool     // IO's own test recipient, which is no valid code, counts as one
 	Client            *http.Client
 	MaxBody           int64 // bytes of an answer
 	MaxDepth          int
@@ -75,6 +76,9 @@ func (s *Source) Address(l Locator) string {
 	}
 	return s.o.BaseURL + "/" + l.Type + "/" + l.ID
 }
+
+// Shape is how the source keeps its documents.
+func (s *Source) Shape() Shape { return s.o.Shape }
 
 // own says whether a reference is one of this server's own resources.
 func (s *Source) own(r reference) bool { return r.base == "" || slices.Contains(s.bases, r.base) }

@@ -9,13 +9,22 @@ import (
 	"time"
 )
 
-// Read asks how a document stands now, with its person.
+// Read asks how a document stands now, with its person where a citizen may open it.
 func (s *Source) Read(ctx context.Context, l Locator) (Document, error) {
+	return s.readFor(ctx, l, false)
+}
+
+// ReadWithPerson is Read that says whom a withdrawn document concerns, too: somebody wants that citizen to know.
+func (s *Source) ReadWithPerson(ctx context.Context, l Locator) (Document, error) {
+	return s.readFor(ctx, l, true)
+}
+
+func (s *Source) readFor(ctx context.Context, l Locator, withdrawn bool) (Document, error) {
 	if !s.o.Shape.OfCompositions() {
-		return s.readReport(ctx, l)
+		return s.readReport(ctx, l, withdrawn)
 	}
 	if l.Type == "Composition" || (l.Type == "Bundle" && l.Value != "") {
-		return s.readComposition(ctx, l)
+		return s.readComposition(ctx, l, withdrawn)
 	}
 	// All that is left of the document is one of its members.
 	found, err := s.Find(ctx, l)
@@ -28,11 +37,16 @@ func (s *Source) Read(ctx context.Context, l Locator) (Document, error) {
 		}
 		return Document{Locator: l, Shape: s.o.Shape, Standing: found.Standing}, nil
 	}
-	return s.readComposition(ctx, found.Documents[0].Locator)
+	return s.readComposition(ctx, found.Documents[0].Locator, withdrawn)
+}
+
+// concerns says whether it matters whom the document is about: nobody is told of one that cannot be read.
+func (d *Document) concerns(withdrawn bool) bool {
+	return d.Standing == Readable || (withdrawn && d.Standing == Withdrawn)
 }
 
 // readReport reads a document that is a report, with its patient in the same call where the server can.
-func (s *Source) readReport(ctx context.Context, l Locator) (Document, error) {
+func (s *Source) readReport(ctx context.Context, l Locator, withdrawn bool) (Document, error) {
 	p, err := s.search(ctx, "DiagnosticReport", url.Values{"_id": {l.ID}, "_include": {"DiagnosticReport:subject"}})
 	if err != nil && !errors.Is(err, errUnsupported) {
 		return Document{}, err
@@ -50,8 +64,8 @@ func (s *Source) readReport(ctx context.Context, l Locator) (Document, error) {
 		p.add("", report)
 	}
 	doc := s.reportFacts(l, report)
-	if doc.Standing != Readable {
-		return doc, nil // nobody is told: whom it concerns does not matter
+	if !doc.concerns(withdrawn) {
+		return doc, nil
 	}
 	doc.Person, err = s.person(ctx, p, []*node{report}, &doc)
 	return doc, err
@@ -148,7 +162,7 @@ func compositionIncludes(query url.Values) url.Values {
 }
 
 // readComposition reads a document that is a Composition: the newest of its identifier.
-func (s *Source) readComposition(ctx context.Context, l Locator) (Document, error) {
+func (s *Source) readComposition(ctx context.Context, l Locator, withdrawn bool) (Document, error) {
 	p, composition, standing, err := s.composition(ctx, l)
 	if err != nil || composition == nil {
 		return Document{Locator: l, Shape: s.o.Shape, Standing: standing}, err
@@ -162,7 +176,7 @@ func (s *Source) readComposition(ctx context.Context, l Locator) (Document, erro
 	if l.Type == "Bundle" {
 		doc.Locator.Type, doc.Locator.ID = l.Type, l.ID
 	}
-	if doc.Standing != Readable {
+	if !doc.concerns(withdrawn) {
 		return doc, nil
 	}
 	doc.Person, err = s.person(ctx, p, s.voices(p, composition), &doc)
@@ -185,6 +199,9 @@ func (s *Source) composition(ctx context.Context, l Locator) (*pool, *node, Stan
 				return p, newest, Readable, nil
 			}
 		}
+	}
+	if l.ID == "" { // a person named it by its identifier
+		return nil, nil, Missing, nil
 	}
 	p, err := s.search(ctx, "Composition", compositionIncludes(url.Values{"_id": {l.ID}}))
 	if err != nil && !errors.Is(err, errUnsupported) {

@@ -22,10 +22,11 @@ import (
 
 // ClientOptions are what IO is called with.
 type ClientOptions struct {
-	BaseURL      string // with /api/v1
-	Key          string // a service's key
-	SecondaryKey string // tried when the other one is refused, for rotation; may be empty
-	HTTP         *http.Client
+	BaseURL string // with /api/v1
+	// Keys gives the service's keys, the primary one first. It is asked at each call, so that a rotation needs no restart; the
+	// other key is tried where one is refused.
+	Keys func() []string
+	HTTP *http.Client
 }
 
 // Client calls IO, once for each call: what an answer means for the future belongs to the ledger's timetable.
@@ -35,8 +36,8 @@ type Client struct {
 	http http.RoundTripper
 	// timeout of one call; 0: none
 	timeout time.Duration
-	keys    []string
-	valid   atomic.Int32 // index of the key that worked last
+	keys    func() []string
+	valid   atomic.Int32 // place of the key that worked last
 }
 
 // NewClient makes a client; it calls nobody yet.
@@ -45,15 +46,12 @@ func NewClient(o ClientOptions) (*Client, error) {
 	if err != nil || base.Host == "" {
 		return nil, errors.New("io.base_url is no URL")
 	}
-	if o.Key == "" {
+	if len(o.Keys()) == 0 {
 		return nil, errors.New("io.key is empty")
 	}
-	c := &Client{base: strings.TrimSuffix(o.BaseURL, "/"), http: o.HTTP.Transport, timeout: o.HTTP.Timeout, keys: []string{o.Key}}
+	c := &Client{base: strings.TrimSuffix(o.BaseURL, "/"), http: o.HTTP.Transport, timeout: o.HTTP.Timeout, keys: o.Keys}
 	if c.http == nil {
 		c.http = http.DefaultTransport
-	}
-	if o.SecondaryKey != "" {
-		c.keys = append(c.keys, o.SecondaryKey)
 	}
 	return c, nil
 }
@@ -171,11 +169,11 @@ func (c *Client) call(ctx context.Context, method, path string, body any) answer
 			return answered{}
 		}
 	}
-	first := int(c.valid.Load())
+	keys, first := c.keys(), int(c.valid.Load())
 	var got answered
-	for i := range c.keys {
-		n := (first + i) % len(c.keys)
-		got = c.once(ctx, method, path, content, c.keys[n])
+	for i := range keys {
+		n := (first + i) % len(keys)
+		got = c.once(ctx, method, path, content, keys[n])
 		if got.status != http.StatusUnauthorized {
 			c.valid.Store(int32(n)) //nolint:gosec // one of two
 			break

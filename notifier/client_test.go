@@ -53,7 +53,7 @@ func client(tb testing.TB, handler http.Handler) *notifier.Client {
 
 func clientOf(tb testing.TB, base string, http *http.Client) *notifier.Client {
 	tb.Helper()
-	c, err := notifier.NewClient(notifier.ClientOptions{BaseURL: base, Key: key, SecondaryKey: nextKey, HTTP: http})
+	c, err := notifier.NewClient(notifier.ClientOptions{BaseURL: base, Keys: func() []string { return []string{key, nextKey} }, HTTP: http})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -125,7 +125,7 @@ func hidden(secret string) string {
 // Configurations is the part of IO's API that keeps configurations; its key is a manage key.
 type Configurations struct{ client *Client }
 
-// NewConfigurations makes a client; Key of the options is a manage key.
+// NewConfigurations makes a client; Keys of the options are manage keys.
 func NewConfigurations(o ClientOptions) (*Configurations, error) {
 	client, err := NewClient(o)
 	return &Configurations{client: client}, err

@@ -18,7 +18,7 @@ func configurations(t *testing.T, handler http.Handler, with string) *notifier.C
 	t.Helper()
 	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
-	c, err := notifier.NewConfigurations(notifier.ClientOptions{BaseURL: server.URL + "/api/v1", Key: with, HTTP: server.Client()})
+	c, err := notifier.NewConfigurations(notifier.ClientOptions{BaseURL: server.URL + "/api/v1", Keys: func() []string { return []string{with} }, HTTP: server.Client()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +109,7 @@ func TestWhatIOSaysToConfigurations(t *testing.T) {
 	}
 	away := httptest.NewServer(http.NotFoundHandler())
 	away.Close()
-	c, err := notifier.NewConfigurations(notifier.ClientOptions{BaseURL: away.URL, Key: manageKey, HTTP: away.Client()})
+	c, err := notifier.NewConfigurations(notifier.ClientOptions{BaseURL: away.URL, Keys: func() []string { return []string{manageKey} }, HTTP: away.Client()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,7 +122,7 @@ func TestWhatIOSaysToConfigurations(t *testing.T) {
 func TestAManageKeySendsNothing(t *testing.T) {
 	server := httptest.NewServer(managed())
 	t.Cleanup(server.Close)
-	c, err := notifier.NewClient(notifier.ClientOptions{BaseURL: server.URL + "/api/v1", Key: manageKey, HTTP: server.Client()})
+	c, err := notifier.NewClient(notifier.ClientOptions{BaseURL: server.URL + "/api/v1", Keys: func() []string { return []string{manageKey} }, HTTP: server.Client()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -38,7 +38,8 @@ func measureIngest(ctx context.Context, o options, out io.Writer) error {
 		body func(int) []byte
 	}{
 		{"2 KB report", o.requests, smallReport},
-		{"4 KB id-only Bundle, 6 events", o.requests, idOnlyBundle},
+		{"4 KB id-only Bundle", o.requests, printedBundle},
+		{"4 KB id-only Bundle, 6 events", o.requests, sixEventsBundle},
 		{"1 MB report with PDF", o.large, largeReport},
 	} {
 		if err := compareIngest(ctx, o, out, kind.name, kind.n, kind.body, competitors); err != nil {

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -63,9 +65,25 @@ func smallReport(i int) []byte {
 	return []byte(text + strings.Repeat("x", max(0, size-len(text)-3)) + `"}}`)
 }
 
-// idOnlyBundle is an R4 backport notification of about 4 KB, with six events.
-func idOnlyBundle(i int) []byte {
-	const events = 6
+// printedBundle is an R4 backport notification of one event, about 4 KB: printed in lines and with its narrative, as HL7's
+// own examples are.
+func printedBundle(i int) []byte {
+	const size = 4 << 10
+	var printed bytes.Buffer
+	if err := json.Indent(&printed, idOnlyBundle(i, 1), "", "  "); err != nil {
+		panic(err) // what we write is JSON
+	}
+	status, parameters, _ := strings.Cut(printed.String(), `"resourceType": "Parameters",`)
+	narrative := "\"resourceType\": \"Parameters\",\n        \"text\": {\n          \"status\": \"generated\",\n          \"div\": \""
+	filler := strings.Repeat("x", max(0, size-printed.Len()-len(narrative)))
+	return []byte(status + narrative + filler + "\"\n        }," + parameters)
+}
+
+// sixEventsBundle is the same in one line, about 4 KB with six events.
+func sixEventsBundle(i int) []byte { return idOnlyBundle(i, 6) }
+
+// idOnlyBundle is an R4 backport notification of some events, each about a report of its own.
+func idOnlyBundle(i, events int) []byte {
 	var part, entry strings.Builder
 	for e := range events {
 		focus := "http://fse.example.it/fhir/DiagnosticReport/" + id(i*events+e)

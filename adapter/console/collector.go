@@ -2,6 +2,7 @@ package console
 
 import (
 	"context"
+	"math"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -12,6 +13,7 @@ import (
 type collector struct {
 	ledger  *ledger.Ledger
 	sources []string
+	io      IO
 }
 
 var (
@@ -22,19 +24,28 @@ var (
 	heldDesc    = prometheus.NewDesc("staffetta_records_held", "Records that a person must look at.", []string{"reason"}, nil)
 	endsDesc    = prometheus.NewDesc("staffetta_records_ended", "Records that rest with a named end.", []string{"state", "reason"}, nil)
 	pausedDesc  = prometheus.NewDesc("staffetta_sending_paused", "1 while a person has paused all sending.", nil, nil)
+	modeDesc    = prometheus.NewDesc("staffetta_io_mode", "1 for the io.mode that is configured: off, test or live.", []string{"mode"}, nil)
+	capDesc     = prometheus.NewDesc("staffetta_io_daily_cap", "Messages that may be sent in one day, all replicas together.", nil, nil)
+	usedDesc    = prometheus.NewDesc("staffetta_io_daily_cap_used", "Messages of the daily cap that were granted today.", nil, nil)
+	backlogDesc = prometheus.NewDesc("staffetta_backlog_seconds", "Time until what is due by now is done, at the present rate; +Inf where it does not come to an end.", nil, nil)
 )
 
 // Describe names the figures.
 func (c *collector) Describe(to chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{dueDesc, overdueDesc, oldestDesc, trackedDesc, heldDesc, endsDesc, pausedDesc} {
+	for _, desc := range []*prometheus.Desc{
+		dueDesc, overdueDesc, oldestDesc, trackedDesc, heldDesc, endsDesc, pausedDesc, modeDesc, capDesc, usedDesc, backlogDesc,
+	} {
 		to <- desc
 	}
 }
 
-// Collect counts; without Redis there is nothing to count.
+// Collect counts; without Redis there is nothing to count but what is configured.
 func (c *collector) Collect(to chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), askLimit)
 	defer cancel()
+	if c.io.Mode != "" {
+		to <- prometheus.MustNewConstMetric(modeDesc, prometheus.GaugeValue, 1, c.io.Mode)
+	}
 	stats, err := c.ledger.Stats(ctx, c.sources)
 	if err != nil {
 		return
@@ -48,6 +59,11 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 		gauge(oldestDesc, max(0, stats.Oldest[source].Seconds()), source)
 	}
 	gauge(trackedDesc, float64(stats.Tracked))
+	backlog := math.Inf(1)
+	if lasts, ok := c.io.backlog(stats); ok {
+		backlog = lasts.Seconds()
+	}
+	gauge(backlogDesc, backlog)
 	for reason, n := range stats.Held {
 		gauge(heldDesc, float64(n), reason)
 	}
@@ -63,4 +79,8 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 		paused = 1
 	}
 	gauge(pausedDesc, paused)
+	if c.io.DailyCap > 0 {
+		gauge(capDesc, float64(c.io.DailyCap))
+		gauge(usedDesc, float64(c.io.used(state)))
+	}
 }

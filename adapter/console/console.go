@@ -24,7 +24,44 @@ type Options struct {
 	Ledger   *ledger.Ledger
 	Registry *prometheus.Registry
 	Sources  []string
+	IO       IO
 	Log      *slog.Logger
+}
+
+// IO is what of the way to IO the ledger does not know.
+type IO struct {
+	Mode     string         // io.mode; "" where it is none of this process' business
+	DailyCap int            // io.daily_cap
+	StepRate func() float64 // records a second that all replicas take a step with, lately
+	Today    func() string  // the day that the cap counts, as the pace names it
+}
+
+// used is how many messages of the daily cap are granted today.
+func (io IO) used(state ledger.PaceState) int {
+	if io.Today == nil || state.Day != io.Today() {
+		return 0
+	}
+	return state.Messages
+}
+
+// backlog is when what is due by now will be done, at the present rate; ok is false where it will not be, or nobody knows.
+func (io IO) backlog(stats ledger.Stats) (lasts time.Duration, ok bool) {
+	const slowest = 1.0 / 3600 // one record an hour is none
+	due := int64(0)
+	for _, n := range stats.Overdue {
+		due += n
+	}
+	if due == 0 {
+		return 0, true
+	}
+	if io.StepRate == nil {
+		return 0, false
+	}
+	rate := io.StepRate()
+	if rate < slowest {
+		return 0, false
+	}
+	return time.Duration(float64(due) / rate * float64(time.Second)), true
 }
 
 //go:embed page.html
@@ -38,7 +75,7 @@ var page = template.Must(template.New("page").Funcs(template.FuncMap{"ago": ago,
 // New is the handler of the admin listener.
 func New(o Options) http.Handler {
 	c := &console{Options: o}
-	o.Registry.MustRegister(&collector{ledger: o.Ledger, sources: o.Sources})
+	o.Registry.MustRegister(&collector{ledger: o.Ledger, sources: o.Sources, io: o.IO})
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/console/", http.StatusFound) })
 	mux.HandleFunc("GET /console/{$}", c.page)
@@ -91,6 +128,9 @@ func (c *console) ready(w http.ResponseWriter, r *http.Request) {
 type view struct {
 	Now     time.Time
 	Trouble bool
+	IO      IO
+	Sent    int    // of the daily cap, today
+	Backlog string // when what is due is done
 	Pace    ledger.PaceState
 	Paused  []pause
 	Cards   []card
@@ -135,7 +175,7 @@ func (c *console) page(w http.ResponseWriter, r *http.Request) {
 	status := http.StatusOK
 	if err != nil {
 		c.Log.WarnContext(ctx, "console cannot read the ledger", slog.Any("error", err))
-		v, status = view{Now: time.Now(), Trouble: true}, http.StatusServiceUnavailable
+		v, status = view{Now: time.Now(), Trouble: true, IO: c.IO}, http.StatusServiceUnavailable
 	}
 	var text bytes.Buffer
 	if err := page.Execute(&text, v); err != nil {
@@ -150,7 +190,7 @@ func (c *console) page(w http.ResponseWriter, r *http.Request) {
 
 // look reads all that the page shows.
 func (c *console) look(ctx context.Context) (view, error) {
-	v := view{Now: time.Now()}
+	v := view{Now: time.Now(), IO: c.IO}
 	stats, err := c.Ledger.Stats(ctx, c.Sources)
 	if err != nil {
 		return v, err
@@ -168,9 +208,22 @@ func (c *console) look(ctx context.Context) (view, error) {
 	for _, rec := range held[:min(len(held), heldLines)] {
 		v.Held = append(v.Held, heldLine{Key: rec.Key.String(), Source: rec.Source, Reason: rec.Reason, Since: rec.Since})
 	}
+	v.Sent, v.Backlog = c.IO.used(v.Pace), c.forecast(stats, v.Now)
 	v.Paused = paused(v.Pace, v.Now)
 	v.count(stats, c.Sources)
 	return v, nil
+}
+
+// forecast says in words when what is due is done.
+func (c *console) forecast(stats ledger.Stats, now time.Time) string {
+	lasts, ok := c.IO.backlog(stats)
+	switch {
+	case !ok:
+		return "what is due does not come to an end at the present rate"
+	case lasts < time.Second:
+		return "nothing waits"
+	}
+	return "at the present rate what is due is done in " + lasts.Round(time.Second).String() + ", at " + clock(now.Add(lasts))
 }
 
 func paused(state ledger.PaceState, now time.Time) (all []pause) {

@@ -103,3 +103,43 @@ func TestHealth(t *testing.T) {
 		}
 	}
 }
+
+// The page and the metrics say who is told at all, what is left of the day, and when the backlog is done.
+func TestThePageSaysHowSendingStands(t *testing.T) {
+	_, l, _ := open(t, redistest.Start(t))
+	locator := fhir.Locator{Type: "DiagnosticReport", ID: "r2"}
+	hint := ledger.Hint{Key: l.DocumentKey("lab", locator), Source: "lab", Locator: locator, State: ledger.Pending}
+	if _, err := l.Admit(t.Context(), []ledger.Hint{hint}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Pace().Take(t.Context(), ledger.Want{Calls: 2, Rate: 100, Class: "messages", Messages: 5, Cap: 5, Day: "20261124"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name, mode, day string
+		rate            float64
+		page, metrics   []string
+	}{
+		{"off", "off", "20261124", 0, []string{"io.mode is off", "not come to an end"}, []string{`staffetta_io_mode{mode="off"} 1`, "staffetta_backlog_seconds +Inf"}},
+		{"test", "test", "20261124", 0.25, []string{"io.mode is test", "is done in 4s"}, []string{`staffetta_io_mode{mode="test"} 1`, "staffetta_backlog_seconds 4"}},
+		{"the day's messages are sent", "live", "20261124", 10, []string{"io.mode is live", "5 of 5 messages", "waits for tomorrow"}, []string{"staffetta_io_daily_cap 5", "staffetta_io_daily_cap_used 5"}},
+		{"the next day", "live", "20261125", 10, []string{"0 of 5 messages"}, []string{"staffetta_io_daily_cap_used 0", "staffetta_backlog_seconds 0.1"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			handler := console.New(console.Options{
+				Ledger: l, Registry: prometheus.NewRegistry(), Sources: []string{"lab"}, Log: slog.New(slog.DiscardHandler),
+				IO: console.IO{
+					Mode: tt.mode, DailyCap: 5, StepRate: func() float64 { return tt.rate }, Today: func() string { return tt.day },
+				},
+			})
+			for path, wants := range map[string][]string{"/console/": tt.page, "/metrics": tt.metrics} {
+				text := get(t, handler, path).Body.String()
+				for _, want := range wants {
+					if !strings.Contains(text, want) {
+						t.Errorf("%s does not say %q", path, want)
+					}
+				}
+			}
+		})
+	}
+}

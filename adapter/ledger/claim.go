@@ -222,7 +222,7 @@ func (l *Ledger) readSealed(rec *Record, f live) error {
 	if err != nil || len(code) == 0 {
 		return err
 	}
-	if rec.Recipient, err = fiscalcode.Parse(string(code)); err != nil {
+	if rec.Recipient, err = fiscalcode.Recipient(string(code)); err != nil {
 		return errPacked
 	}
 	return nil

@@ -79,7 +79,7 @@ func TestClusterWorks(t *testing.T) {
 	if _, err := r.Pace().State(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if _, _, err := r.Pace().Take(t.Context(), 1, 20, "polls"); err != nil {
+	if _, err := r.Pace().Take(t.Context(), Want{Calls: 1, Rate: 20, Class: "polls"}); err != nil {
 		t.Error(err)
 	}
 	r.well()

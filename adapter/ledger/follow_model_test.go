@@ -160,7 +160,7 @@ func (m *followModel) jump(t *rapid.T) {
 }
 
 func (m *followModel) release(t *rapid.T) {
-	_, _ = m.l.Release(m.ctx, m.hint(t).Key)
+	_, _ = m.l.Release(m.ctx, m.hint(t).Key, "released", By{})
 }
 
 func (m *followModel) check(t *rapid.T) {

@@ -493,7 +493,7 @@ func TestReleasedIsDueNow(t *testing.T) {
 	rec := r.claimOne()
 	rec.State, rec.Reason = Held, "no-subject"
 	r.settle(rec, Next{}, "decided-hold")
-	if ok, err := r.Release(t.Context(), h.Key); !ok || err != nil {
+	if ok, err := r.Release(t.Context(), h.Key, "released", By{}); !ok || err != nil {
 		t.Fatal(ok, err)
 	}
 	stats, err := r.Stats(t.Context(), []string{"north"})

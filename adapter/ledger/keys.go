@@ -3,6 +3,7 @@ package ledger
 import (
 	"crypto/hmac"
 	"crypto/sha256"
+	"encoding/base64"
 	"strconv"
 
 	"staffetta/fhir"
@@ -23,6 +24,9 @@ func prefix(partition int) string { return "staffetta:{" + strconv.Itoa(partitio
 func leaseKey(name string) string     { return "staffetta:lease:" + name }
 func subKey(source, id string) string { return "staffetta:sub:" + source + ":" + id }
 func subsKey(source string) string    { return "staffetta:sub:" + source } // set of the ids
+func coverKey(source string, person Tag) string {
+	return "staffetta:cover:" + source + ":" + base64.RawURLEncoding.EncodeToString(person[:])
+}
 
 func dueKey(partition int, source string) string { return prefix(partition) + "due:" + source }
 func trackKey(partition int) string              { return prefix(partition) + "track" }

@@ -169,9 +169,14 @@ type calendar struct {
 	toldExpiry int64    // of those that are written now
 }
 
+// clock is Redis' clock, as we saw it last.
+func (l *Ledger) clock() time.Time {
+	return l.now().Add(l.skew() + time.Duration(l.ahead.Load())*time.Millisecond)
+}
+
 // calendar is read with every record: it changes once an hour at most.
 func (l *Ledger) today() *calendar {
-	now := l.now().Add(l.skew() + time.Duration(l.ahead.Load())*time.Millisecond).UTC()
+	now := l.clock().UTC()
 	if c := l.calendar.Load(); c != nil && c.hour == now.Unix()/3600 {
 		return c
 	}

@@ -166,17 +166,17 @@ func TestPace(t *testing.T) {
 		taken := 0
 		for range 100 { // 10 seconds, at 20 a second
 			jumped += 100 * time.Millisecond
-			granted, wait, err := l.Pace().Take(t.Context(), 5, 20, "messages")
-			if err != nil || (granted == 0 && wait <= 0) {
-				t.Fatal(granted, wait, err)
+			grant, err := l.Pace().Take(t.Context(), Want{Calls: 5, Rate: 20, Class: "messages"})
+			if err != nil || (grant.Calls == 0 && grant.Wait <= 0) {
+				t.Fatal(grant, err)
 			}
-			taken += granted
+			taken += grant.Calls
 		}
 		if taken < 190 || taken > 215 {
 			t.Errorf("%d calls in 10 s at 20 a second", taken)
 		}
-		if granted, _, err := l.Pace().Take(t.Context(), 1, 20, "polls"); err != nil || granted != 0 {
-			t.Errorf("a poll came before messages that wait: %d, %v", granted, err)
+		if grant, err := l.Pace().Take(t.Context(), Want{Calls: 1, Rate: 20, Class: "polls"}); err != nil || grant.Calls != 0 {
+			t.Errorf("a poll came before messages that wait: %d, %v", grant.Calls, err)
 		}
 		if err := l.Pace().PauseIO(t.Context(), time.Minute, "throttled"); err != nil {
 			t.Fatal(err)
@@ -196,11 +196,11 @@ func TestMessagesComeBeforePolls(t *testing.T) {
 		jumped := time.Duration(0)
 		l.skew = func() time.Duration { return jumped }
 		take := func(class string, n int) (int, time.Duration) {
-			granted, wait, err := l.Pace().Take(t.Context(), n, 2, class) // two calls a second
+			grant, err := l.Pace().Take(t.Context(), Want{Calls: n, Rate: 2, Class: class}) // two calls a second
 			if err != nil {
 				t.Fatal(err)
 			}
-			return granted, wait
+			return grant.Calls, grant.Wait
 		}
 		if granted, _ := take("messages", 2); granted != 2 {
 			t.Fatalf("%d calls at the start", granted)

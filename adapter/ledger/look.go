@@ -15,7 +15,7 @@ import (
 // Lookup reads one record, live or finished; false where nothing is known of it.
 func (l *Ledger) Lookup(ctx context.Context, key Key) (Record, bool, error) {
 	pipe := l.redis.Pipeline()
-	fields := pipe.HMGet(ctx, recordKey(key), liveFields...)
+	fields := pipe.HMGet(ctx, recordKey(key), append(slices.Clone(liveFields), "q")...)
 	months := l.today().months
 	done := make([]*redis.StringCmd, 0, len(months))
 	for _, month := range months {
@@ -27,7 +27,10 @@ func (l *Ledger) Lookup(ctx context.Context, key Key) (Record, bool, error) {
 	if f := liveOf(fields.Val()); f.source != "" {
 		rec, err := l.readRecord(key, f)
 		if f.state == letters[Held] {
-			rec.State = Held // whatever was told late
+			rec.State, rec.HeldFrom = Held, Pending // whatever was told late
+			if from := states[text(fields.Val()[len(liveFields)])]; from != "" {
+				rec.HeldFrom = from
+			}
 		}
 		return rec, true, err
 	}
@@ -40,10 +43,12 @@ func (l *Ledger) Lookup(ctx context.Context, key Key) (Record, bool, error) {
 	return Record{}, false, nil
 }
 
-// Release lets a held record be looked at again; false where it is not held.
-func (l *Ledger) Release(ctx context.Context, key Key) (bool, error) {
+// Release lets a held record be looked at again, with the event that the journal shows; false where it is not held.
+func (l *Ledger) Release(ctx context.Context, key Key, event string, by By) (bool, error) {
 	p := key.Partition()
-	c := &call{script: releaseScript, key: heldKey(p), args: []any{prefix(p), key.String(), l.journalMax, l.skewMS()}}
+	c := &call{script: releaseScript, key: heldKey(p), args: []any{
+		prefix(p), key.String(), l.journalMax, l.skewMS(), event, by.Who, by.Why,
+	}}
 	if err := l.run(ctx, []*call{c}); err != nil {
 		return false, err
 	}
@@ -186,9 +191,10 @@ type Entry struct {
 	At     time.Time
 	Record string // the record's key
 	Source string
-	Event  string // hint, released, told-late, or what happened in a step
+	Event  string // hint, released, told-late, late-status, or what happened in a step
 	State  State
 	Reason string
+	By     By // of what a person did
 }
 
 // Journal is the latest n entries, newest first.
@@ -231,7 +237,7 @@ func entry(message redis.XMessage) Entry {
 	words := append(strings.SplitN(text(message.Values["e"]), " ", 4), "", "", "", "") // as the scripts write them
 	return Entry{
 		At: time.UnixMilli(decimal(ms)), Record: text(message.Values["k"]), Source: words[0], Event: words[1],
-		State: states[words[2]], Reason: words[3],
+		State: states[words[2]], Reason: words[3], By: By{Who: text(message.Values["w"]), Why: text(message.Values["y"])},
 	}
 }
 

@@ -262,7 +262,7 @@ func (r *modelRun) jump(t *rapid.T) {
 func (r *modelRun) release(t *rapid.T) {
 	h := r.hint(t)
 	of := r.m.records[h.Key]
-	got, err := r.l.Release(r.ctx, h.Key)
+	got, err := r.l.Release(r.ctx, h.Key, "released", By{})
 	if err != nil || got != (of != nil && of.held) {
 		t.Fatalf("release: %t, %v", got, err)
 	}

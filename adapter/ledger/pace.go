@@ -26,28 +26,55 @@ type PaceState struct {
 	PausedBy           string
 	PausedWhy          string
 	PausedSince        time.Time
+
+	Day      string // of the daily cap, as Want named it
+	Messages int    // granted in that day
+	Steps    int64  // taken by all replicas since the ledger began
 }
 
-// Take asks for n IO calls of the budget, rate calls a second for all replicas together. Where none is granted it says
-// how long to wait. Class "messages" comes before class "polls".
-func (p *Pace) Take(ctx context.Context, n int, rate float64, class string) (granted int, wait time.Duration, err error) {
+// Want is what a process asks of the budget that all replicas share.
+type Want struct {
+	Calls int
+	Rate  float64 // calls a second, all replicas together
+	Class string  // "messages", which come before "polls"
+
+	// Messages are asked for under the daily cap; 0 where there is none. Day is a name that grows from day to day.
+	Messages, Cap int
+	Day           string
+}
+
+// Grant is what a process may do. Messages that were wanted and not granted are over for the day; then there are no calls,
+// either.
+type Grant struct {
+	Calls, Messages int
+	Wait            time.Duration // before asking again, where no calls were granted
+}
+
+// Take asks for a share of the budget.
+func (p *Pace) Take(ctx context.Context, w Want) (Grant, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	c := &call{script: takeScript, key: paceKey, args: []any{n, rate, class, p.ledger.skewMS()}}
+	c := &call{script: takeScript, key: paceKey, args: []any{
+		w.Calls, w.Rate, w.Class, p.ledger.skewMS(), w.Messages, w.Cap, w.Day,
+	}}
 	if err := p.ledger.run(ctx, []*call{c}); err != nil {
-		return 0, 0, err
+		return Grant{}, err
 	}
 	answer, err := c.cmd.Int64Slice()
-	if err != nil || len(answer) != 2 {
-		return 0, 0, errPacked
+	if err != nil || len(answer) != 3 {
+		return Grant{}, errPacked
 	}
-	return int(answer[0]), time.Duration(answer[1]) * time.Millisecond, nil
+	return Grant{Calls: int(answer[0]), Wait: time.Duration(answer[1]) * time.Millisecond, Messages: int(answer[2])}, nil
 }
+
+// Now is Redis' clock, as far as this process knows it.
+func (p *Pace) Now() time.Time { return p.ledger.clock() }
 
 const (
 	ioUntil, ioWhy                = "io", "io:why"
 	sourceUntil, sourceWhy        = "source:", "why:"
 	operator, operatorWhy, byWhom = "paused", "paused:why", "paused:by"
+	capDay, capUsed, stepsTaken   = "day", "messages", "steps"
 )
 
 // PauseIO pauses all calls to IO for all replicas.
@@ -106,10 +133,16 @@ func (p *Pace) Resume(ctx context.Context) (bool, error) {
 }
 
 // State is what is paused now.
-func (p *Pace) State(ctx context.Context) (PaceState, error) {
+func (p *Pace) State(ctx context.Context) (PaceState, error) { return p.Report(ctx, 0) }
+
+// Report counts steps that this process has taken, and gives State.
+func (p *Pace) Report(ctx context.Context, steps int64) (PaceState, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	pipe := p.ledger.redis.Pipeline()
+	if steps > 0 {
+		pipe.HIncrBy(ctx, paceKey, stepsTaken, steps)
+	}
 	clock, all := pipe.Time(ctx), pipe.HGetAll(ctx, paceKey)
 	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
 		return PaceState{}, unavailable(err)
@@ -129,6 +162,12 @@ func (p *Pace) State(ctx context.Context) (PaceState, error) {
 			state.PausedWhy = value
 		case field == byWhom:
 			state.PausedBy = value
+		case field == capDay:
+			state.Day = value
+		case field == capUsed:
+			state.Messages = int(decimal(value))
+		case field == stepsTaken:
+			state.Steps = decimal(value)
 		case strings.HasPrefix(field, sourceUntil):
 			state.SourcesPausedUntil[strings.TrimPrefix(field, sourceUntil)] = local(value)
 		case strings.HasPrefix(field, sourceWhy):

@@ -35,14 +35,23 @@ var publications = []Publication{NoPublication, Published, Updated, WithdrawnPub
 var reasons = []string{
 	"", "other", "not-on-io", "not-allowed", "recipient-forbidden", "rejected", "gone", "missing", "test-data", "withdrawn",
 	"not-final", "not-a-report", "hidden-from-citizen", "obscured-from-parent", "obscured", "very-restricted", "restricted",
-	"sensitive", "genetic", "hiv", "too-old", "deceased", "minor", "no-fiscal-code", "replaced",
+	"sensitive", "genetic", "hiv", "too-old", "deceased", "minor", "no-fiscal-code", "replaced", "io-off", "not-in-test", "forgotten",
 }
+
+// readStatuses by their place in two bits: never another order, nor more than four.
+var readStatuses = []string{"", "READ", "UNREAD", "UNAVAILABLE"}
 
 const (
 	flagTold byte = 1 << iota
 	flagUncertain
 	flagMessage
+	// Two bits more are the place of the read status.
+	readShift = 3
+	readMask  = 3
 )
+
+// judged says, in the byte of the publication, that what a person released follows.
+const judged byte = 1 << 7
 
 // pack is what scripts do not look at, of a live record.
 func (r *Record) pack() []byte {
@@ -55,9 +64,17 @@ func (r *Record) pack() []byte {
 	b = binary.AppendUvarint(b, uint64(max(0, r.Attempts)))
 	b = binary.AppendUvarint(b, uint64(max(0, r.Polls)))
 	b = binary.AppendUvarint(b, uint64(max(0, r.HintedOrder)))
-	b = append(b, place(publications, r.Publication))
+	publication := place(publications, r.Publication)
+	released := len(r.Released) > 0 || r.Judged != Tag{}
+	if released {
+		publication |= judged
+	}
+	b = append(b, publication)
 	if r.Publication != NoPublication {
 		b = append(b, r.Edition[:]...)
+	}
+	if released {
+		b = append(appendText(b, strings.Join(r.Released, " ")), r.Judged[:]...)
 	}
 	for _, key := range r.LedTo {
 		b = append(b, key[:]...)
@@ -72,9 +89,13 @@ func (r *Record) unpack(packed string) error {
 	r.Since, r.HiddenAt, r.Trouble = in.time(), in.time(), in.time()
 	r.Attempts, r.Polls = int(in.uvarint()), int(in.uvarint()) //nolint:gosec // counters of ours
 	r.HintedOrder = int64(in.uvarint())                        //nolint:gosec // ms since 1970
-	r.Publication = at(publications, in.byte())
+	publication := in.byte()
+	r.Publication = at(publications, publication&^judged)
 	if r.Publication != NoPublication {
 		r.Edition = in.tag()
+	}
+	if publication&judged != 0 {
+		r.Released, r.Judged = strings.Fields(in.text()), in.tag()
 	}
 	for len(in.rest) > 0 && !in.short {
 		r.LedTo = append(r.LedTo, Key(in.bytes(16)))
@@ -127,7 +148,7 @@ func (t *Told) pack(b []byte) []byte {
 	if t.Publication == NoPublication && !t.Uncertain {
 		return append(b, 0)
 	}
-	flags := flagTold
+	flags := flagTold | place(readStatuses, t.ReadStatus)<<readShift
 	if t.Uncertain {
 		flags |= flagUncertain
 	}
@@ -152,6 +173,7 @@ func (in *reader) told() Told {
 	if flags&flagMessage != 0 {
 		t.MessageID = unpackULID(in.bytes(16))
 	}
+	t.ReadStatus = at(readStatuses, flags>>readShift&readMask)
 	return t
 }
 

@@ -81,6 +81,7 @@ type Told struct {
 	MessageID   string    // IO's id (a ULID); "" when unknown
 	Person      Tag       // keyed hash of the codice fiscale that was told
 	Uncertain   bool      // we never learned whether an earlier POST of this publication reached IO
+	ReadStatus  string    // READ, UNREAD or UNAVAILABLE as IO said with the final status; "" where the contract has none
 }
 
 // Record is one claimed record, as a step gets it and settles it. Times are those of Redis' clock.
@@ -115,6 +116,12 @@ type Record struct {
 	// LedTo are the documents that a finished find record led to (kept: the first); of a live document those that it
 	// replaces and that are still to be ended.
 	LedTo []Key
+
+	// Released are the reasons that a person has overridden, for the edition Judged only; a zero Judged stands for the one
+	// that is looked at next. Of a held record Judged is the edition that it is held for.
+	Released []string
+	Judged   Tag
+	HeldFrom State // of a held record that Lookup read: what a release goes on with
 
 	// Of this claim:
 	Tracking bool      // claimed from the track set: poll the delivery

@@ -131,8 +131,8 @@ func TestOfEditionAndSamePerson(t *testing.T) {
 	}
 }
 
-// claimOne admits a document and claims it.
-func claimOne(t *testing.T, l *Ledger) Record {
+// admitAndClaim admits a document and claims it.
+func admitAndClaim(t *testing.T, l *Ledger) Record {
 	t.Helper()
 	h := documentHint(l, "north", 1)
 	if _, err := l.Admit(t.Context(), []Hint{h}); err != nil {
@@ -170,7 +170,7 @@ func TestWhereaboutsAreKeptWithWhatWasTold(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, client redis.UniversalClient) {
 		t.Helper()
 		l := open(t, client)
-		rec := claimOne(t, l)
+		rec := admitAndClaim(t, l)
 		whereabouts(t, l, &rec, false)
 
 		// Before the POST: a citizen may open a message before its outcome is written.
@@ -202,7 +202,7 @@ func TestWhereaboutsAreKeptWithWhatWasTold(t *testing.T) {
 func TestWithoutAReferenceNothingIsKept(t *testing.T) {
 	client := redistest.Start(t)
 	l := open(t, client)
-	rec := claimOne(t, l)
+	rec := admitAndClaim(t, l)
 	rec.State, rec.Told = Delivered, Told{Publication: Published, At: rec.Now.Add(time.Second)}
 	settle(t, l, Settlement{Record: rec, Event: "delivered"})
 	whereabouts(t, l, &rec, false)
@@ -216,7 +216,7 @@ func TestWhereaboutsOfWhatWasToldLate(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, client redis.UniversalClient) {
 		t.Helper()
 		l := open(t, client)
-		rec := claimOne(t, l)
+		rec := admitAndClaim(t, l)
 		rec.State, rec.Told = Delivered, Told{Publication: Published, At: rec.Now.Add(time.Second)}
 		rec.token = staleOnlyFor
 		if got := settle(t, l, Settlement{Record: rec, Event: "delivered", Referenced: true}); got != StaleToken {
@@ -231,7 +231,7 @@ func TestWhereaboutsOutliveMonthsAndSealKeys(t *testing.T) {
 	l := open(t, client)
 	jumped := time.Duration(0)
 	l.skew = func() time.Duration { return jumped }
-	rec := claimOne(t, l)
+	rec := admitAndClaim(t, l)
 	rec.State, rec.Told = Delivered, Told{Publication: Published, At: rec.Now.Add(time.Second)}
 	settle(t, l, Settlement{Record: rec, Event: "delivered", Referenced: true})
 	text := l.Reference(Reference{Document: rec.Key, Publication: Published, Language: "it"})
@@ -257,18 +257,6 @@ func TestWhereaboutsOutliveMonthsAndSealKeys(t *testing.T) {
 	}
 	jumped = 500 * 24 * time.Hour
 	whereabouts(t, rotated(SealKey{ID: 1, Key: seal[:]}), &rec, false)
-}
-
-func TestNotesStandInTheTimeline(t *testing.T) {
-	l := open(t, redistest.Start(t))
-	h := documentHint(l, "north", 1)
-	if err := l.Note(t.Context(), h.Key, "north", "exchanged", "given"); err != nil {
-		t.Fatal(err)
-	}
-	entries, err := l.Timeline(t.Context(), h.Key)
-	if err != nil || len(entries) != 1 || entries[0].Event != "exchanged" || entries[0].Reason != "given" || entries[0].Source != "north" {
-		t.Errorf("%d entries, %v", len(entries), err)
-	}
 }
 
 // Whatever is asked for, it is read without harm, and what is a reference is one in its only spelling.

@@ -4,6 +4,7 @@
 -- ARGV[2]  record key
 -- ARGV[3]  entries that the journal keeps, 0 = no journal
 -- ARGV[4]  ms added to Redis' clock (tests)
+-- ARGV[5]  event, ARGV[6] who, ARGV[7] why: for the journal
 -- Returns  1, or 0 where the record is not held
 local rk = ARGV[1] .. 'r:' .. ARGV[2]
 local r = redis.call('HMGET', rk, 's', 'n', 'q')
@@ -15,6 +16,6 @@ redis.call('HSET', rk, 's', r[3] or 'P', 'e', now)
 redis.call('HDEL', rk, 'w', 'c', 'cb')
 redis.call('ZADD', ARGV[1] .. 'due:' .. r[2], now, ARGV[2])
 if ARGV[3] ~= '0' then
-  redis.call('XADD', ARGV[1] .. 'journal', 'MAXLEN', '~', ARGV[3], '*', 'k', ARGV[2], 'e', r[2] .. ' released')
+  redis.call('XADD', ARGV[1] .. 'journal', 'MAXLEN', '~', ARGV[3], '*', 'k', ARGV[2], 'e', r[2] .. ' ' .. ARGV[5], 'w', ARGV[6], 'y', ARGV[7])
 end
 return 1

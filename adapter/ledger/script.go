@@ -30,6 +30,10 @@ var (
 	takeSource string
 	//go:embed lease.lua
 	leaseSource string
+	//go:embed cover.lua
+	coverSource string
+	//go:embed uncover.lua
+	uncoverSource string
 )
 
 var (
@@ -42,6 +46,8 @@ var (
 	seizeScript   = redis.NewScript(seizeSource)
 	takeScript    = redis.NewScript(takeSource)
 	leaseScript   = redis.NewScript(leaseSource)
+	coverScript   = redis.NewScript(coverSource)
+	uncoverScript = redis.NewScript(uncoverSource)
 )
 
 // call is one script to be run, with the records that it carries.

@@ -20,18 +20,22 @@ const (
 // Seize leases one record of a source by its key, whenever it is due: a document that replaces another one ends its record
 // (design, section 4, Replacement). A record that rests is opened for it.
 func (l *Ledger) Seize(ctx context.Context, source string, key Key) (Record, Seized, error) {
-	rec, seized, err := l.seizeLive(ctx, source, key)
+	return l.seize(ctx, Hint{Key: key, Source: source, State: Pending})
+}
+
+// seize opens a record that rests by a hint of unknown order, which does not say that anything newer was seen.
+func (l *Ledger) seize(ctx context.Context, opening Hint) (Record, Seized, error) {
+	rec, seized, err := l.seizeLive(ctx, opening.Source, opening.Key)
 	if err != nil || seized != Unknown {
 		return rec, seized, err
 	}
-	if _, rests, err := l.Lookup(ctx, key); err != nil || !rests {
+	if _, rests, err := l.Lookup(ctx, opening.Key); err != nil || !rests {
 		return rec, Unknown, err
 	}
-	// Of unknown order: it opens the record, and does not say that anything newer was seen.
-	if _, err := l.Admit(ctx, []Hint{{Key: key, Source: source, State: Pending}}); err != nil {
+	if _, err := l.Admit(ctx, []Hint{opening}); err != nil {
 		return rec, "", err
 	}
-	return l.seizeLive(ctx, source, key)
+	return l.seizeLive(ctx, opening.Source, opening.Key)
 }
 
 func (l *Ledger) seizeLive(ctx context.Context, source string, key Key) (Record, Seized, error) {

@@ -11,6 +11,7 @@ local fields = {'n', 's', 't', 'c', 'b', 'f', 'o', 'v', 'g', 'h', 'e', 'x', 'p',
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[4]
 local r = redis.call('HMGET', rk, 'l', unpack(fields))
+local from = redis.call('HGET', rk, 'q') or 'P' -- what a held record goes on with
 if not r[2] then return 'unknown' end
 if r[3] == 'S' or r[3] == 'T' or r[15] or (r[1] and tonumber(r[1]) > now) then return 'busy' end
 local token = string.format('%.0f', now * 1000 + redis.call('INCR', ARGV[1] .. 'claims') % 1000)
@@ -18,7 +19,7 @@ redis.call('HSET', rk, 'l', now + ARGV[3], 't', token)
 redis.call('HDEL', rk, 'd', 'i', 'f1')
 if r[3] == 'H' then
   redis.call('ZREM', ARGV[1] .. 'held', ARGV[2])
-  redis.call('HSET', rk, 's', 'P')
+  redis.call('HSET', rk, 's', from)
 end
 redis.call('ZADD', KEYS[1], now + ARGV[3], ARGV[2]) -- a crash now: it is looked at again
 r[4] = token

@@ -114,15 +114,24 @@ func (l *Ledger) appendSettlement(args []any, s *Settlement) []any {
 	if s.Next.Keep {
 		keep = "1"
 	}
-	// A document of several resources is more than its members: when one of them goes, it is still to be found.
 	kept := "0"
-	if finished != "" && rec.Told.Publication != NoPublication && (rec.Locator.Type == "Composition" || rec.Locator.Type == "Bundle") {
+	if finished != "" && rec.keepsLocator() {
 		kept = "1"
 	}
 	return append(args, rec.Key.String(), string(rec.Key[:]), rec.token, keep,
 		milliseconds(s.Next.Due), waits[s.Next.Wait], milliseconds(s.Next.Track), letters[rec.State], order, version,
 		string(rec.pack()), recipient, finished, told, s.Event, rec.Reason, rec.Source, locator, polled, kept, l.sealWhereabouts(s))
 }
+
+// keepsLocator says whether a record that ends must still be found. A document of several resources is more than its members:
+// when one of them goes, it is still to be found. What io.mode kept back is to be released later.
+func (r *Record) keepsLocator() bool {
+	toldOfSeveral := r.Told.Publication != NoPublication && (r.Locator.Type == "Composition" || r.Locator.Type == "Bundle")
+	return toldOfSeveral || KeptBack(r.Reason)
+}
+
+// KeptBack says whether a record ended for the sake of io.mode only: it can be released by its reason.
+func KeptBack(reason string) bool { return reason == "io-off" || reason == "not-in-test" }
 
 func milliseconds(t time.Time) string {
 	if t.IsZero() {

@@ -20,7 +20,7 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[2]
 local leased, rest = string.format('%.0f', now + ARGV[3]), string.format('%.0f', math.ceil(expiry - now / 1000))
 
 local function journal(key, source, event, state, reason)
-  if ARGV[1] ~= '0' then
+  if ARGV[1] ~= '0' and event ~= '' then
     local line = source .. ' ' .. event .. ' ' .. state .. ' ' .. reason -- one field costs a third of four
     redis.call('XADD', prefix .. 'journal', 'MAXLEN', '~', ARGV[1], '*', 'k', key, 'e', line)
   end
@@ -112,6 +112,7 @@ for i = 7, #ARGV, 21 do
       remember(raw, bucket, ARGV[i + 20])
       told_late(key, raw, r, bucket, source, state, reason, body, recipient, locator, told)
     end
+    if polled == '1' then journal(key, source, 'late-status', state, reason) end -- it changes nothing
   elseif keep == '1' and r[6] and not r[8] then
     answer = 'due-again' -- somebody told the citizen since this claim: nothing is written, it is looked at with that
   elseif keep == '1' then

@@ -60,20 +60,3 @@ func (l *Ledger) openWhereabouts(document Key, sealed string) (w Whereabouts, er
 	w.Locator, err = unpackLocator(in.rest)
 	return w, err
 }
-
-// Note writes a line into a record's timeline that no step wrote: who asked for its document, and what was answered.
-func (l *Ledger) Note(ctx context.Context, document Key, source, event, reason string) error {
-	if l.journalMax == "0" {
-		return nil
-	}
-	ctx, cancel := bounded(ctx)
-	defer cancel()
-	err := l.redis.XAdd(ctx, &redis.XAddArgs{
-		Stream: journalKey(document.Partition()), MaxLen: decimal(l.journalMax), Approx: true,
-		Values: []any{"k", document.String(), "e", source + " " + event + "  " + reason}, // a line as settle.lua writes it, without a state
-	}).Err()
-	if err != nil {
-		return unavailable(err)
-	}
-	return nil
-}

@@ -33,7 +33,9 @@ type Question struct {
 	WaitingFor   string
 	WaitingSince time.Time
 	Waits        int // looks in vain so far, for the widening gaps of «not final»
-	Now          time.Time
+	// Released are the reasons that a person has overridden for this edition (see ReleaseOf).
+	Released []string
+	Now      time.Time
 }
 
 // waited is for how long the record has waited for one reason.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"staffetta/fhir"
@@ -19,13 +20,13 @@ type Options struct {
 	BelieveMissing  time.Duration // how long a 404 is asked again
 	VisibleWait     time.Duration // how long a document that its citizen cannot open yet is asked for again
 	Minors          string        // suppress, notify, or 14 to 17: the youngest age told
+	Reach           Reach
 }
 
 // Rules decide by the default table.
 type Rules struct {
 	o        Options
 	youngest int // age that is told
-	rome     *time.Location
 }
 
 // NewRules makes the default rules.
@@ -42,12 +43,17 @@ func NewRules(o Options) (*Rules, error) {
 		}
 		r.youngest = age
 	}
-	var err error
-	if r.rome, err = time.LoadLocation("Europe/Rome"); err != nil {
-		r.rome = time.FixedZone("CET", 3600) // a machine without a time zone database: an hour around a birthday at most
-	}
 	return r, nil
 }
+
+// Rome is where days begin for citizens.
+var Rome = sync.OnceValue(func() *time.Location {
+	rome, err := time.LoadLocation("Europe/Rome")
+	if err != nil {
+		return time.FixedZone("CET", 3600) // a machine without a time zone database: an hour around midnight at most
+	}
+	return rome
+})
 
 // Rule is one row of the table.
 type Rule struct {
@@ -84,9 +90,9 @@ var Table = []Rule{
 // question for a person.
 func (r *Rules) Decide(q Question) Decision {
 	for _, rule := range Table {
-		if d, matches := rule.decide(r, &q); matches {
+		if d, matches := rule.decide(r, &q); matches && !q.skips(d) {
 			d.Rule = rule.Number
-			return d
+			return q.askAgain(r.o.Reach.limit(d, q.Document.Person.Code))
 		}
 	}
 	return Decision{Action: Hold, Reason: "no-rule"}
@@ -142,6 +148,8 @@ func (r *Rules) withdrawn(q *Question) (Decision, bool) {
 		return suppress("withdrawn")
 	case q.Told.Withdrawn:
 		return Decision{Action: Nothing}, true
+	case q.released("withdrawn"):
+		return r.announceWithdrawal(q)
 	case standing != fhir.Withdrawn && waited < r.o.ReplacementWait:
 		return Decision{Action: Wait, Reason: "missing", Until: q.Now.Add(min(r.o.ReplacementWait-waited, time.Minute))}, true
 	case standing != fhir.Withdrawn && q.Document.Shape == fhir.ShapeFSE2:
@@ -156,6 +164,10 @@ func (r *Rules) merged(q *Question) (Decision, bool) {
 	switch {
 	case !q.Told.Any:
 		return suppress("replaced")
+	case q.Told.Withdrawn:
+		return Decision{Action: Nothing}, true
+	case q.released("withdrawn"):
+		return r.announceWithdrawal(q)
 	case waited < r.o.ReplacementWait:
 		return Decision{Action: Wait, Reason: "replaced", Until: q.Now.Add(min(r.o.ReplacementWait-waited, time.Minute))}, true
 	}
@@ -307,8 +319,8 @@ func (r *Rules) minor(q *Question) (Decision, bool) {
 	if birth.IsZero() || r.youngest == 0 {
 		return no()
 	}
-	today := q.Now.In(r.rome)
-	of := time.Date(birth.Year()+r.youngest, birth.Month(), birth.Day(), 0, 0, 0, 0, r.rome)
+	today := q.Now.In(Rome())
+	of := time.Date(birth.Year()+r.youngest, birth.Month(), birth.Day(), 0, 0, 0, 0, Rome())
 	if today.Before(of) {
 		return suppress("minor")
 	}
@@ -359,6 +371,8 @@ func (r *Rules) invisible(q *Question) (Decision, bool) {
 func (r *Rules) notify(q *Question) (Decision, bool) {
 	switch {
 	case !q.Told.Any:
+		return Decision{Action: Notify, Publication: "published"}, true
+	case !q.Told.SamePerson && q.released("patient-changed"):
 		return Decision{Action: Notify, Publication: "published"}, true
 	case !q.Told.SamePerson:
 		return hold("patient-changed", "")

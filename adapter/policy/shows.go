@@ -20,7 +20,9 @@ func (r *Rules) Shows(q Question) (shown bool, why string) {
 	case !doc.Visible:
 		return false, "not-visible"
 	}
-	d := r.Decide(q)
+	reaching := *r
+	reaching.o.Reach = Reach{} // io.mode is about what is sent; this citizen was told
+	d := reaching.Decide(q)
 	if d.Action == Notify || d.Action == Nothing {
 		return true, ""
 	}

@@ -8,6 +8,7 @@ import (
 
 	"staffetta/adapter/policy"
 	"staffetta/fhir"
+	"staffetta/fhir/fiscalcode"
 )
 
 func TestWhatIsShownOfAToldDocument(t *testing.T) {
@@ -48,6 +49,26 @@ func TestWhatIsShownOfAToldDocument(t *testing.T) {
 				t.Errorf("shown %t (%s), want %q", shown, why, tt.why)
 			}
 		})
+	}
+}
+
+// io.mode is about what is sent: who was told before it was changed goes on reading.
+func TestWhatWasToldIsShownWhateverMayBeSent(t *testing.T) {
+	for name, reach := range map[string]policy.Reach{"off": {Off: true}, "test, of others": {Only: map[fiscalcode.Code]bool{}}} {
+		q := ordinary(t)
+		told(&q)
+		updated(&q)
+		o := policy.Options{MaxAge: 30 * 24 * time.Hour, Minors: "suppress", Reach: reach}
+		r, err := policy.NewRules(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := r.Decide(q); d.Action != policy.Suppress {
+			t.Errorf("%s: an update is announced (%s)", name, d.Action)
+		}
+		if shown, why := r.Shows(q); !shown {
+			t.Errorf("%s: not shown (%s)", name, why)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"staffetta/adapter/ledger"
+	"staffetta/adapter/policy"
 )
 
 // class says what IO calls are for: messages come before polls.
@@ -19,18 +20,35 @@ const (
 // slice is the longest time for which a process takes its share of the IO budget at once.
 const slice = 100 * time.Millisecond
 
-// budget is this process' share of the IO calls that all replicas may make together, taken from Redis in slices.
+// taken is what became of a wish for calls.
+type taken string
+
+const (
+	granted   taken = "granted"
+	notInTime taken = "not-in-time" // the time is over, or Redis is away
+	tomorrow  taken = "tomorrow"    // the messages of the day are sent (io.daily_cap)
+)
+
+// budget is this process' share of the IO calls that all replicas may make together, and of the messages that they may send
+// in one day, taken from Redis in slices.
 type budget struct {
-	pace *ledger.Pace
-	rate float64 // calls per second, all replicas together
+	pace  *ledger.Pace
+	rate  float64 // calls per second, all replicas together
+	most  int     // messages in one day, all replicas together; 0: without limit
+	spent func(ends time.Time)
 
 	turns map[class]chan struct{} // one taker of a class at a time asks Redis; the others queue in order
 	mu    sync.Mutex
 	have  map[class]int // a poll takes nothing that was asked for a message
+
+	today    day
+	messages int  // of today that this process may still send
+	full     bool // none are left for today
 }
 
-func newBudget(pace *ledger.Pace, rate float64) *budget {
-	b := &budget{pace: pace, rate: rate, turns: map[class]chan struct{}{}, have: map[class]int{}}
+// newBudget is a share of what all replicas may do. Spent is told once a day when no message is left for that day.
+func newBudget(pace *ledger.Pace, rate float64, most int, spent func(ends time.Time)) *budget {
+	b := &budget{pace: pace, rate: rate, most: most, spent: spent, turns: map[class]chan struct{}{}, have: map[class]int{}}
 	for _, one := range []class{forMessages, forPolls} {
 		b.turns[one] = make(chan struct{}, 1)
 		b.turns[one] <- struct{}{}
@@ -38,60 +56,120 @@ func newBudget(pace *ledger.Pace, rate float64) *budget {
 	return b
 }
 
-// take takes n calls, waiting at most for longest. It says no when the time is over, when ctx ends or when Redis is away.
-func (b *budget) take(ctx context.Context, n int, purpose class, longest time.Duration) bool {
-	if b.fromStock(n, purpose) {
-		return true
+// day is a day of Europe/Rome.
+type day struct {
+	name string // grows from day to day
+	ends time.Time
+}
+
+func dayOf(at time.Time) day {
+	at = at.In(policy.Rome())
+	return day{name: at.Format("20060102"), ends: time.Date(at.Year(), at.Month(), at.Day()+1, 0, 0, 0, 0, at.Location())}
+}
+
+// take takes n calls, those for messages with one message, waiting at most for longest.
+func (b *budget) take(ctx context.Context, n int, purpose class, longest time.Duration) taken {
+	if got := b.fromStock(n, purpose); got != notInTime {
+		return got
 	}
 	ctx, cancel := context.WithTimeout(ctx, longest)
 	defer cancel()
 	select {
 	case <-ctx.Done():
-		return false
+		return notInTime
 	case <-b.turns[purpose]:
 	}
 	defer func() { b.turns[purpose] <- struct{}{} }()
-	for !b.fromStock(n, purpose) {
+	for {
+		if got := b.fromStock(n, purpose); got != notInTime {
+			return got
+		}
 		if !b.refill(ctx, n, purpose) {
-			return false
+			return notInTime
 		}
 	}
-	return true
 }
 
-// fromStock takes n calls from what this process has.
-func (b *budget) fromStock(n int, purpose class) bool {
+// fromStock takes from what this process has.
+func (b *budget) fromStock(n int, purpose class) taken {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.have[purpose] < n {
-		return false
+	capped := b.capped(purpose)
+	switch {
+	case capped && b.messages == 0 && b.full:
+		return tomorrow
+	case b.have[purpose] < n || (capped && b.messages == 0):
+		return notInTime
 	}
 	b.have[purpose] -= n
+	if capped {
+		b.messages--
+	}
+	return granted
+}
+
+// capped says whether a day's messages are counted; what is left of another day is gone.
+func (b *budget) capped(purpose class) bool {
+	if b.most == 0 || purpose != forMessages {
+		return false
+	}
+	if now := b.pace.Now(); !now.Before(b.today.ends) {
+		b.today, b.messages, b.full = dayOf(now), 0, false
+	}
 	return true
 }
 
-// giveBack returns calls that were not made.
-func (b *budget) giveBack(n int, purpose class) {
+// notPosted gives back a message that was not sent, and the calls that were not made for it.
+func (b *budget) notPosted(calls int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.have[purpose] += n
+	b.have[forMessages] += calls
+	if b.capped(forMessages) {
+		b.messages++
+	}
 }
 
 // refill asks Redis for a slice, and waits as long as Redis says where there is none.
 func (b *budget) refill(ctx context.Context, n int, purpose class) bool {
-	want := max(n, int(b.rate*slice.Seconds()))
-	granted, wait, err := b.pace.Take(ctx, want, b.rate, string(purpose))
+	want := b.want(n, purpose)
+	grant, err := b.pace.Take(ctx, want)
 	if err != nil {
 		return false
 	}
-	b.giveBack(granted, purpose)
-	if granted > 0 {
+	if b.got(want, grant, purpose) {
 		return true
 	}
 	select {
 	case <-ctx.Done():
 		return false
-	case <-time.After(wait):
+	case <-time.After(grant.Wait):
 		return true
 	}
+}
+
+func (b *budget) want(n int, purpose class) ledger.Want {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	want := ledger.Want{Calls: max(n, int(b.rate*slice.Seconds())), Rate: b.rate, Class: string(purpose)}
+	if b.capped(purpose) && b.messages == 0 {
+		want.Messages, want.Cap, want.Day = max(1, want.Calls/callsPerMessage), b.most, b.today.name
+	}
+	return want
+}
+
+// got keeps what was granted; false where it was nothing, and that may change in a moment.
+func (b *budget) got(want ledger.Want, grant ledger.Grant, purpose class) bool {
+	b.mu.Lock()
+	b.have[purpose] += grant.Calls
+	over := want.Messages > 0 && grant.Messages == 0 && want.Day == b.today.name
+	if want.Messages > 0 && want.Day == b.today.name {
+		b.messages += grant.Messages
+	}
+	first, ends := over && !b.full, b.today.ends
+	b.full = b.full || over
+	b.mu.Unlock()
+	if first {
+		b.spent(ends)
+	}
+	return grant.Calls > 0 || over
 }

@@ -29,6 +29,7 @@ const (
 // named (throttled, refused, a person's) are shared by all replicas in Redis; the breakers are this process' own.
 type gates struct {
 	pace     *ledger.Pace
+	rate     *throughput
 	metrics  *Metrics
 	log      *slog.Logger
 	breakers map[string]*gobreaker.CircuitBreaker[struct{}] // by source name; IO under ""
@@ -48,9 +49,9 @@ type opened struct {
 	few     bool // a breaker is half open: one record is a try
 }
 
-func newGates(pace *ledger.Pace, sources []string, metrics *Metrics, log *slog.Logger) *gates {
+func newGates(pace *ledger.Pace, sources []string, rate *throughput, metrics *Metrics, log *slog.Logger) *gates {
 	g := &gates{
-		pace: pace, metrics: metrics, log: log, change: make(chan struct{}, 1),
+		pace: pace, rate: rate, metrics: metrics, log: log, change: make(chan struct{}, 1),
 		breakers: map[string]*gobreaker.CircuitBreaker[struct{}]{},
 	}
 	for _, name := range append(slices.Clone(sources), "") {
@@ -90,10 +91,13 @@ func (g *gates) watch(ctx context.Context) {
 
 // refresh reads the shared pauses once.
 func (g *gates) refresh(ctx context.Context) {
-	state, err := g.pace.State(ctx)
+	steps := g.rate.unreported.Swap(0)
+	state, err := g.pace.Report(ctx, steps)
 	if err != nil {
+		g.rate.unreported.Add(steps)
 		return // without Redis nothing is claimed anyway
 	}
+	g.rate.saw(state.Steps, time.Now())
 	g.mu.Lock()
 	was := g.state.OperatorPaused
 	g.state = state

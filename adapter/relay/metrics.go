@@ -22,6 +22,9 @@ type Metrics struct {
 	paused    *prometheus.CounterVec
 	upstreams *prometheus.GaugeVec
 	panics    prometheus.Counter
+
+	capReached prometheus.Counter
+	read       *prometheus.CounterVec
 }
 
 // NewMetrics registers the relay's figures.
@@ -59,8 +62,16 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		panics: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "staffetta_step_panics_total", Help: "Steps that panicked: a defect; the third one holds the record as poison.",
 		}),
+		capReached: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "staffetta_io_daily_cap_reached_total", Help: "Days on which this process found that no message was left under io.daily_cap.",
+		}),
+		read: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "staffetta_messages_read_total", Help: "Delivered messages by what IO said of their reading, where the contract has it (Premium).",
+		}, []string{"read_status"}),
 	}
-	reg.MustRegister(m.steps, m.duration, m.decisions, m.messages, m.calls, m.delay, m.uncertain, m.paused, m.upstreams, m.panics)
+	reg.MustRegister(
+		m.steps, m.duration, m.decisions, m.messages, m.calls, m.delay, m.uncertain, m.paused, m.upstreams, m.panics, m.capReached, m.read,
+	)
 	return m
 }
 

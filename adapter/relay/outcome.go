@@ -93,6 +93,23 @@ func calm(rec ledger.Record) ledger.Record {
 	return rec
 }
 
+// judge keeps what a person has released to the edition that they looked at: of another one they know nothing.
+func judge(rec ledger.Record, edition ledger.Tag) ledger.Record {
+	if rec.Judged != (ledger.Tag{}) && rec.Judged != edition {
+		rec.Released = nil
+	}
+	if rec.Judged = edition; len(rec.Released) == 0 {
+		return unreleased(rec)
+	}
+	return rec
+}
+
+// unreleased forgets what a person has released: it was told, or nothing speaks against it.
+func unreleased(rec ledger.Record) ledger.Record {
+	rec.Released, rec.Judged = nil, ledger.Tag{}
+	return rec
+}
+
 // rest is when a record that is not looked at any more needs attention: never, or for its delivery.
 func (t Timetable) rest(rec ledger.Record, now time.Time) ledger.Next {
 	if rec.State != ledger.Sent {
@@ -229,9 +246,20 @@ func (t Timetable) afterSend(rec ledger.Record, answer notifier.Answer, person l
 	return holdFor(rec, "unknown-answer")
 }
 
+// dailyCap is the reason of a message that waits for the next day.
+const dailyCap = "daily-cap"
+
+// capped waits for the next day, since the messages of this one are sent. What is uncertain stays known to be.
+func (t Timetable) capped(rec ledger.Record, ends, now time.Time) outcome {
+	if rec.State != ledger.Sending {
+		rec = because(calm(rec), dailyCap, now)
+	}
+	return happen(rec, Deferred, t.later(rec, ends, ledger.WaitFixed, now))
+}
+
 // told is a record whose message IO has taken.
 func (t Timetable) told(rec ledger.Record, answer notifier.Answer, person ledger.Tag, now time.Time) outcome {
-	rec = calm(rec)
+	rec = unreleased(calm(rec))
 	rec.Told = ledger.Told{
 		Publication: rec.Publication, Edition: rec.Edition, At: now, MessageID: answer.MessageID, Person: person,
 		Uncertain: rec.Told.Uncertain,
@@ -281,7 +309,7 @@ func noLongerSending(rec ledger.Record) ledger.Record {
 func (t Timetable) afterStatus(rec ledger.Record, answer notifier.Answer, now time.Time) outcome {
 	switch answer.Kind {
 	case notifier.StatusKnown:
-		return t.afterStatusWord(rec, answer.Status, now)
+		return t.afterStatusWord(rec, answer, now)
 	case notifier.RecipientForbidden, notifier.Unavailable, notifier.Unclear:
 		return t.pollAgain(rec, "no-final-status", now)
 	case notifier.Throttled, notifier.KeyRefused, notifier.Forbidden:
@@ -293,9 +321,10 @@ func (t Timetable) afterStatus(rec ledger.Record, answer notifier.Answer, now ti
 }
 
 // afterStatusWord reads IO's open list of statuses (reference io.md, 2.4).
-func (t Timetable) afterStatusWord(rec ledger.Record, status string, now time.Time) outcome {
-	switch status {
+func (t Timetable) afterStatusWord(rec ledger.Record, answer notifier.Answer, now time.Time) outcome {
+	switch answer.Status {
 	case "PROCESSED":
+		rec.Told.ReadStatus = readStatus(answer.ReadStatus)
 		return t.ends(noRecipient(rec), DeliveredByIO, now)
 	case "REJECTED":
 		return t.ends(because(noRecipient(rec), "rejected", now), RejectedByIO, now)
@@ -307,9 +336,18 @@ func (t Timetable) afterStatusWord(rec ledger.Record, status string, now time.Ti
 	return t.pollAgain(rec, "no-final-status", now)
 }
 
+// readStatus is what IO says of the reading, where it is one of its words (reference io.md, 2.4).
+func readStatus(word string) string {
+	switch word {
+	case "READ", "UNREAD", "UNAVAILABLE":
+		return word
+	}
+	return ""
+}
+
 // unsaid is what the citizen still knows where IO failed to deliver: a release announces it again.
 func unsaid(told ledger.Told) ledger.Told {
-	if told.Publication != ledger.Updated {
+	if told.Publication == ledger.Published || told.Publication == ledger.NoPublication {
 		return ledger.Told{}
 	}
 	return ledger.Told{Publication: ledger.Published, At: told.At, Person: told.Person} // of no edition: any is an update

@@ -40,6 +40,12 @@ type stage struct {
 
 func newStage(t *testing.T, options iobox.Options) *stage {
 	t.Helper()
+	return newStageOn(t, redistest.Embedded(t), nil, options)
+}
+
+// newStageOn is a stage over some Redis, whose clock goes before ours.
+func newStageOn(t *testing.T, client redis.UniversalClient, skew func() time.Duration, options iobox.Options) *stage {
+	t.Helper()
 	w := &stage{fse: fse.NewServer(), now: time.Now()}
 	server := httptest.NewServer(w.fse)
 	t.Cleanup(server.Close)
@@ -47,10 +53,9 @@ func newStage(t *testing.T, options iobox.Options) *stage {
 	w.io = iobox.New(options)
 	ioServer := httptest.NewServer(w.io)
 	t.Cleanup(ioServer.Close)
-	var client redis.UniversalClient = redistest.Embedded(t)
 	key := sha256.Sum256([]byte("k"))
 	led, err := ledger.Open(t.Context(), ledger.Options{
-		Redis: client, NamingKey: key[:], SealKeys: []ledger.SealKey{{ID: 1, Key: key[:]}}, Log: slog.New(slog.DiscardHandler), JournalEntries: 100,
+		Redis: client, NamingKey: key[:], SealKeys: []ledger.SealKey{{ID: 1, Key: key[:]}}, Log: slog.New(slog.DiscardHandler), JournalEntries: 100, Skew: skew,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -61,7 +66,7 @@ func newStage(t *testing.T, options iobox.Options) *stage {
 	}
 	w.source = Source{Source: source}
 	rules := must(policy.NewRules(policy.Options{MaxAge: 30 * 24 * time.Hour, ReplacementWait: 15 * time.Minute, BelieveMissing: 10 * time.Minute}))
-	ioClient := must(notifier.NewClient(notifier.ClientOptions{BaseURL: ioServer.URL + "/api/v1", Key: "key", HTTP: new(http.Client)}))
+	ioClient := must(notifier.NewClient(notifier.ClientOptions{BaseURL: ioServer.URL + "/api/v1", Keys: func() []string { return []string{"key"} }, HTTP: new(http.Client)}))
 	w.Relay = New(Options{
 		Ledger: led, Sources: map[string]Source{"north": w.source}, Rules: rules, IO: ioClient,
 		Composer: must(notifier.NewComposer(notifier.ComposerOptions{
@@ -222,7 +227,7 @@ func TestReleasedUncertain(t *testing.T) {
 	if _, err := w.Ledger.Settle(t.Context(), []ledger.Settlement{w.Timetable.unclear(rec, w.now).settlement()}); err != nil {
 		t.Fatal(err)
 	}
-	if ok, err := w.Ledger.Release(t.Context(), h.Key); !ok || err != nil {
+	if ok, err := w.Ledger.Release(t.Context(), h.Key, "released", ledger.By{}); !ok || err != nil {
 		t.Fatal(ok, err)
 	}
 	rec = startOf(claim())

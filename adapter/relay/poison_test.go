@@ -39,7 +39,7 @@ func TestPoisonIsIsolated(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	io, err := notifier.NewClient(notifier.ClientOptions{BaseURL: nothing.URL, Key: "key", HTTP: nothing.Client()})
+	io, err := notifier.NewClient(notifier.ClientOptions{BaseURL: nothing.URL, Keys: func() []string { return []string{"key"} }, HTTP: nothing.Client()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,12 +28,15 @@ type Options struct {
 	IO        *notifier.Client
 	Composer  *notifier.Composer
 	Timetable Timetable
-	Rate      float64       // IO calls per second, all replicas together
-	Workers   int           // documents worked on at once
-	Settle    time.Duration // policy.settle, for documents that a find record leads to
-	Lease     time.Duration // of a claim
-	Metrics   *Metrics
-	Log       *slog.Logger
+	Rate      float64 // IO calls per second, all replicas together
+	DailyCap  int     // messages in one day, all replicas together; 0: without limit
+	// OneMessage is for how long the message about a new document covers others of its citizen; 0: not at all.
+	OneMessage time.Duration
+	Workers    int           // documents worked on at once
+	Settle     time.Duration // policy.settle, for documents that a find record leads to
+	Lease      time.Duration // of a claim
+	Metrics    *Metrics
+	Log        *slog.Logger
 }
 
 // Relay takes claimed records one step further, many at a time.
@@ -42,6 +45,7 @@ type Relay struct {
 	names  []string // of the sources, in turn order
 	gates  *gates
 	budget *budget
+	pace   *throughput
 	wake   chan struct{}
 	wakeAt atomic.Int64 // ns since 1970: when the next claim was asked for; 0 for none
 }
@@ -62,9 +66,22 @@ func New(o Options) *Relay {
 	for name := range o.Sources {
 		r.names = append(r.names, name)
 	}
-	r.gates = newGates(o.Ledger.Pace(), r.names, o.Metrics, o.Log)
-	r.budget = newBudget(o.Ledger.Pace(), o.Rate)
+	r.pace = new(throughput)
+	r.gates = newGates(o.Ledger.Pace(), r.names, r.pace, o.Metrics, o.Log)
+	r.budget = newBudget(o.Ledger.Pace(), o.Rate, o.DailyCap, r.capReached)
 	return r
+}
+
+// StepRate is how many records a second all replicas take a step with, lately; 0 where that is not known yet.
+func (r *Relay) StepRate() float64 { return r.pace.perSecond() }
+
+// Today is the name of the day that the daily cap counts.
+func (r *Relay) Today() string { return dayOf(r.Ledger.Pace().Now()).name }
+
+// capReached says aloud, once a day, that the rest waits for the next day.
+func (r *Relay) capReached(ends time.Time) {
+	r.Metrics.capReached.Inc()
+	r.Log.Warn("daily cap reached: messages wait for the next day", slog.Int("daily_cap", r.DailyCap), slog.Time("until", ends))
 }
 
 // Wake tells the relay that something will be due after so long, so that a report waits for no poll.
@@ -223,6 +240,9 @@ func (r *Relay) work(ctx, finishing context.Context, c claimed) {
 	c.last.Wait()
 	c.last.Go(func() { r.settle(finishing, c, o) })
 	r.Metrics.stepped(c.Source, o, time.Since(started))
+	if !c.Tracking && o.happened != GivenBack {
+		r.pace.unreported.Add(1)
+	}
 }
 
 // settle writes an outcome, also when the process has been asked to stop: what was done must be remembered. Where Redis is

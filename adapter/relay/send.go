@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"time"
 
 	"staffetta/adapter/ledger"
@@ -19,25 +20,47 @@ func (r *Relay) send(ctx context.Context, c claimed, doc fhir.Document, publicat
 	if resend && c.Recipient != doc.Person.Code {
 		return r.Timetable.silentAfterUnclear(c.Record, c.now()) // a resend goes to exactly that person, or to nobody
 	}
-	if !r.budget.take(ctx, callsPerMessage, forMessages, r.Lease/2) {
+	if !r.coverable(c, publication) {
+		return r.announce(ctx, c, doc, publication)
+	}
+	if covered := r.cover(ctx, c, doc); covered != nil {
+		return *covered
+	}
+	o := r.announce(ctx, c, doc, publication)
+	r.uncover(ctx, c, doc, o)
+	return o
+}
+
+// announce takes what a message costs from the budget and goes on; what was not sent in the end is given back.
+func (r *Relay) announce(ctx context.Context, c claimed, doc fhir.Document, publication ledger.Publication) outcome {
+	switch r.budget.take(ctx, callsPerMessage, forMessages, r.Lease/2) {
+	case notInTime:
 		return r.Timetable.givenBack(c.Record, c.now())
+	case tomorrow:
+		return r.Timetable.capped(c.Record, dayOf(c.now()).ends, c.now())
+	case granted:
 	}
 	languages, refused := r.askProfile(ctx, c, doc)
 	if refused != nil {
-		r.budget.giveBack(1, forMessages)
+		r.budget.notPosted(1)
 		return *refused
 	}
 	sending, msg, err := r.compose(c, doc, publication, languages)
 	if err != nil {
+		r.budget.notPosted(1)
 		return holdFor(c.Record, "message-not-composed")
 	}
 	c.last.Wait() // no more records than slots are ever in sending
 	if !r.writeSending(ctx, sending) {
+		r.budget.notPosted(1)
 		return r.Timetable.givenBack(c.Record, c.now())
 	}
 	posting, done := beyond(ctx, postAtShutdown)
 	defer done()
 	answer := r.IO.Send(posting, msg)
+	if answer.Kind != notifier.Created && answer.Kind != notifier.Unclear {
+		r.budget.notPosted(0)
+	}
 	r.heard(ctx, "message", answer)
 	r.Metrics.sent(c.Source, sending.Publication, answer)
 	o := r.Timetable.afterSend(sending, answer, r.Ledger.PersonTag(sending.Recipient), c.now())
@@ -136,7 +159,7 @@ func (r *Relay) unclearClaim(ctx context.Context, c claimed) (claimed, *outcome)
 
 // track asks IO how the delivery stands.
 func (r *Relay) track(ctx context.Context, c claimed) outcome {
-	if !r.budget.take(ctx, 1, forPolls, r.Lease/2) {
+	if r.budget.take(ctx, 1, forPolls, r.Lease/2) != granted {
 		return happen(c.Record, StillOnItsWay, ledger.Next{Track: c.now(), Wait: ledger.WaitDelivery})
 	}
 	answer := r.IO.Status(ctx, c.Recipient, c.Told.MessageID)
@@ -144,5 +167,9 @@ func (r *Relay) track(ctx context.Context, c claimed) outcome {
 		return happen(c.Record, StillOnItsWay, ledger.Next{Track: c.now(), Wait: ledger.WaitDelivery})
 	}
 	r.heard(ctx, "status", answer)
-	return r.Timetable.afterStatus(c.Record, answer, c.now())
+	o := r.Timetable.afterStatus(c.Record, answer, c.now())
+	if o.happened == DeliveredByIO && o.record.Told.ReadStatus != "" {
+		r.Metrics.read.WithLabelValues(strings.ToLower(o.record.Told.ReadStatus)).Inc()
+	}
+	return o
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 
 	"staffetta/adapter/ledger"
@@ -135,7 +136,11 @@ func (r *Relay) look(ctx context.Context, c claimed, source Source) outcome {
 		}
 		c = unclear
 	}
-	doc, err := source.Read(ctx, c.Locator)
+	read := source.Read
+	if slices.Contains(c.Released, string(ledger.WithdrawnPub)) {
+		read = source.ReadWithPerson
+	}
+	doc, err := read(ctx, c.Locator)
 	if err != nil {
 		return r.sourceTrouble(ctx, c, err)
 	}
@@ -143,7 +148,8 @@ func (r *Relay) look(ctx context.Context, c claimed, source Source) outcome {
 	if behind := r.behindItsHint(c, doc); behind != nil {
 		return *behind
 	}
-	c.Record = asRead(c.Record, doc, r.Ledger.VersionTag(doc.Version))
+	edition := r.Ledger.EditionTag(doc.Edition)
+	c.Record = judge(asRead(c.Record, doc, r.Ledger.VersionTag(doc.Version)), edition)
 	if o, err := r.takeOver(ctx, &c, doc); o != nil || err != nil {
 		return r.orGivenBack(ctx, c, o, err)
 	}
@@ -158,6 +164,9 @@ func (r *Relay) look(ctx context.Context, c claimed, source Source) outcome {
 	}
 	r.Metrics.decided(c.Source, decision)
 	o := r.Timetable.afterDecision(c.Record, decision, c.now())
+	if o.record.State == ledger.Held {
+		o.record.Judged = edition // who releases it has seen this one
+	}
 	if o.happened != AboutToSend {
 		return o
 	}
@@ -234,7 +243,7 @@ func (r *Relay) question(c claimed, doc fhir.Document, rules policy.SourceRules)
 			SamePerson:  told.Person == r.Ledger.PersonTag(doc.Person.Code),
 			Withdrawn:   told.Publication == ledger.WithdrawnPub,
 		},
-		HiddenAt: c.HiddenAt, WaitingFor: reason, WaitingSince: since, Waits: c.Attempts, Now: c.now(),
+		HiddenAt: c.HiddenAt, WaitingFor: reason, WaitingSince: since, Waits: c.Attempts, Now: c.now(), Released: c.Released,
 	}
 }
 

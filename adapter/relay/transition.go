@@ -30,6 +30,7 @@ const (
 	Created         Happened = "created"          // IO has the message
 	NotCreated      Happened = "not-created"      // IO certainly has no message: look again
 	Unclear         Happened = "unclear"          // we do not know whether IO has the message
+	Covered         Happened = "covered"          // the message about another document of the citizen stands for this one
 	StillOnItsWay   Happened = "still-on-its-way" // IO has no final status yet
 	DeliveredByIO   Happened = "delivered"        // PROCESSED
 	RejectedByIO    Happened = "rejected"         // REJECTED
@@ -67,7 +68,9 @@ var transitions = map[ledger.State]map[Happened]ledger.State{
 		CrashedTooOften: ledger.Held,
 	},
 	// Nothing owed and not told cannot come together: a told document is Delivered or Sent when it is looked at again.
-	ledger.Pending: looked(map[Happened]ledger.State{Inherited: ledger.Pending, TakenOver: ledger.Replaced}),
+	ledger.Pending: looked(map[Happened]ledger.State{
+		Inherited: ledger.Pending, TakenOver: ledger.Replaced, Covered: ledger.Sent,
+	}),
 	ledger.Sending: {
 		Created:         ledger.Sent,
 		NotCreated:      ledger.Pending,

@@ -91,7 +91,7 @@ func exchanged(v verdict) (status int, word string) {
 func (s *Server) audit(ctx context.Context, of ledger.Reference, v verdict, word string) error {
 	s.Log.InfoContext(ctx, "document exchanged", slog.String("record", of.Document.String()), slog.String("source", v.name),
 		slog.String("answer", word), slog.String("reason", v.why))
-	return s.Ledger.Note(ctx, of.Document, v.name, "exchange-"+word, v.why)
+	return s.Ledger.Note(ctx, ledger.Record{Key: of.Document, Source: v.name}, "exchange-"+word, v.why, ledger.By{Who: "portal"})
 }
 
 // give says where the document is.

@@ -154,7 +154,7 @@ func join(tb testing.TB, addresses []string) {
 		}
 	}
 	client := connectCluster(tb, addresses)
-	err = until(tb.Context(), func(ctx context.Context) error {
+	err = Until(tb.Context(), func(ctx context.Context) error {
 		client.ReloadState(ctx)
 		return client.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
 			info, err := node.ClusterInfo(ctx).Result()
@@ -213,23 +213,23 @@ type Server struct {
 	cmd  *exec.Cmd
 }
 
-// NewServer starts a redis-server on a free loopback port; it ends with the test.
-func NewServer(tb testing.TB) *Server {
+// NewServer starts a redis-server on a free loopback port, with more arguments of its own; it ends with the test.
+func NewServer(tb testing.TB, more ...string) *Server {
 	tb.Helper()
-	s := newServer(tb, tb.TempDir())
+	s := newServer(tb, tb.TempDir(), more...)
 	tb.Cleanup(s.Kill)
 	return s
 }
 
 func newServer(tb testing.TB, dir string, more ...string) *Server {
 	tb.Helper()
-	s := &Server{Addr: freeAddress(tb), dir: dir, more: more}
+	s := &Server{Addr: FreeAddress(tb), dir: dir, more: more}
 	s.Start(tb)
 	return s
 }
 
-// freeAddress is a free loopback address; a node of a cluster also listens ten thousand ports above.
-func freeAddress(tb testing.TB) string {
+// FreeAddress is a free loopback address; a node of a cluster also listens ten thousand ports above.
+func FreeAddress(tb testing.TB) string {
 	tb.Helper()
 	const highest = 65535 - 10000
 	for {
@@ -281,15 +281,15 @@ func (s *Server) Kill() {
 func answers(addr string) error {
 	client := redis.NewClient(&redis.Options{Addr: addr, DisableIdentity: true})
 	defer func() { _ = client.Close() }()
-	err := until(context.Background(), func(ctx context.Context) error { return client.Ping(ctx).Err() })
+	err := Until(context.Background(), func(ctx context.Context) error { return client.Ping(ctx).Err() })
 	if err != nil {
 		return fmt.Errorf("redis-server at %s does not answer: %w", strconv.Quote(addr), err)
 	}
 	return nil
 }
 
-// until asks until there is no error, or gives the last one.
-func until(ctx context.Context, ask func(context.Context) error) error {
+// Until asks until there is no error, or gives the last one.
+func Until(ctx context.Context, ask func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	ticker := time.NewTicker(10 * time.Millisecond)
