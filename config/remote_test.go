@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -33,12 +34,13 @@ documents: {bearer_token_files: [portal.token]}`)
 }
 
 func TestWhatIsUnwiseAboutRemoteContent(t *testing.T) {
-	c, err := load(t, t.TempDir(), `ledger: {seal_key: `+sealKey+`}
+	path := filepath.Join(t.TempDir(), "staffetta.yaml")
+	write(t, path, fmt.Sprintf(strings.Replace(base, "https://fse.ente.example/referti", `"https://fse.ente.example/{ref}"`, 1), `ledger: {seal_key: `+sealKey+`}
 io: {key: k}
-message: {button_url: "https://fse.example/{ref}"}
 policy: {one_message: 1h}
 remote: {api_keys: [short], retention: 30d}
-documents: {bearer_tokens: [short]}`)
+documents: {bearer_tokens: [short]}`))
+	c, err := config.Load(path)
 	if err != nil {
 		t.Fatal(err)
 	}

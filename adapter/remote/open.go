@@ -126,7 +126,7 @@ func only(header http.Header, name string) string {
 // isRecipient says whether a message was written to the person with this code. The reference itself knows: also while Redis is
 // away nobody reads anything of somebody else's.
 func (s *Server) isRecipient(written string, of ledger.Reference) bool {
-	code, err := fiscalcode.Parse(written)
+	code, err := fiscalcode.Recipient(written)
 	return err == nil && ledger.SamePerson(of.Person, s.Ledger.PersonTag(code))
 }
 

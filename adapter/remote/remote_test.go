@@ -461,6 +461,9 @@ func TestWhoMayAsk(t *testing.T) {
 	h := build(t)
 	path, code := "/io/messages/"+h.id, h.document.Code
 	stranger := h.Ledger.Reference(ledger.Reference{Document: ledger.Key{1}, Person: ledger.Tag{1}, Publication: ledger.Published, Language: "it"})
+	trial := h.Ledger.Reference(ledger.Reference{
+		Document: ledger.Key{1}, Person: h.Ledger.PersonTag(fiscalcode.TestRecipient()), Publication: ledger.Published, Language: "it",
+	})
 	for _, tt := range []struct {
 		name    string
 		method  string
@@ -483,6 +486,7 @@ func TestWhoMayAsk(t *testing.T) {
 		{"two codes", "GET", path, []string{"X-API-Key", newKey, "fiscal_code", code, "fiscal_code", code}, 400},
 		{"somebody else's code", "GET", path, []string{"X-API-Key", newKey, "fiscal_code", "BNCLCU75B68F205U"}, 404},
 		{"a code that nobody has", "GET", path, []string{"X-API-Key", newKey, "fiscal_code", "AAAAAA00A00A000A"}, 404},
+		{"IO's test recipient, whose code is none", "GET", "/io/messages/" + trial, []string{"X-API-Key", newKey, "fiscal_code", "AAAAAA00A00A000A"}, 200},
 		{"somebody else's message", "GET", "/io/messages/" + stranger, []string{"X-API-Key", newKey, "fiscal_code", code}, 404},
 		{"an id that is none of ours", "GET", "/io/messages/0b0e9c1e-7d6b-4b63-a0a0-6a6f1e2d3c4b", []string{"X-API-Key", newKey, "fiscal_code", code}, 404},
 		{"no id", "GET", "/io/messages/", []string{"X-API-Key", newKey, "fiscal_code", code}, 404},
