@@ -89,6 +89,7 @@ func TestMistakes(t *testing.T) {
 		}},
 		{"a master is asked for at Sentinel", "redis-master-alone.yaml", []string{
 			`redis.master: without addresses, want those of Sentinel`,
+			`redis.username: without addresses, want it in the URL`,
 		}},
 		{"TLS and Sentinel where they are", "redis-tls.yaml", []string{
 			`redis.sentinel_password: without master, want Sentinel's name of it`,

@@ -61,6 +61,9 @@ func (r Redis) validate(m *mistakes) {
 	if r.Master != "" && len(r.Addresses) == 0 {
 		m.add("redis.master", "without addresses, want those of Sentinel")
 	}
+	if r.Username != "" && len(r.Addresses) == 0 {
+		m.add("redis.username", "without addresses, want it in the URL")
+	}
 	if r.Master == "" && (r.SentinelUsername != "" || r.SentinelPassword != "") {
 		m.add("redis.sentinel_password", "without master, want Sentinel's name of it")
 	}

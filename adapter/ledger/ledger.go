@@ -139,7 +139,8 @@ func (l *Ledger) checkNaming(ctx context.Context) error {
 	if known > 0 {
 		return nil
 	}
-	l.log.WarnContext(ctx, "the ledger is empty: nothing is known of what was told before, it starts from now")
+	l.log.ErrorContext(ctx, "the ledger is empty: right at the first start; at any other, Redis has lost what people were told, and who is "+
+		"announced again may be told again")
 	return l.writeNaming(ctx)
 }
 
@@ -148,6 +149,7 @@ func (l *Ledger) writeNaming(ctx context.Context) error {
 	for p := range Partitions {
 		pipe.SetNX(ctx, prefix(p)+"naming", l.fingerprint, 0)
 	}
+	pipe.HSetNX(ctx, paceKey, began, l.now().UnixMilli()+l.ahead.Load())
 	if _, err := pipe.Exec(ctx); err != nil {
 		return unavailable(err)
 	}
