@@ -36,6 +36,7 @@ func (m *meddler) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proc
 // look as if nothing were known of it, because who replaces it would then leave it as it is.
 func TestSeizedUnderOurHands(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, client redis.UniversalClient) {
+		t.Helper()
 		first := handOpen(t, client)
 		hint := documentHint(first.Ledger, "north", 1)
 		end := func(r *byHand) {
