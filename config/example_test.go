@@ -66,6 +66,7 @@ func TestExampleShowsDefaults(t *testing.T) {
 		Ledger  [4]config.Duration
 		IO      []any
 		Message []any
+		Remote  []any
 		Policy  config.Policy
 		Log     config.Log
 		Workers int
@@ -75,7 +76,8 @@ func TestExampleShowsDefaults(t *testing.T) {
 			c.Public, c.Admin,
 			[4]config.Duration{c.Ledger.Retention, c.Ledger.Lease, c.Ledger.GiveUpAfter},
 			[]any{c.IO.BaseURL, c.IO.Rate, c.IO.Track, c.IO.Polls, c.IO.Timeout, c.IO.Connections, c.IO.Uncertain, c.IO.Mode, c.IO.DailyCap},
-			[]any{c.Message.Wording, c.Message.ButtonText, c.Message.SSO, c.Message.SecondButtonSSO},
+			[]any{c.Message.Wording, c.Message.Content, c.Message.ButtonText, c.Message.SSO, c.Message.SecondButtonSSO},
+			[]any{c.Remote.Header, c.Remote.Retention, c.Remote.Precondition, c.Remote.Show, c.Remote.Name, c.Remote.Description, c.Documents.Answer},
 			c.Policy, c.Log, c.Workers,
 		}
 	}
@@ -89,7 +91,7 @@ func TestExampleShowsDefaultsOfASource(t *testing.T) {
 	sources := loadExample(t).Sources
 	of := func(s config.Source) []any {
 		sub := s.Subscription
-		return []any{s.Obscured, s.Flavour, s.Read.Timeout, s.Read.MaxBody, s.Read.Connections, sub.Content, sub.Heartbeat, sub.Timeout, sub.MaxCount, sub.End}
+		return []any{s.Obscured, s.Flavour, s.Read.Timeout, s.Read.MaxBody, s.Read.Connections, sub.Content, sub.Heartbeat, sub.Timeout, sub.MaxCount, sub.End, s.Sweep.Every, s.Sweep.Since, s.Sweep.Overlap}
 	}
 	if diff := cmp.Diff(of(sources[1]), of(sources[0])); diff != "" {
 		t.Errorf("the example says other defaults (-default +example):\n%s", diff)

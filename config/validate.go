@@ -25,6 +25,8 @@ func (c *Config) validate() mistakes {
 	c.validateSources(&m)
 	c.IO.validate(&m)
 	c.Message.validate(&m)
+	c.validateRemote(&m)
+	c.Documents.validate(&m)
 	c.Policy.validate(&m)
 	m.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	m.atLeast("workers", c.Workers, 1)
@@ -58,6 +60,9 @@ func (r Redis) validate(m *mistakes) {
 	}
 	if r.Master != "" && len(r.Addresses) == 0 {
 		m.add("redis.master", "without addresses, want those of Sentinel")
+	}
+	if r.Username != "" && len(r.Addresses) == 0 {
+		m.add("redis.username", "without addresses, want it in the URL")
 	}
 	if r.Master == "" && (r.SentinelUsername != "" || r.SentinelPassword != "") {
 		m.add("redis.sentinel_password", "without master, want Sentinel's name of it")
@@ -150,6 +155,19 @@ func (s Source) validate(key string, m *mistakes) {
 	m.oneOf(key+"subscribe", s.Subscribe, "auto", "manual", "never")
 	s.Subscription.validate(key+"subscription.", m)
 	m.sameHost(key+"subscription.base_url", s.Subscription.BaseURL, s.BaseURL)
+	s.Sweep.validate(key+"sweep.", m)
+	if s.Subscribe == "never" && *s.Sweep.Every == 0 {
+		m.add(key+"sweep.every", "0s, and subscribe is never: nothing would ever be noticed")
+	}
+}
+
+func (s Sweep) validate(key string, m *mistakes) {
+	if *s.Every != 0 {
+		m.between(key+"every", *s.Every, time.Second, day)
+	}
+	m.between(key+"since", s.Since, 0, 3650*day)
+	m.between(key+"overlap", s.Overlap, time.Second, 7*day)
+	m.searches(key+"criteria", s.Criteria)
 }
 
 // search is a search as a Subscription has it: a type with its parameters.
@@ -243,6 +261,7 @@ func (msg Message) validate(m *mistakes) {
 		m.add("message.button_url", "want the https:// address of the portal, the same for everybody or with {ref}")
 	}
 	m.oneOf("message.wording", msg.Wording, "referto", "novita")
+	m.oneOf("message.content", msg.Content, "static", "remote")
 	m.folder("message.templates", msg.Templates)
 	m.bothLanguages("message.button_text", msg.ButtonText)
 	if msg.SecondButtonURL != "" {
@@ -282,12 +301,16 @@ func (c *Config) findUnwise() {
 	if host, _, err := net.SplitHostPort(c.Admin.Listen); err == nil && !isLoopback(host) {
 		c.warn("admin.listen: not loopback, who reaches it may stop all sending")
 	}
+	c.findUnwiseRemote()
 	if u, err := url.Parse(c.Public.URL); err == nil && u.Scheme == "http" && !isLoopback(u.Hostname()) {
 		c.warn("public.url: not https, notifications and their tokens travel in clear")
 	}
 	for i, source := range c.Sources {
 		if source.Subscribe == "manual" && source.Subscription.End != 0 {
 			c.warn("sources[%d].subscription.end: with subscribe: manual nobody renews it in time, unless `staffetta subscribe` is run again", i)
+		}
+		if source.Sweep.Since != 0 {
+			c.warn("sources[%d].sweep.since: where the ledger is emptied, %s of documents are told again; `staffetta catchup` asks first", i, source.Sweep.Since)
 		}
 		if u, err := url.Parse(source.BaseURL); err == nil && u.Scheme == "http" && !isLoopback(u.Hostname()) {
 			c.warn("sources[%d].base_url: not https, health data travels in clear", i)
