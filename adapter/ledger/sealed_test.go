@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
@@ -61,7 +62,10 @@ func TestARecipientLiesInRedisSealed(t *testing.T) {
 func everything(t *testing.T, client redis.UniversalClient) string {
 	t.Helper()
 	var all strings.Builder
+	var mu sync.Mutex // the nodes of a cluster are asked at once
 	dump := func(ctx context.Context, node *redis.Client) error {
+		mu.Lock()
+		defer mu.Unlock()
 		keys := node.Scan(ctx, 0, "*", 1000).Iterator()
 		for keys.Next(ctx) {
 			key := keys.Val()
@@ -82,7 +86,7 @@ func everything(t *testing.T, client redis.UniversalClient) string {
 	var err error
 	switch client := client.(type) {
 	case *redis.ClusterClient:
-		err = client.ForEachMaster(t.Context(), func(ctx context.Context, node *redis.Client) error { return dump(ctx, node) })
+		err = client.ForEachMaster(t.Context(), dump)
 	case *redis.Client:
 		err = dump(t.Context(), client)
 	default:
