@@ -1,7 +1,6 @@
 package main
 
 import (
-	"io"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -49,7 +48,7 @@ func (o office) admit(t *testing.T, ids ...string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	program, err := adapter.Open(t.Context(), cfg, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	program, err := adapter.Open(t.Context(), cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

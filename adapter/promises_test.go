@@ -118,7 +118,7 @@ func TestVersionsInAnyOrderFromTwoSubscriptionsAreOneMessage(t *testing.T) {
 				w.fse.Put(second)
 			}
 			hints := append(slices.Clone(c.Hints), c.Type+"/"+c.ID)
-			var posters []*fse.Poster // each replica is posted to over both Subscriptions, of both versions
+			posters := make([]*fse.Poster, 0, 3*2*2) // each replica is posted to over both Subscriptions, of both versions
 			for range 3 {
 				w.run(t)
 				for _, server := range []*fse.Server{first, w.fse} {

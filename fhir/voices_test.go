@@ -61,7 +61,7 @@ func chorus(composition string, references, reports []string) *sandbox.Server {
 		}
 		server.Put(r)
 	}
-	var entries []any
+	entries := make([]any, 0, len(reports))
 	for i, patient := range reports {
 		id := "r" + string(rune('1'+i))
 		entries = append(entries, resource{"reference": "DiagnosticReport/" + id})

@@ -46,6 +46,9 @@ func (l *Ledger) Claim(ctx context.Context, o ClaimOptions) (Claimed, error) {
 	}
 	// Looked at afterwards, so that no new connection is missed: what was just claimed may have been told already, and then
 	// its lease ends by itself.
+	// That we are asked to stop does not cut it: what is claimed is to be given back, not to be forgotten until its lease ends.
+	ctx, cancel := bounded(context.WithoutCancel(ctx))
+	defer cancel()
 	if restarted, err := l.sends.lost(ctx, l); restarted || err != nil {
 		return Claimed{NextDue: time.Second}, err
 	}
@@ -70,7 +73,7 @@ func (l *Ledger) claimTogether(ctx context.Context, o ClaimOptions, turn int) (C
 // claimApart claims from the partitions of a cluster, as many at once as there are records wanted.
 func (l *Ledger) claimApart(ctx context.Context, o ClaimOptions, turn int) (Claimed, error) {
 	claimed := Claimed{NextDue: time.Hour}
-	ctx, cancel := bounded(ctx)
+	ctx, cancel := bounded(context.WithoutCancel(ctx)) // as for claimTogether: what Redis has leased must be heard of
 	defer cancel()
 	for asked := 0; asked < Partitions && len(claimed.Records) < o.N; {
 		width := min(Partitions-asked, o.N-len(claimed.Records))

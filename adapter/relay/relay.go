@@ -232,7 +232,7 @@ func (r *Relay) work(ctx, finishing context.Context, c claimed) {
 		}
 	}()
 	if c.Claims > 1 {
-		if begins, err := r.Ledger.Begin(ctx, c.Record); err != nil || !begins {
+		if begins, err := r.Ledger.Begin(context.WithoutCancel(ctx), c.Record); err != nil || !begins {
 			return // it is in other hands, or its lease ends by itself
 		}
 	}
