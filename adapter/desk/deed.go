@@ -19,6 +19,9 @@ const (
 	forgotten = "forgotten"
 )
 
+// uncertain is the reason of a record of which nobody knows whether its message reached IO.
+const uncertain = "uncertain"
+
 // Order is what a person wants done, who that is, and why.
 type Order struct {
 	By         ledger.By
@@ -123,6 +126,8 @@ func (d *Desk) Retry(ctx context.Context, name Name, o Order) (ledger.Record, er
 	switch {
 	case err != nil:
 		return n.rec, err
+	case n.rec.State == ledger.Held && n.rec.Reason == uncertain:
+		return n.rec, refuse("its citizen may have been told: a release sends it, perhaps once more; forget ends it")
 	case n.rec.State == ledger.Held:
 		return n.rec, d.letGo(ctx, n.rec, retried, o.By)
 	}
@@ -200,7 +205,7 @@ func (d *Desk) change(ctx context.Context, n named, event string, by ledger.By, 
 	return d.settle(ctx, rec, ledger.Next{Due: rec.Now})
 }
 
-// take leases a record, whether it is due, held or rests.
+// take leases a record, whether it is due, held or rests. What is held stays so until it is settled.
 func (d *Desk) take(ctx context.Context, n named) (ledger.Record, error) {
 	if n.rec.Source == "" {
 		return n.rec, refuse("it rests, and has forgotten where its document is: name it by its source and Type/id")
@@ -214,7 +219,7 @@ func (d *Desk) take(ctx context.Context, n named) (ledger.Record, error) {
 	case seized == ledger.Busy:
 		return rec, ErrBusy
 	case rec.Reason != n.rec.Reason:
-		// Somebody else was quicker. The lease ends, and it is looked at again.
+		// Somebody else was quicker: what is leased waits for the end of the lease, and stays as it is.
 		return rec, refuse("it has changed in the meantime: look at it again")
 	}
 	if rec.Locator == (fhir.Locator{}) {
