@@ -288,7 +288,7 @@ func newIO(cfg *config.Config) (*notifier.Client, *notifier.Composer, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	io, err := notifier.NewClient(notifier.ClientOptions{BaseURL: cfg.IO.BaseURL, Keys: keys, HTTP: client})
+	io, err := notifier.NewClient(notifier.ClientOptions{BaseURL: cfg.IO.BaseURL, Keys: keys, HTTP: client, Premium: cfg.IO.Premium})
 	if err != nil {
 		return nil, nil, err
 	}

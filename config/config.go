@@ -237,6 +237,9 @@ type IO struct {
 	// DailyCap is how many messages are sent in one day of Europe/Rome, by all replicas together, default 0: without limit.
 	// What is above it waits for the next day.
 	DailyCap int `yaml:"daily_cap"`
+	// Premium says that the institution's contract is the Premium one: messages are ADVANCED, and IO says whether they were
+	// read. Default false; without that contract IO refuses every ADVANCED message.
+	Premium bool `yaml:"premium"`
 }
 
 // Message is what the citizen reads. Secure channels are always required: there is no key to say otherwise.

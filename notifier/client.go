@@ -27,6 +27,8 @@ type ClientOptions struct {
 	// other key is tried where one is refused.
 	Keys func() []string
 	HTTP *http.Client
+	// Premium says that the institution's contract is the Premium one: messages are ADVANCED (reference io.md, 2.2).
+	Premium bool
 }
 
 // Client calls IO, once for each call: what an answer means for the future belongs to the ledger's timetable.
@@ -37,6 +39,7 @@ type Client struct {
 	// timeout of one call; 0: none
 	timeout time.Duration
 	keys    func() []string
+	level   string       // of messages: STANDARD, ADVANCED
 	valid   atomic.Int32 // place of the key that worked last
 }
 
@@ -49,7 +52,12 @@ func NewClient(o ClientOptions) (*Client, error) {
 	if len(o.Keys()) == 0 {
 		return nil, errors.New("io.key is empty")
 	}
-	c := &Client{base: strings.TrimSuffix(o.BaseURL, "/"), http: o.HTTP.Transport, timeout: o.HTTP.Timeout, keys: o.Keys}
+	c := &Client{
+		base: strings.TrimSuffix(o.BaseURL, "/"), http: o.HTTP.Transport, timeout: o.HTTP.Timeout, keys: o.Keys, level: "STANDARD",
+	}
+	if o.Premium {
+		c.level = "ADVANCED"
+	}
 	if c.http == nil {
 		c.http = http.DefaultTransport
 	}
@@ -80,7 +88,7 @@ func (c *Client) Profile(ctx context.Context, recipient fiscalcode.Code) Answer 
 // created.
 func (c *Client) Send(ctx context.Context, m Message) Answer {
 	got := c.call(ctx, http.MethodPost, "/messages", messageRequest{
-		FiscalCode: m.Recipient.Reveal(), FeatureLevelType: "STANDARD",
+		FiscalCode: m.Recipient.Reveal(), FeatureLevelType: c.level,
 		Content: messageContent{Subject: m.Subject, Markdown: m.Markdown, RequireSecureChannels: true},
 	})
 	if got.status != http.StatusCreated {

@@ -34,6 +34,10 @@ var (
 	coverSource string
 	//go:embed uncover.lua
 	uncoverSource string
+	//go:embed lapse.lua
+	lapseSource string
+	//go:embed ask.lua
+	askSource string
 )
 
 var (
@@ -48,6 +52,8 @@ var (
 	leaseScript   = redis.NewScript(leaseSource)
 	coverScript   = redis.NewScript(coverSource)
 	uncoverScript = redis.NewScript(uncoverSource)
+	lapseScript   = redis.NewScript(lapseSource)
+	askScript     = redis.NewScript(askSource)
 )
 
 // call is one script to be run, with the records that it carries.

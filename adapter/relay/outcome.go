@@ -62,6 +62,7 @@ func held(happened Happened, rec ledger.Record) outcome {
 		rec.Detail, rec.Reason = rec.Reason, reasonUncertain // whatever stops it: the person may have been told
 	}
 	rec.State = ledger.Held
+	rec = calm(rec) // once a person has acted, its troubles are counted anew
 	next := ledger.Next{}
 	if rec.Reason == "no-document" || rec.Reason == "not-visible" {
 		next.Wait = ledger.WaitSource
@@ -318,15 +319,18 @@ func (t Timetable) afterStatus(rec ledger.Record, answer notifier.Answer, now ti
 	return holdFor(rec, "unknown-answer")
 }
 
+// The final statuses (reference io.md, 2.4).
+const processed, rejected, failed = "PROCESSED", "REJECTED", "FAILED"
+
 // afterStatusWord reads IO's open list of statuses (reference io.md, 2.4).
 func (t Timetable) afterStatusWord(rec ledger.Record, answer notifier.Answer, now time.Time) outcome {
 	switch answer.Status {
-	case "PROCESSED":
+	case processed:
 		rec.Told.ReadStatus = readStatus(answer.ReadStatus)
 		return t.ends(noRecipient(rec), DeliveredByIO, now)
-	case "REJECTED":
+	case rejected:
 		return t.ends(because(noRecipient(rec), "rejected", now), RejectedByIO, now)
-	case "FAILED":
+	case failed:
 		rec = because(noRecipient(rec), "failed", now)
 		rec.Told = unsaid(rec.Told)
 		return happen(rec, FailedByIO, ledger.Next{})

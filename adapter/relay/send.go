@@ -3,7 +3,6 @@ package relay
 import (
 	"context"
 	"log/slog"
-	"strings"
 	"time"
 
 	"staffetta/adapter/ledger"
@@ -148,21 +147,4 @@ func (r *Relay) unclearClaim(ctx context.Context, c claimed) (claimed, *outcome)
 		return c, &held
 	}
 	return c, nil
-}
-
-// track asks IO how the delivery stands.
-func (r *Relay) track(ctx context.Context, c claimed) outcome {
-	if r.budget.take(ctx, 1, forPolls, r.Lease/2) != granted {
-		return happen(c.Record, StillOnItsWay, ledger.Next{Track: c.now(), Wait: ledger.WaitDelivery})
-	}
-	answer := r.IO.Status(ctx, c.Recipient, c.Told.MessageID)
-	if ctx.Err() != nil {
-		return happen(c.Record, StillOnItsWay, ledger.Next{Track: c.now(), Wait: ledger.WaitDelivery})
-	}
-	r.heard(ctx, "status", answer)
-	o := r.Timetable.afterStatus(c.Record, answer, c.now())
-	if o.happened == DeliveredByIO && o.record.Told.ReadStatus != "" {
-		r.Metrics.read.WithLabelValues(strings.ToLower(o.record.Told.ReadStatus)).Inc()
-	}
-	return o
 }
