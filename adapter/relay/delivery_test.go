@@ -158,13 +158,13 @@ func TestCapped(t *testing.T) {
 	now := time.Now()
 	ends := now.Add(time.Hour)
 	for _, state := range []ledger.State{ledger.Pending, ledger.Sending, ledger.Sent, ledger.Delivered} {
-		rec := ledger.Record{State: state, Reason: reasonUncertain, Told: ledger.Told{At: now}}
+		rec := ledger.Record{State: state, Reason: reasonUncertain, HintAt: now, Told: ledger.Told{At: now}}
 		o := Timetable{Polls: []time.Duration{time.Second}}.capped(rec, ends, now)
-		want := dailyCap
+		want := policy.DailyCap
 		if state == ledger.Sending {
 			want = reasonUncertain
 		}
-		if o.record.State != state || o.record.Reason != want || !o.next.Due.Equal(ends) || o.next.Wait != ledger.WaitFixed {
+		if o.record.State != state || o.record.Reason != want || o.next.Due.Before(ends.Add(time.Second)) || o.next.Due.After(ends.Add(time.Hour)) || o.next.Wait != ledger.WaitFixed {
 			t.Errorf("%s: %s (%s) until %s", state, o.record.State, o.record.Reason, o.next.Due)
 		}
 		if state == ledger.Sent && o.next.Track.IsZero() {
@@ -206,5 +206,20 @@ func TestAHeldRecordKnowsItsEdition(t *testing.T) {
 	}
 	if policy.ReleaseOf(o.record.Reason) != policy.Never {
 		t.Error("nobody could be told")
+	}
+}
+
+// On the next day what waits longest comes first, after the first second and within the first hour.
+func TestTurnOf(t *testing.T) {
+	before := turnOf(0)
+	if before != time.Hour {
+		t.Errorf("what was heard of at midnight has its turn after %s", before)
+	}
+	for waits := 10 * time.Minute; waits < 90*24*time.Hour; waits += 10 * time.Minute {
+		turn := turnOf(waits)
+		if turn >= before || turn < time.Second {
+			t.Fatalf("what waits for %s has its turn after %s, ten minutes less after %s", waits, turn, before)
+		}
+		before = turn
 	}
 }

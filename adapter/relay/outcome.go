@@ -245,15 +245,20 @@ func (t Timetable) afterSend(rec ledger.Record, answer notifier.Answer, person l
 	return holdFor(rec, "unknown-answer")
 }
 
-// dailyCap is the reason of a message that waits for the next day.
-const dailyCap = "daily-cap"
-
 // capped waits for the next day, since the messages of this one are sent. What is uncertain stays known to be.
 func (t Timetable) capped(rec ledger.Record, ends, now time.Time) outcome {
 	if rec.State != ledger.Sending {
-		rec = because(calm(rec), dailyCap, now)
+		rec = because(calm(rec), policy.DailyCap, now)
 	}
-	return happen(rec, Deferred, t.later(rec, ends, ledger.WaitFixed, now))
+	return happen(rec, Deferred, t.later(rec, ends.Add(turnOf(ends.Sub(rec.HintAt))), ledger.WaitFixed, now))
+}
+
+// turnOf is when, in the first hour of a day, it is the turn of what waits for that long by then: what waits longest comes
+// first, and everything after the day's first second.
+func turnOf(waits time.Duration) time.Duration {
+	const first, last, day = time.Second, time.Hour, 24 * time.Hour
+	share := 1 / (1 + max(0, waits).Seconds()/day.Seconds())
+	return first + time.Duration(share*float64(last-first))
 }
 
 // told is a record whose message IO has taken.

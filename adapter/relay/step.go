@@ -244,6 +244,7 @@ func (r *Relay) question(c claimed, doc fhir.Document, rules policy.SourceRules)
 			Withdrawn:   told.Publication == ledger.WithdrawnPub,
 		},
 		HiddenAt: c.HiddenAt, WaitingFor: reason, WaitingSince: since, Waits: c.Attempts, Now: c.now(), Released: c.Released,
+		HeardAt: c.HintAt,
 	}
 }
 
