@@ -194,7 +194,8 @@ func newRelay(
 			Polls: polls, PollsEnd: pollsEnd, HoldUncertain: cfg.IO.Uncertain == "hold", Track: cfg.IO.Track,
 			PersonTag: led.PersonTag,
 		},
-		Rate: cfg.IO.Rate, DailyCap: cfg.IO.DailyCap, OneMessage: time.Duration(cfg.Policy.OneMessage), Workers: cfg.Workers, Settle: time.Duration(cfg.Policy.Settle), Lease: time.Duration(cfg.Ledger.Lease),
+		Rate: cfg.IO.Rate, DailyCap: cfg.IO.DailyCap, OneMessage: time.Duration(cfg.Policy.OneMessage),
+		Off: cfg.IO.Mode == config.ModeOff, Workers: cfg.Workers, Settle: time.Duration(cfg.Policy.Settle), Lease: time.Duration(cfg.Ledger.Lease),
 		Metrics: relay.NewMetrics(registry), Log: log,
 	}), nil
 }

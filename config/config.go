@@ -216,7 +216,7 @@ type ModI struct {
 // IO is the IO API.
 type IO struct {
 	BaseURL          string     `yaml:"base_url"`      // with /api/v1, default https://api.io.pagopa.it/api/v1
-	Key              Secret     `yaml:"key"`           // a service's primary key
+	Key              Secret     `yaml:"key"`           // a service's primary key; not needed in mode off
 	KeyFile          string     `yaml:"key_file"`      // read again when it changes
 	SecondaryKey     Secret     `yaml:"secondary_key"` // tried when the other one is refused, for rotation
 	SecondaryKeyFile string     `yaml:"secondary_key_file"`

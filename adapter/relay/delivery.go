@@ -59,7 +59,7 @@ func (r *Relay) askIO(ctx context.Context, c claimed) (notifier.Answer, *outcome
 	if ctx.Err() != nil {
 		return answer, later()
 	}
-	r.heard(ctx, "status", answer)
+	r.heard(ctx, "status", answer, forPolls)
 	if read := readStatus(answer.ReadStatus); read != "" && answer.Status == processed {
 		r.Metrics.read.WithLabelValues(strings.ToLower(read)).Inc()
 	}

@@ -3,10 +3,12 @@ package relay
 import (
 	"math"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"staffetta/adapter/ledger"
+	"staffetta/adapter/ledger/redistest"
 	"staffetta/adapter/policy"
 	fse "staffetta/fhir/sandbox"
 	"staffetta/notifier"
@@ -72,10 +74,11 @@ func TestTheCapCountsMessages(t *testing.T) {
 	b := newBudget(w.Ledger.Pace(), 1e5, 3, func(time.Time) { spent++ })
 	take := func() taken { return b.take(t.Context(), callsPerMessage, forMessages, time.Minute) }
 	for range 20 {
-		if got := take(); got != granted {
+		got, of := b.takeOf(t.Context(), callsPerMessage, forMessages, time.Minute)
+		if got != granted {
 			t.Fatal(got)
 		}
-		b.notPosted(1)
+		b.notPosted(of, 1)
 	}
 	for range 3 {
 		if got := take(); got != granted {
@@ -221,5 +224,47 @@ func TestTurnOf(t *testing.T) {
 			t.Fatalf("what waits for %s has its turn after %s, ten minutes less after %s", waits, turn, before)
 		}
 		before = turn
+	}
+}
+
+// What was taken before midnight and not sent is given back to the day that it was of, which is over.
+func TestTheCapAtMidnight(t *testing.T) {
+	var later atomic.Int64
+	w := newStageOn(t, redistest.Embedded(t), func() time.Duration { return time.Duration(later.Load()) }, iobox.Options{})
+	b := newBudget(w.Ledger.Pace(), 1e5, 3, func(time.Time) {})
+	var days []string
+	for range 3 {
+		got, of := b.takeOf(t.Context(), callsPerMessage, forMessages, time.Minute)
+		if got != granted {
+			t.Fatal(got)
+		}
+		days = append(days, of)
+	}
+	later.Add(int64(24 * time.Hour))
+	for _, of := range days {
+		b.notPosted(of, 1)
+	}
+	n := 0
+	for b.take(t.Context(), callsPerMessage, forMessages, time.Minute) == granted {
+		n++
+	}
+	if n != 3 {
+		t.Errorf("%d messages on the next day, want 3", n)
+	}
+}
+
+// A call whose key was refused, and that was made again with the other one, counts twice.
+func TestACallWithTheOtherKeyCounts(t *testing.T) {
+	w := newStage(t, iobox.Options{})
+	w.heard(t.Context(), "profile", notifier.Answer{Kind: notifier.Allowed, InVain: 1}, forMessages)
+	if have := w.budget.have[forMessages]; have != -1 {
+		t.Errorf("%d calls are left of none", have)
+	}
+	refused := must(w.Metrics.calls.GetMetricWithLabelValues("profile", string(notifier.KeyRefused)))
+	if countOf(refused) != 1 {
+		t.Error("the call in vain is not counted")
+	}
+	if got := w.budget.take(t.Context(), callsPerMessage, forMessages, time.Minute); got != granted {
+		t.Errorf("the next message: %s", got)
 	}
 }

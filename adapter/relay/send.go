@@ -32,7 +32,8 @@ func (r *Relay) send(ctx context.Context, c claimed, doc fhir.Document, publicat
 
 // announce takes what a message costs from the budget and goes on; what was not sent in the end is given back.
 func (r *Relay) announce(ctx context.Context, c claimed, doc fhir.Document, publication ledger.Publication) outcome {
-	switch r.budget.take(ctx, callsPerMessage, forMessages, r.Lease/2) {
+	got, today := r.budget.takeOf(ctx, callsPerMessage, forMessages, r.Lease/2)
+	switch got {
 	case notInTime:
 		return r.Timetable.givenBack(c.Record, c.now())
 	case tomorrow:
@@ -41,26 +42,26 @@ func (r *Relay) announce(ctx context.Context, c claimed, doc fhir.Document, publ
 	}
 	languages, refused := r.askProfile(ctx, c, doc)
 	if refused != nil {
-		r.budget.notPosted(1)
+		r.budget.notPosted(today, 1)
 		return *refused
 	}
 	sending, msg, err := r.compose(c, doc, publication, languages)
 	if err != nil {
-		r.budget.notPosted(1)
+		r.budget.notPosted(today, 1)
 		return holdFor(c.Record, "message-not-composed")
 	}
 	c.last.Wait() // no more records than slots are ever in sending
 	if !r.writeSending(ctx, sending) {
-		r.budget.notPosted(1)
+		r.budget.notPosted(today, 1)
 		return r.Timetable.givenBack(c.Record, c.now())
 	}
 	posting, done := beyond(ctx, postAtShutdown)
 	defer done()
 	answer := r.IO.Send(posting, msg)
 	if answer.Kind != notifier.Created && answer.Kind != notifier.Unclear {
-		r.budget.notPosted(0)
+		r.budget.notPosted(today, 0)
 	}
-	r.heard(ctx, "message", answer)
+	r.heard(ctx, "message", answer, forMessages)
 	r.Metrics.sent(c.Source, sending.Publication, answer)
 	return r.Timetable.afterSend(sending, answer, r.Ledger.PersonTag(sending.Recipient), c.now())
 }
@@ -89,7 +90,7 @@ func (r *Relay) askProfile(ctx context.Context, c claimed, doc fhir.Document) ([
 		o := r.Timetable.givenBack(c.Record, c.now())
 		return nil, &o
 	}
-	r.heard(ctx, "profile", answer)
+	r.heard(ctx, "profile", answer, forMessages)
 	o := r.Timetable.afterProfile(c.Record, answer, c.now())
 	if o.happened == AboutToSend {
 		return answer.Languages, nil
