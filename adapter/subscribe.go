@@ -75,7 +75,11 @@ type SubscribeOptions struct {
 func Subscribe(ctx context.Context, cfg *config.Config, log *slog.Logger, o SubscribeOptions) (well bool, err error) {
 	at := slices.IndexFunc(cfg.Sources, func(s config.Source) bool { return s.Name == o.Source })
 	if at < 0 {
-		return false, fmt.Errorf("no source is called %q", o.Source)
+		names := make([]string, len(cfg.Sources))
+		for i, s := range cfg.Sources {
+			names[i] = s.Name
+		}
+		return false, fmt.Errorf("want the name of a source: %s", strings.Join(names, ", ")) // what was typed may be personal
 	}
 	e := errand{cfg: cfg, o: o, source: cfg.Sources[at], out: o.Out}
 	if err := e.allowed(); err != nil {
