@@ -269,7 +269,7 @@ type ButtonText struct {
 // Policy is the times and ages of the default rules.
 type Policy struct {
 	Settle          Duration `yaml:"settle"`           // merges bursts of versions into one message, default 1m; 0 = at once
-	MaxAge          Duration `yaml:"max_age"`          // of documents announced for the first time, default 30d
+	MaxAge          Duration `yaml:"max_age"`          // of documents announced for the first time, when we hear of them; default 30d
 	ReplacementWait Duration `yaml:"replacement_wait"` // for the successor of a document that is gone, default 15m
 	Minors          string   `yaml:"minors"`           // suppress (default), notify, or 14 to 17: the youngest age told
 	VisibleWait     Duration `yaml:"visible_wait"`     // for a document that its citizen cannot open yet, default 72h, then a person must look
