@@ -20,7 +20,9 @@ import (
 	"staffetta/adapter"
 	"staffetta/adapter/demo"
 	"staffetta/config"
+	"staffetta/fhir/fiscalcode"
 	"staffetta/fhir/probe"
+	"staffetta/notifier/sandbox"
 )
 
 // commands is the command line: one struct a command.
@@ -29,6 +31,8 @@ type commands struct {
 	Demo      trial     `cmd:"" help:"Run the whole relay on this machine, with nothing to install: an FSE that publishes synthetic documents, the adapter, an IO that runs in-process."`
 	Check     check     `cmd:"" help:"Check what is configured and remembered."`
 	Subscribe subscribe `cmd:"" help:"Create, renew, show or remove our Subscription at a source."`
+	IO        ioCommand `cmd:"" name:"io" help:"What IO must know of us."`
+	Sandbox   ioSandbox `cmd:"" help:"Serve an IO to try against, as strict as the real one, with a page that shows what citizens' phones would."`
 	Reports   reports   `cmd:"" help:"Look at documents and act on them: list, show, release, retry, forget, reconcile."`
 	Probe     tryout    `cmd:"" help:"Play the servers that post notifications against any endpoint, ours or another's: would each be satisfied by the answers?"`
 	Pause     pause     `cmd:"" help:"Stop all sending, on all replicas. Nothing is lost: notifications are taken in and wait."`
@@ -102,7 +106,11 @@ type file struct {
 
 // load reads the file and says on the logs what is unwise about it.
 func (f file) load(ctx context.Context, s streams) (*config.Config, *slog.Logger, error) {
-	cfg, err := config.Load(f.Config)
+	return f.loadBy(ctx, s, config.Load)
+}
+
+func (f file) loadBy(ctx context.Context, s streams, read func(string) (*config.Config, error)) (*config.Config, *slog.Logger, error) {
+	cfg, err := read(f.Config)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -220,6 +228,63 @@ func (c subscribe) Run(ctx context.Context, s streams) error {
 		return errFinding
 	}
 	return err
+}
+
+type ioCommand struct {
+	Configure configure `cmd:"" help:"Create or update IO's configuration of remote content, with the manage key."`
+}
+
+type configure struct {
+	file
+
+	DryRun  bool `help:"Change nothing at IO: print the exact JSON on stdout, and what would be done with it on stderr."`
+	Secrets bool `name:"reveal" help:"With --dry-run: print the API key and the test users' codes too; they are masked otherwise."`
+}
+
+// Run configures IO.
+func (c configure) Run(ctx context.Context, s streams) error {
+	cfg, _, err := c.loadBy(ctx, s, config.LoadToConfigure)
+	if err != nil {
+		return err
+	}
+	return adapter.ConfigureIO(ctx, cfg, adapter.ConfigureOptions{DryRun: c.DryRun, Secrets: c.Secrets, Out: s.out, Aside: s.logs})
+}
+
+type ioSandbox struct {
+	Listen     string        `default:"127.0.0.1:8081" help:"Address to serve at. It has no sign-in: keep it on this machine."`
+	Delay      time.Duration `default:"2s" help:"How long a message is on its way."`
+	Rate       int           `default:"150" help:"Requests that the account may make in 5 s, as at IO; 0 is no limit."`
+	Language   string        `default:"it_IT" help:"Language that every citizen prefers, as IO's profiles name it: it_IT, en_GB, de_DE, fr_FR, es_ES."`
+	NotOnIO    []string      `name:"not-on-io" placeholder:"CODE" help:"Fiscal codes of invented people who are not on IO."`
+	NotAllowed []string      `placeholder:"CODE" help:"Fiscal codes of invented people who switched the service off."`
+	Cut        float64       `default:"0" help:"Share (0 to 1) of messages that are created without their sender hearing of it."`
+	Codes      bool          `name:"reveal" help:"Show fiscal codes on the page; citizens are numbered otherwise."`
+	Lax        bool          `name:"service-not-sensitive" help:"Show what pushes say while the service's own flag is off."`
+}
+
+// Run serves an IO to try against.
+func (c ioSandbox) Run(ctx context.Context, s streams) error {
+	notOnIO, err := codes(c.NotOnIO)
+	notAllowed, wrong := codes(c.NotAllowed)
+	if err := errors.Join(err, wrong); err != nil {
+		return err
+	}
+	return sandbox.Serve(ctx, sandbox.ServeOptions{
+		Listen: c.Listen, Delay: c.Delay, Rate: c.Rate, Language: c.Language, NotOnIO: notOnIO, NotAllowed: notAllowed, Cut: c.Cut,
+		Inbox: sandbox.InboxOptions{Codes: c.Codes, ServiceNotSensitive: c.Lax}, Out: s.out,
+	})
+}
+
+// codes reads fiscal codes; its error repeats none.
+func codes(texts []string) (all []fiscalcode.Code, err error) {
+	for i, text := range texts {
+		code, err := fiscalcode.Parse(text)
+		if err != nil {
+			return nil, fmt.Errorf("%w: code %d: %w", errUsage, i+1, err)
+		}
+		all = append(all, code)
+	}
+	return all, nil
 }
 
 type tryout struct {

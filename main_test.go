@@ -23,7 +23,7 @@ func TestHelpNamesEveryCommand(t *testing.T) {
 	if code != 0 {
 		t.Errorf("exit code %d", code)
 	}
-	for _, want := range []string{"serve", "demo", "check", "subscribe", "probe", "pause", "resume"} {
+	for _, want := range []string{"serve", "demo", "check", "subscribe", "io configure", "sandbox", "probe", "pause", "resume"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("--help does not name %s", want)
 		}
@@ -110,9 +110,26 @@ func TestATextThatBreaksARuleFailsAtCheckAndAtStart(t *testing.T) {
 }
 
 func TestAReferenceNeedsSomebodyWhoExchangesIt(t *testing.T) {
-	path := fileWith(t, ", second_button_text: {it: Chiedi aiuto, en: Get help}, second_button_url: \"https://fse.ente.example/{ref}\"")
-	if code, _, logs := command(t, "check", "--config", path); code != exitFinding || !strings.Contains(logs, "{ref}") {
+	const message = ", second_button_text: {it: Chiedi aiuto, en: Get help}, second_button_url: \"https://fse.ente.example/{ref}\""
+	if code, _, logs := command(t, "check", "--config", fileWith(t, message)); code != exitFinding || !strings.Contains(logs, "documents.bearer_tokens") {
 		t.Errorf("exit code %d: %s", code, logs)
+	}
+	path := fileWith(t, message+"}\ndocuments: {bearer_tokens: [a-token-of-the-portal-for-tests]")
+	if code, out, logs := command(t, "check", "--config", path); code != 0 || !strings.Contains(out, "documents: exchanged at /documents/{ref}, with 1 valid tokens, as json") {
+		t.Errorf("exit code %d: %s%s", code, out, logs)
+	}
+}
+
+func TestCheckSpeaksOfRemoteContent(t *testing.T) {
+	path := fileWith(t, ", content: remote}\nremote: {configuration_id: 01ARZ3NDEKTSV4RRFFQ69G5FAV, api_keys: [a-key-for-tests-0123456789], show: [kind]")
+	code, out, logs := command(t, "check", "--config", path)
+	for _, want := range []string{
+		"IO keeps the neutral text, and asks configuration 01ARZ3NDEKTSV4RRFFQ69G5FAV at each opening",
+		"served at /io/messages/{id}, with 1 valid API keys in X-API-Key; shown: kind",
+	} {
+		if code != 0 || !strings.Contains(out, want) {
+			t.Errorf("exit code %d, no %q:\n%s%s", code, want, out, logs)
+		}
 	}
 }
 

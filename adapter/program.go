@@ -24,6 +24,7 @@ import (
 	"staffetta/adapter/ledger"
 	"staffetta/adapter/policy"
 	"staffetta/adapter/relay"
+	"staffetta/adapter/remote"
 	"staffetta/config"
 	"staffetta/fhir"
 	"staffetta/fhir/fiscalcode"
@@ -37,6 +38,7 @@ type Program struct {
 	endpoint      *endpoint.Endpoint
 	public, admin *endpoint.Server
 	relay         *relay.Relay
+	remote        *remote.Server
 	keeper        *catchup.Keeper
 	closeRedis    func()
 	log           *slog.Logger
@@ -95,6 +97,7 @@ func (p *Program) Run(ctx context.Context) error {
 	parts.Go(func() error { return p.relay.Run(ctx) })
 	parts.Go(func() error { return p.keeper.Run(ctx) })
 	err := parts.Wait()
+	p.remote.Wait()
 	forget()
 	return errors.Join(err, <-watched)
 }
@@ -127,7 +130,20 @@ func (p *Program) wire(ctx context.Context, cfg *config.Config, client redis.Uni
 	if err != nil {
 		return err
 	}
-	if p.relay, err = newRelay(cfg, sources, p.Ledger, registry, log); err != nil {
+	rules, err := newRules(cfg)
+	if err != nil {
+		return err
+	}
+	io, composer, err := newIO(cfg)
+	if err != nil {
+		return err
+	}
+	p.relay = newRelay(cfg, relay.Options{
+		Ledger: p.Ledger, Sources: sources, Rules: rules, IO: io, Composer: composer, Metrics: relay.NewMetrics(registry), Log: log,
+	})
+	if p.remote, err = newRemote(cfg, remote.Options{
+		Ledger: p.Ledger, Sources: sources, Rules: rules, Composer: composer, Metrics: registry, Log: log, Now: nowWith(p.skew),
+	}); err != nil {
 		return err
 	}
 	p.keeper = newKeeper(cfg, sources, p.Ledger, registry, log)
@@ -154,6 +170,7 @@ func openLedger(ctx context.Context, cfg *config.Config, client redis.UniversalC
 	return ledger.Open(ctx, ledger.Options{
 		Redis: client, NamingKey: naming, SealKeys: keys,
 		Lease: time.Duration(cfg.Ledger.Lease), Retention: time.Duration(cfg.Ledger.Retention),
+		References:   time.Duration(cfg.Remote.Retention),
 		WaitReplicas: cfg.Ledger.WaitReplicas, JournalEntries: cfg.Ledger.JournalEntries, Log: log, Skew: skew,
 	})
 }
@@ -171,33 +188,32 @@ func namingKey(l config.Ledger, sealing []config.RawKey) ([]byte, error) {
 	return naming, nil
 }
 
-// newRelay builds the worker with its sources, its rules and IO.
-func newRelay(
-	cfg *config.Config, sources map[string]relay.Source, led *ledger.Ledger, registry prometheus.Registerer, log *slog.Logger,
-) (*relay.Relay, error) {
-	rules, err := newRules(cfg)
-	if err != nil {
-		return nil, err
-	}
-	io, composer, err := newIO(cfg)
-	if err != nil {
-		return nil, err
-	}
+// newRelay builds the worker with the file's timetable.
+func newRelay(cfg *config.Config, o relay.Options) *relay.Relay {
 	polls := make([]time.Duration, len(cfg.IO.Polls))
 	for i, gap := range cfg.IO.Polls {
 		polls[i] = time.Duration(gap)
 	}
-	return relay.New(relay.Options{
-		Ledger: led, Sources: sources, Rules: rules, IO: io, Composer: composer,
-		Timetable: relay.Timetable{
-			GiveUpAfter: time.Duration(cfg.Ledger.GiveUpAfter), BelieveMissing: time.Duration(cfg.Policy.BelieveMissing),
-			Polls: polls, PollsEnd: pollsEnd, HoldUncertain: cfg.IO.Uncertain == "hold", Track: cfg.IO.Track,
-			PersonTag: led.PersonTag,
-		},
-		Rate: cfg.IO.Rate, DailyCap: cfg.IO.DailyCap, OneMessage: time.Duration(cfg.Policy.OneMessage),
-		Off: cfg.IO.Mode == config.ModeOff, Workers: cfg.Workers, Settle: time.Duration(cfg.Policy.Settle), Lease: time.Duration(cfg.Ledger.Lease),
-		Metrics: relay.NewMetrics(registry), Log: log,
-	}), nil
+	o.Timetable = relay.Timetable{
+		GiveUpAfter: time.Duration(cfg.Ledger.GiveUpAfter), BelieveMissing: time.Duration(cfg.Policy.BelieveMissing),
+		Polls: polls, PollsEnd: pollsEnd, HoldUncertain: cfg.IO.Uncertain == "hold", Track: cfg.IO.Track,
+		PersonTag: o.Ledger.PersonTag,
+	}
+	o.Rate, o.DailyCap, o.OneMessage = cfg.IO.Rate, cfg.IO.DailyCap, time.Duration(cfg.Policy.OneMessage)
+	o.Workers, o.Off = cfg.Workers, cfg.IO.Mode == config.ModeOff
+	o.Settle, o.Lease = time.Duration(cfg.Policy.Settle), time.Duration(cfg.Ledger.Lease)
+	return relay.New(o)
+}
+
+// newRemote builds what answers IO and the portal.
+func newRemote(cfg *config.Config, o remote.Options) (*remote.Server, error) {
+	o.APIKeys, o.Header, o.Show = inClear(cfg.Remote.APIKeys), cfg.Remote.Header, cfg.Remote.Show
+	o.Tokens, o.Redirect = inClear(cfg.Documents.BearerTokens), cfg.Documents.Answer == "redirect"
+	o.Institutions = make(map[string]string, len(cfg.Sources))
+	for _, source := range cfg.Sources {
+		o.Institutions[source.Name] = source.Institution
+	}
+	return remote.New(o)
 }
 
 // pollsEnd is how long IO is asked for a final status; it keeps a message for days at most (reference io.md, 2.4).
@@ -262,13 +278,9 @@ func newGate(cfg *config.Config, s config.Source, skew func() time.Duration) (*f
 
 // newSource is one FHIR server, read through a client.
 func newSource(cfg *config.Config, s config.Source, client *http.Client, skew func() time.Duration) (relay.Source, error) {
-	now := time.Now
-	if skew != nil {
-		now = func() time.Time { return time.Now().Add(skew()) }
-	}
 	source, err := fhir.NewSource(fhir.SourceOptions{
 		Name: s.Name, BaseURL: s.BaseURL, Aliases: s.Aliases, Shape: fhir.Shape(s.Shape), FiscalCodeSystems: s.Systems,
-		Client: client, MaxBody: int64(s.Read.MaxBody), MaxDepth: cfg.Public.MaxDepth, Now: now,
+		Client: client, MaxBody: int64(s.Read.MaxBody), MaxDepth: cfg.Public.MaxDepth, Now: nowWith(skew),
 		TestRecipient: reach(cfg.IO).Only[fiscalcode.TestRecipient()],
 	})
 	if err != nil {
@@ -277,6 +289,14 @@ func newSource(cfg *config.Config, s config.Source, client *http.Client, skew fu
 	return relay.Source{Source: source, Rules: policy.SourceRules{
 		UnlabelledHold: s.Unlabelled == "hold", ObscuredSuppress: s.Obscured == "suppress",
 	}}, nil
+}
+
+// nowWith is the time of trials at another time; nil is now.
+func nowWith(skew func() time.Duration) func() time.Time {
+	if skew == nil {
+		return time.Now
+	}
+	return func() time.Time { return time.Now().Add(skew()) }
 }
 
 // newIO is the way to IO.
@@ -293,7 +313,7 @@ func newIO(cfg *config.Config) (*notifier.Client, *notifier.Composer, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	composer, err := newComposer(cfg.Message)
+	composer, err := newComposer(cfg)
 	return io, composer, err
 }
 
@@ -316,12 +336,24 @@ func (p *Program) listenPublic(ctx context.Context, cfg *config.Config, registry
 		return fmt.Errorf("public listener: %w", err)
 	}
 	p.public, err = endpoint.Listen(ctx, endpoint.ServerOptions{
-		Listen: cfg.Public.Listen, TLS: trust, Handler: p.endpoint.Handler(), ReadTimeout: time.Duration(cfg.Public.ReadTimeout), Log: p.log,
+		Listen: cfg.Public.Listen, TLS: trust, Handler: p.publicHandler(), ReadTimeout: time.Duration(cfg.Public.ReadTimeout), Log: p.log,
 	})
 	if err != nil {
 		return fmt.Errorf("public listener: %w", err)
 	}
 	return nil
+}
+
+// publicHandler serves IO and the portal where they are let in, and FHIR servers else.
+func (p *Program) publicHandler() http.Handler {
+	notifications := p.endpoint.Handler()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if p.remote.Serves(r.URL.Path) {
+			p.remote.ServeHTTP(w, r)
+			return
+		}
+		notifications.ServeHTTP(w, r)
+	})
 }
 
 // newSenders are the FHIR servers that post to us, with all by which they prove that they are these.

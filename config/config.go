@@ -10,13 +10,19 @@ type Config struct {
 	Sources []Source `yaml:"sources"`
 	IO      IO       `yaml:"io"`
 	Message Message  `yaml:"message"`
-	Policy  Policy   `yaml:"policy"`
-	Log     Log      `yaml:"log"`
+	// Remote and Documents serve what messages lead to, also those that were sent before message.content was changed.
+	Remote    Remote    `yaml:"remote"`
+	Documents Documents `yaml:"documents"`
+	Policy    Policy    `yaml:"policy"`
+	Log       Log       `yaml:"log"`
 	// Workers is how many documents are worked on at once by this process, default 16.
 	Workers int `yaml:"workers"`
 
 	// Warnings are what Load found unwise, but not wrong. They never hold a secret.
 	Warnings []string `yaml:"-"`
+
+	// toConfigure says that remote.configuration_id may still be missing.
+	toConfigure bool `yaml:"-"`
 }
 
 // Public is the listener that FHIR servers post to.
@@ -102,10 +108,12 @@ type Source struct {
 	Unlabelled string   `yaml:"unlabelled"`
 	Obscured   string   `yaml:"obscured"`            // P99 alone: notify (default) or suppress
 	Systems    []string `yaml:"fiscal_code_systems"` // besides the two official ones
-	Receive    Receive  `yaml:"receive"`
-	Read       Read     `yaml:"read"`
-	Gate       Gate     `yaml:"gate"`
-	Flavour    string   `yaml:"flavour"` // of our Subscription: auto (default), classic, backport, r5
+	// Institution is who publishes here, as remote content names it, e.g. ASL Roma 1; "" (default) is not said.
+	Institution string  `yaml:"institution"`
+	Receive     Receive `yaml:"receive"`
+	Read        Read    `yaml:"read"`
+	Gate        Gate    `yaml:"gate"`
+	Flavour     string  `yaml:"flavour"` // of our Subscription: auto (default), classic, backport, r5
 	// Subscribe says who creates our Subscription: auto (serve, which then keeps it), manual (default: a person, by `staffetta
 	// subscribe`; serve writes nothing at the server) or never (this source has none).
 	Subscribe    string       `yaml:"subscribe"`
@@ -247,7 +255,10 @@ type Message struct {
 	// Wording is which of the shipped sets of texts: referto (default, after IO's model) or novita, which never says that
 	// there is a report (a strict reading of DM 7.9.2023 art. 22). The institution's privacy officer chooses.
 	Wording string `yaml:"wording"`
-	// Templates is a folder of texts that stand in for shipped ones, by their names: published.it.md, updated.de.md ...
+	// Content is where a citizen reads from: static (default: what IO keeps) or remote (IO asks us each time that the message is
+	// opened, and keeps the neutral text only; see remote).
+	Content string `yaml:"content"`
+	// Templates is a folder of texts that stand in for shipped ones, by their names: published.it.md, details.de.md ...
 	Templates string `yaml:"templates"`
 	// ButtonURL is the https address of the portal. {ref} in it takes the opaque reference of a document; without it the
 	// address is the same for everybody. Nothing in it may be personal or clinical.
@@ -264,6 +275,41 @@ type Message struct {
 type ButtonText struct {
 	Italian string `yaml:"it"`
 	English string `yaml:"en"`
+}
+
+// Remote is remote content: what IO fetches each time that a citizen opens a message. It is served at /io of the public listener
+// where there is an API key.
+type Remote struct {
+	ConfigurationID string   `yaml:"configuration_id"` // ULID, of IO's remote content configuration; `staffetta io configure` says it
+	APIKeys         []Secret `yaml:"api_keys"`         // by which IO proves itself; any of them is valid, two during a rotation
+	APIKeyFiles     []string `yaml:"api_key_files"`    // as many more
+	Header          string   `yaml:"header"`           // that carries the key, default X-API-Key
+	// Retention is how long it is kept, sealed, where a document is read again, default 400d (and up to a month more). Afterwards
+	// its message opens with a text that says nothing of it. Older seal keys must stay in the file for as long.
+	Retention    Duration `yaml:"retention"`
+	Precondition string   `yaml:"precondition"` // a text before the message is opened: never (default), once, always
+	Show         []string `yaml:"show"`         // what is said of a document: kind, date, institution; default all, [] none
+	// What `staffetta io configure` gives to IO; the first of the API keys goes with it.
+	Name          string     `yaml:"name"`        // default Staffetta; without configuration_id ours is found by it
+	Description   string     `yaml:"description"` // default: Testi dei messaggi sui documenti del Fascicolo
+	BaseURL       string     `yaml:"base_url"`    // https, the part before /messages/{id}; default public.url with /io
+	Test          RemoteTest `yaml:"test"`
+	ManageKey     Secret     `yaml:"manage_key"` // the organisation's or group's key; nothing else needs it
+	ManageKeyFile string     `yaml:"manage_key_file"`
+}
+
+// RemoteTest is another Staffetta, which IO asks in place of the first one for a few people.
+type RemoteTest struct {
+	BaseURL string   `yaml:"base_url"` // as remote.base_url; absent: none
+	Users   []Secret `yaml:"users"`    // codici fiscali
+}
+
+// Documents is the exchange for the portal: GET /documents/{ref} gives the document of a reference in a button's address. It is
+// served on the public listener where there is a token.
+type Documents struct {
+	BearerTokens     []Secret `yaml:"bearer_tokens"`      // of the portal, any of them is valid
+	BearerTokenFiles []string `yaml:"bearer_token_files"` // as many more
+	Answer           string   `yaml:"answer"`             // json (default), or redirect: 303 to the document at its source
 }
 
 // Policy is the times and ages of the default rules.

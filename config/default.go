@@ -2,8 +2,11 @@ package config
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"net/url"
 	"reflect"
+	"strings"
 	"time"
 )
 
@@ -26,8 +29,13 @@ func Default() *Config {
 			Timeout: Duration(10 * time.Second), Connections: 64, Uncertain: "resend", Mode: ModeLive,
 		},
 		Message: Message{
-			Wording: "referto", ButtonText: ButtonText{Italian: "Vai al Fascicolo Sanitario", English: "Go to your health record"},
+			Wording: "referto", Content: "static", ButtonText: ButtonText{Italian: "Vai al Fascicolo Sanitario", English: "Go to your health record"},
 		},
+		Remote: Remote{
+			Header: "X-API-Key", Retention: Duration(400 * day), Precondition: "never", Show: []string{"kind", "date", "institution"},
+			Name: "Staffetta", Description: "Testi dei messaggi sui documenti del Fascicolo",
+		},
+		Documents: Documents{Answer: "json"},
 		Policy: Policy{
 			Settle: Duration(time.Minute), MaxAge: Duration(30 * day), ReplacementWait: Duration(15 * time.Minute),
 			Minors: "suppress", VisibleWait: Duration(72 * time.Hour), BelieveMissing: Duration(10 * time.Minute),
@@ -132,6 +140,18 @@ func (m MTLS) absent() bool { return m.CAFile == "" && len(m.AllowedNames) == 0 
 
 // Embedded says whether the ledger lives in the memory of this process.
 func (r Redis) Embedded() bool { return r.URL == EmbeddedRedis }
+
+// RemoteBase is the base URL under which IO finds /messages/{id}; an error where there is none that it may be given.
+func (c *Config) RemoteBase() (string, error) {
+	base := strings.TrimSuffix(c.Remote.BaseURL, "/")
+	if base == "" && c.Public.URL != "" {
+		base = strings.TrimSuffix(c.Public.URL, "/") + "/io"
+	}
+	if u, err := url.Parse(base); err != nil || u.Scheme != "https" && !isLoopback(u.Hostname()) {
+		return "", errors.New("remote.base_url: want an https address, here or as public.url: where does IO fetch from?")
+	}
+	return base, nil
+}
 
 // Tokens are all bearer tokens by which the source may authenticate to us, once Complete has read their files.
 func (r Receive) Tokens() []Secret { return r.BearerTokens }

@@ -66,6 +66,7 @@ func TestExampleShowsDefaults(t *testing.T) {
 		Ledger  [4]config.Duration
 		IO      []any
 		Message []any
+		Remote  []any
 		Policy  config.Policy
 		Log     config.Log
 		Workers int
@@ -75,7 +76,8 @@ func TestExampleShowsDefaults(t *testing.T) {
 			c.Public, c.Admin,
 			[4]config.Duration{c.Ledger.Retention, c.Ledger.Lease, c.Ledger.GiveUpAfter},
 			[]any{c.IO.BaseURL, c.IO.Rate, c.IO.Track, c.IO.Polls, c.IO.Timeout, c.IO.Connections, c.IO.Uncertain, c.IO.Mode, c.IO.DailyCap},
-			[]any{c.Message.Wording, c.Message.ButtonText, c.Message.SSO, c.Message.SecondButtonSSO},
+			[]any{c.Message.Wording, c.Message.Content, c.Message.ButtonText, c.Message.SSO, c.Message.SecondButtonSSO},
+			[]any{c.Remote.Header, c.Remote.Retention, c.Remote.Precondition, c.Remote.Show, c.Remote.Name, c.Remote.Description, c.Documents.Answer},
 			c.Policy, c.Log, c.Workers,
 		}
 	}

@@ -24,12 +24,20 @@ func (m *mistakes) add(key, format string, args ...any) {
 
 // Load reads the file over Default, strictly: an unknown or repeated key is refused with its line. It reports all
 // mistakes at once. Paths in the file are relative to its folder. What is not wrong but unwise is in Warnings.
-func Load(path string) (*Config, error) {
+func Load(path string) (*Config, error) { return load(path, Default()) }
+
+// LoadToConfigure is Load for who asks IO for remote.configuration_id: that it is still missing is no mistake.
+func LoadToConfigure(path string) (*Config, error) {
+	c := Default()
+	c.toConfigure = true
+	return load(path, c)
+}
+
+func load(path string, c *Config) (*Config, error) {
 	text, err := os.ReadFile(path) //nolint:gosec // the operator names it
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
-	c := Default()
 	if err := yaml.Load(text, c, yaml.WithKnownFields()); err != nil {
 		return nil, fmt.Errorf("%s:\n%w", path, inLines(err))
 	}
@@ -67,6 +75,11 @@ func (c *Config) relativeTo(folder string) {
 	for i := range c.Sources {
 		source := &c.Sources[i]
 		paths = append(paths, source.paths()...)
+	}
+	for _, files := range [][]string{c.Remote.APIKeyFiles, c.Documents.BearerTokenFiles} {
+		for i := range files {
+			paths = append(paths, &files[i])
+		}
 	}
 	for _, path := range paths {
 		if *path != "" && !filepath.IsAbs(*path) {

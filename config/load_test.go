@@ -89,6 +89,7 @@ func TestMistakes(t *testing.T) {
 		}},
 		{"a master is asked for at Sentinel", "redis-master-alone.yaml", []string{
 			`redis.master: without addresses, want those of Sentinel`,
+			`redis.username: without addresses, want it in the URL`,
 		}},
 		{"TLS and Sentinel where they are", "redis-tls.yaml", []string{
 			`redis.sentinel_password: without master, want Sentinel's name of it`,
@@ -332,6 +333,26 @@ func TestMistakes(t *testing.T) {
 		{"texts are in a folder, and a second button leads somewhere", "message-templates-file.yaml", []string{
 			`message.templates: want a folder`,
 			`message.second_button_url: missing, but the second button has a text or SSO`,
+		}},
+		{"remote content has a configuration and a key", "remote-absent.yaml", []string{
+			"remote.configuration_id: missing, want it for message.content: remote (`staffetta io configure` says it)",
+			`remote.api_keys: none, want at least one for message.content: remote`,
+		}},
+		{"remote content and the portal's exchange within their bounds", "remote-wrong.yaml", []string{
+			`message.content: want static or remote`,
+			`remote.configuration_id: want a ULID, as IO gives it: 26 letters and digits`,
+			`remote.api_keys[0]: want visible ASCII characters without blanks`,
+			`remote.header: want the name of a header, e.g. X-API-Key`,
+			`remote.retention: 1h, want 1d to 3650d`,
+			`remote.precondition: want never, once or always`,
+			`remote.show[1]: want kind, date or institution`,
+			`remote.name: name or description is empty, want a few words: IO asks for both`,
+			`remote.base_url: want https: fiscal codes and the API key would travel in clear`,
+			`remote.test.base_url: missing, but there are users`,
+			`remote.test.users[0]: want a codice fiscale in capitals`,
+			`remote.manage_key: want visible ASCII characters without blanks`,
+			`documents.bearer_tokens[0]: want visible ASCII characters without blanks`,
+			`documents.answer: want json or redirect`,
 		}},
 		{"policy within its bounds", "policy-limits.yaml", []string{
 			`policy.settle: -1s, want 0s to 1d`,

@@ -40,8 +40,7 @@ type secretField struct {
 	must  bool // there is no working without it
 }
 
-// secrets lists every secret that has one value. The bearer tokens and HMAC secrets of a source, of which there may be
-// several, are not among them.
+// secrets lists every secret that has one value. Those of which there may be several are not among them.
 func (c *Config) secrets() []secretField {
 	fields := make([]secretField, 0, 8+len(c.Ledger.OlderSealKeys)+6*len(c.Sources))
 	fields = append(
@@ -52,6 +51,7 @@ func (c *Config) secrets() []secretField {
 		secretField{"ledger.naming_key", &c.Ledger.NamingKey, &c.Ledger.NamingKeyFile, false},
 		secretField{"io.key", &c.IO.Key, &c.IO.KeyFile, c.IO.Mode != ModeOff},
 		secretField{"io.secondary_key", &c.IO.SecondaryKey, &c.IO.SecondaryKeyFile, false},
+		secretField{"remote.manage_key", &c.Remote.ManageKey, &c.Remote.ManageKeyFile, false},
 	)
 	for i := range c.Ledger.OlderSealKeys {
 		older, key := &c.Ledger.OlderSealKeys[i], fmt.Sprintf("ledger.older_seal_keys[%d].key", i)
@@ -84,6 +84,8 @@ func (c *Config) resolveSecrets() mistakes {
 			m.add(field.key, "missing, want it here or as %s_file", lastPart(field.key))
 		}
 	}
+	c.resolveSeveral("remote.api_key", &c.Remote.APIKeys, c.Remote.APIKeyFiles, &m)
+	c.resolveSeveral("documents.bearer_token", &c.Documents.BearerTokens, c.Documents.BearerTokenFiles, &m)
 	c.IO.resolveAllow(&m)
 	for i := range c.Sources {
 		receive, key := &c.Sources[i].Receive, fmt.Sprintf("sources[%d].receive.", i)

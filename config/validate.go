@@ -25,6 +25,8 @@ func (c *Config) validate() mistakes {
 	c.validateSources(&m)
 	c.IO.validate(&m)
 	c.Message.validate(&m)
+	c.validateRemote(&m)
+	c.Documents.validate(&m)
 	c.Policy.validate(&m)
 	m.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	m.atLeast("workers", c.Workers, 1)
@@ -58,6 +60,9 @@ func (r Redis) validate(m *mistakes) {
 	}
 	if r.Master != "" && len(r.Addresses) == 0 {
 		m.add("redis.master", "without addresses, want those of Sentinel")
+	}
+	if r.Username != "" && len(r.Addresses) == 0 {
+		m.add("redis.username", "without addresses, want it in the URL")
 	}
 	if r.Master == "" && (r.SentinelUsername != "" || r.SentinelPassword != "") {
 		m.add("redis.sentinel_password", "without master, want Sentinel's name of it")
@@ -243,6 +248,7 @@ func (msg Message) validate(m *mistakes) {
 		m.add("message.button_url", "want the https:// address of the portal, the same for everybody or with {ref}")
 	}
 	m.oneOf("message.wording", msg.Wording, "referto", "novita")
+	m.oneOf("message.content", msg.Content, "static", "remote")
 	m.folder("message.templates", msg.Templates)
 	m.bothLanguages("message.button_text", msg.ButtonText)
 	if msg.SecondButtonURL != "" {
@@ -282,6 +288,7 @@ func (c *Config) findUnwise() {
 	if host, _, err := net.SplitHostPort(c.Admin.Listen); err == nil && !isLoopback(host) {
 		c.warn("admin.listen: not loopback, who reaches it may stop all sending")
 	}
+	c.findUnwiseRemote()
 	if u, err := url.Parse(c.Public.URL); err == nil && u.Scheme == "http" && !isLoopback(u.Hostname()) {
 		c.warn("public.url: not https, notifications and their tokens travel in clear")
 	}

@@ -69,6 +69,14 @@ func NewSource(o SourceOptions) (*Source, error) {
 	return s, nil
 }
 
+// Address is where a resource is read at this server, rebuilt from its base; "" for what has no id of FHIR's form.
+func (s *Source) Address(l Locator) string {
+	if !isType(l.Type) || !IsID(l.ID) {
+		return ""
+	}
+	return s.o.BaseURL + "/" + l.Type + "/" + l.ID
+}
+
 // Shape is how the source keeps its documents.
 func (s *Source) Shape() Shape { return s.o.Shape }
 

@@ -87,7 +87,7 @@ func (c *Client) Profile(ctx context.Context, recipient fiscalcode.Code) Answer 
 func (c *Client) Send(ctx context.Context, m Message) Answer {
 	got := c.call(ctx, http.MethodPost, "/messages", messageRequest{
 		FiscalCode: m.Recipient.Reveal(), FeatureLevelType: c.level,
-		Content: messageContent{Subject: m.Subject, Markdown: m.Markdown, RequireSecureChannels: true},
+		Content: messageContent{Subject: m.Subject, Markdown: m.Markdown, RequireSecureChannels: true, ThirdPartyData: m.Remote.data()},
 	})
 	if got.status != http.StatusCreated {
 		return got.refused(forMessage)
@@ -139,6 +139,24 @@ type messageContent struct {
 	Subject               string `json:"subject"`
 	Markdown              string `json:"markdown"`
 	RequireSecureChannels bool   `json:"require_secure_channels"`
+
+	ThirdPartyData *thirdPartyData `json:"third_party_data,omitempty"`
+}
+
+// thirdPartyData is the pointer as IO's contract has it.
+type thirdPartyData struct {
+	ID               string `json:"id"`
+	ConfigurationID  string `json:"configuration_id"`
+	HasRemoteContent bool   `json:"has_remote_content"`
+	HasPrecondition  string `json:"has_precondition"`
+}
+
+// data is nil where IO fetches nothing.
+func (p Pointer) data() *thirdPartyData {
+	if p.ID == "" {
+		return nil
+	}
+	return &thirdPartyData{ID: p.ID, ConfigurationID: p.ConfigurationID, HasRemoteContent: true, HasPrecondition: p.Precondition}
 }
 
 // answered is one HTTP exchange; status 0 where there was no answer.

@@ -15,6 +15,9 @@ type ComposerOptions struct {
 	Folder  string  // of files that stand in for shipped ones: published.it.md and so on; "" for none
 	First   Button
 	Second  Button
+	// Remote, where its ConfigurationID is set, makes every message a pointer: IO keeps the neutral text that it would have been,
+	// and fetches what a citizen reads (see Details).
+	Remote Pointer
 }
 
 // Notice is all that a message is composed from. Nothing of the document is in it.
@@ -22,8 +25,8 @@ type Notice struct {
 	Publication string // published, updated or withdrawn
 	Recipient   fiscalcode.Code
 	Languages   []string // as IO's profile names them, the preferred one first: de_DE, it_IT
-	// Reference stands in the buttons' URLs for {ref}: opaque, 22 to 64 characters of base64url. Without a placeholder it
-	// may be empty, and is used for nothing.
+	// Reference stands in the buttons' URLs for {ref}, and is the id of remote content: opaque, 22 to 64 characters of
+	// base64url. Where neither is wanted it may be empty, and is used for nothing.
 	Reference string
 }
 
@@ -33,6 +36,8 @@ type Composer struct {
 	messages   map[string]map[string]written // by language and publication
 	overridden []string
 	reference  bool // a button's URL holds {ref}
+	remote     Pointer
+	opener     *opener
 }
 
 // written is a message without its recipient.
@@ -63,7 +68,7 @@ func NewComposer(o ComposerOptions) (*Composer, error) {
 	if o.Second.exists() {
 		v = append(v, o.Second.check(secondKey, o.Wording)...)
 	}
-	c := &Composer{reference: strings.Contains(o.First.URL+o.Second.URL, Placeholder)}
+	c := &Composer{reference: strings.Contains(o.First.URL+o.Second.URL, Placeholder), remote: o.Remote}
 	for _, s := range all.inOrder() {
 		v = append(v, s.check(o.Wording)...)
 		if s.override {
@@ -82,11 +87,15 @@ func NewComposer(o ComposerOptions) (*Composer, error) {
 // renderAll renders every state and keeps the configured one.
 func (c *Composer) renderAll(all texts, o ComposerOptions) error {
 	f := findings{}
+	kept, opened, rome := all.only(publications), all.only(openings), timeOfRome()
 	for _, sso := range []bool{false, true} {
 		for _, second := range []Button{{}, o.Second.or(o.First)} {
 			s := state{wording: o.Wording, first: o.First.withSSO(sso), second: second, found: f}
-			if messages := s.messages(all); sso == o.First.SSO && second.exists() == o.Second.exists() {
-				c.messages = messages
+			messages := s.messages(kept)
+			opener := &opener{texts: opened, messages: messages, first: s.first, second: second, rome: rome}
+			s.checkOpener(opener)
+			if sso == o.First.SSO && second.exists() == o.Second.exists() {
+				c.messages, c.opener = messages, opener
 			}
 		}
 	}
@@ -95,14 +104,14 @@ func (c *Composer) renderAll(all texts, o ComposerOptions) error {
 
 // Compose is the message about a publication to one person, in the first of the person's languages that there are texts in.
 func (c *Composer) Compose(n Notice) (Message, error) {
-	w, known := c.messages[c.language(n.Languages)][n.Publication]
+	w, known := c.messages[c.Language(n.Languages)][n.Publication]
 	if !known {
 		return Message{}, errors.New("there is no such message")
 	}
 	if n.Recipient == (fiscalcode.Code{}) {
 		return Message{}, errors.New("a message to nobody")
 	}
-	if !c.reference {
+	if !c.WantsReference() {
 		return w.message(n.Recipient), nil // checked at start
 	}
 	if err := checkReference(n.Reference); err != nil {
@@ -110,11 +119,15 @@ func (c *Composer) Compose(n Notice) (Message, error) {
 	}
 	w.front = strings.ReplaceAll(w.front, Placeholder, n.Reference)
 	m := w.message(n.Recipient)
+	if c.remote.ConfigurationID != "" {
+		m.Remote = c.remote
+		m.Remote.ID = n.Reference
+	}
 	return m, m.Check()
 }
 
-// language picks from a profile's languages (de_DE, it_IT).
-func (c *Composer) language(preferred []string) string {
+// Language is the one that a message is written in, of a profile's languages (de_DE, it_IT).
+func (c *Composer) Language(preferred []string) string {
 	for _, name := range preferred {
 		language, _, _ := strings.Cut(strings.ToLower(strings.ReplaceAll(name, "-", "_")), "_")
 		if _, has := c.messages[language]; has {
@@ -124,8 +137,11 @@ func (c *Composer) language(preferred []string) string {
 	return fallback
 }
 
-// WantsReference says whether a button's URL holds {ref}, so that Compose needs a reference.
-func (c *Composer) WantsReference() bool { return c.reference }
+// WantsReference says whether a message needs a reference: for its buttons, or for remote content.
+func (c *Composer) WantsReference() bool { return c.reference || c.remote.ConfigurationID != "" }
+
+// HasPlaceholder says whether a button's URL holds {ref}.
+func (c *Composer) HasPlaceholder() bool { return c.reference }
 
 // Languages are those that there are texts in.
 func (c *Composer) Languages() []string { return slices.Sorted(maps.Keys(c.messages)) }

@@ -28,17 +28,21 @@ func units(text string) int {
 
 // Check says whether IO would take the message for its form, and its app show it whole. The error never holds text.
 func (m Message) Check() error {
-	var all []error
-	if n := units(m.Subject); n < minSubject || n > maxSubject {
-		all = append(all, fmt.Errorf("subject: %d UTF-16 units, want %d to %d", n, minSubject, maxSubject))
-	}
-	if n := m.Total(); n < minMarkdown || n > maxMarkdown {
-		all = append(all, fmt.Errorf("markdown: %d UTF-16 units, want %d to %d", n, minMarkdown, maxMarkdown))
-	}
+	all := m.checkLengths()
 	if strings.HasPrefix(strings.TrimSpace(m.Markdown), "---") {
 		if _, err := parseFront(m.Markdown); err != nil {
 			all = append(all, err)
 		}
 	}
 	return errors.Join(all...)
+}
+
+func (m Message) checkLengths() (all []error) {
+	if n := units(m.Subject); n < minSubject || n > maxSubject {
+		all = append(all, fmt.Errorf("subject: %d UTF-16 units, want %d to %d", n, minSubject, maxSubject))
+	}
+	if n := m.Total(); n < minMarkdown || n > maxMarkdown {
+		all = append(all, fmt.Errorf("markdown: %d UTF-16 units, want %d to %d", n, minMarkdown, maxMarkdown))
+	}
+	return all
 }

@@ -13,6 +13,15 @@ type Message struct {
 	Recipient fiscalcode.Code
 	Subject   string // 10 to 120 UTF-16 units, nothing personal
 	Markdown  string // front matter with buttons and text, together 80 to 10,000 UTF-16 units
+	// Remote is where IO fetches what the citizen reads, in place of Markdown; without an ID it does not.
+	Remote Pointer
+}
+
+// Pointer leads IO to remote content (third_party_data, reference io.md, 2.3).
+type Pointer struct {
+	ID              string // opaque, of this message alone
+	ConfigurationID string // of the remote content configuration, a ULID
+	Precondition    string // NEVER, ONCE or ALWAYS: whether IO asks for what is read before the message is opened
 }
 
 // Kind is what an answer of IO means for us (reference io.md, table 2.6).

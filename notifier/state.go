@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 )
 
 // state is what a text may depend on: the buttons under it.
@@ -86,7 +87,7 @@ func (s state) render(all texts) map[string]map[string]rendered {
 		if s.second.exists() {
 			w.SecondButton = s.second.text(source.language)
 		}
-		if isCorrection(source.publication) {
+		if isCorrection(source.name) {
 			w.OldTitle = done[source.language][published].title
 		}
 		text, err := source.render(w)
@@ -96,23 +97,69 @@ func (s state) render(all texts) map[string]map[string]rendered {
 		}
 		lines := strings.Split(text.title+"\n"+text.body, "\n")
 		checkLines(lines, source.language, s.wording, func(_ int, says string) { s.wrong(source, says) })
-		s.checkWhole(source, w, text)
-		done[source.language][source.publication] = text
+		s.checkCorrection(source, w, text)
+		s.checkAction(source, text)
+		done[source.language][source.name] = text
 	}
 	return done
 }
 
-// checkWhole holds a text against the rules that concern it as a whole.
-func (s state) checkWhole(from source, w Words, text rendered) {
+// checkCorrection holds a correction against the manual's form.
+func (s state) checkCorrection(from source, w Words, text rendered) {
 	switch {
-	case !isCorrection(from.publication):
+	case !isCorrection(from.name):
 	case !strings.HasSuffix(text.title, ": "+w.OldTitle):
 		s.wrong(from, "want a title as the manual has it for corrections: # Errata corrige: {{.OldTitle}}")
 	case from.language == fallback && !strings.HasPrefix(text.title, "Errata corrige: "):
 		s.wrong(from, "want a title that begins with Errata corrige")
 	}
+}
+
+// checkAction wants a text to end in what there is to do.
+func (s state) checkAction(from source, text rendered) {
 	paragraphs := strings.Split(strings.TrimSpace(text.body), "\n\n")
-	if last := paragraphs[len(paragraphs)-1]; !strings.Contains(last, w.Button) && (w.SecondButton == "" || !strings.Contains(last, w.SecondButton)) {
+	last := paragraphs[len(paragraphs)-1]
+	if !strings.Contains(last, s.first.text(from.language)) && (!s.second.exists() || !strings.Contains(last, s.second.text(from.language))) {
 		s.wrong(from, "ends without an action, want {{.Button}} in the last paragraph")
+	}
+}
+
+// checkOpener renders remote content with the least and with the most that can be said, and holds it against the rules. What
+// stands in for facts breaks none: they are words of ours, and of the configuration, which is checked where it comes from.
+func (s state) checkOpener(o *opener) {
+	for _, source := range o.texts.inOrder() {
+		publications := []string{published}
+		if source.name == details {
+			publications = append(publications, updated)
+		}
+		for _, publication := range publications {
+			if w, has := o.messages[source.language][publication]; has { // else there are no messages in the language
+				s.checkOpened(o, source, w, publication == updated)
+			}
+		}
+	}
+}
+
+func (s state) checkOpened(o *opener, from source, w written, isUpdated bool) {
+	text, err := o.render(from.language, from.name, w.subject, Facts{}, isUpdated)
+	if err != nil {
+		s.wrong(from, "cannot be rendered")
+		return
+	}
+	lines := strings.Split(text.title+"\n"+text.body, "\n")
+	checkLines(lines, from.language, s.wording, func(_ int, says string) { s.wrong(from, says) })
+	if from.name == precondition {
+		return
+	}
+	s.checkAction(from, text)
+	most := Facts{Kind: Outpatient, Date: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC), Institution: strings.Repeat("Ente ", longestInstitution/5)}
+	for _, facts := range []Facts{{}, most} {
+		content, err := o.whole(from.language, from.name, w, facts, isUpdated)
+		w.subject, w.body = content.Subject, content.Markdown
+		for _, err := range append(w.longest().checkLengths(), err) {
+			if err != nil {
+				s.wrong(from, err.Error())
+			}
+		}
 	}
 }

@@ -171,7 +171,7 @@ func TestEveryMistakeIsNamedAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
-		"publshed.en.md: want a name such as published.it.md: published, updated or withdrawn, and a language of two letters",
+		"publshed.en.md: want a name such as published.it.md: published, updated, withdrawn, details, unavailable or precondition, and a language of two letters",
 		"message.button_text.en: want 1 to 40 characters, a verb first",
 		"message.button_text.it: shouts (!), want a calm sentence",
 		"message.button_url: want an https address",

@@ -30,34 +30,40 @@ type Words struct {
 	SSO          bool   // the first button signs the citizen in
 }
 
-// publications are the messages that there are, one template each for every language.
-var publications = []string{published, "updated", "withdrawn"}
+// publications are the messages that IO keeps, one template each for every language.
+var publications = []string{published, updated, withdrawn}
 
-const published = "published"
+const published, updated, withdrawn = "published", "updated", "withdrawn"
 
 // isCorrection says whether a message corrects an earlier one, in the manual's form: Errata corrige and the old title.
-func isCorrection(publication string) bool { return publication != published }
+func isCorrection(name string) bool { return name == updated || name == withdrawn }
+
+// reach is what a template of each name can put into its text, by its type.
+var reach = map[string]reflect.Type{
+	published: reflect.TypeFor[Words](), updated: reflect.TypeFor[Words](), withdrawn: reflect.TypeFor[Words](),
+	details: reflect.TypeFor[Details](), unavailable: reflect.TypeFor[Opened](), precondition: reflect.TypeFor[Opened](),
+}
 
 // source is one template file: a title (# ...), an empty line, and a text.
 type source struct {
-	publication, language string
-	path                  string // as people find it
-	override              bool   // it stands in for a shipped one
-	lines                 []string
-	parsed                *template.Template
+	name, language string
+	path           string // as people find it
+	override       bool   // it stands in for a shipped one
+	lines          []string
+	parsed         *template.Template
 }
 
-var fileName = regexp.MustCompile(`^(published|updated|withdrawn)\.([a-z]{2})\.md$`)
+var fileName = regexp.MustCompile(`^(published|updated|withdrawn|details|unavailable|precondition)\.([a-z]{2})\.md$`)
 
-// texts are all templates of a Composer, by language and publication.
+// texts are templates by language and name.
 type texts map[string]map[string]source
 
 // inOrder are all templates, for messages that come in the same order every time.
 func (t texts) inOrder() []source {
 	var all []source
 	for _, language := range slices.Sorted(maps.Keys(t)) {
-		for _, publication := range publications {
-			if s, has := t[language][publication]; has {
+		for _, name := range slices.Concat(publications, openings) {
+			if s, has := t[language][name]; has {
 				all = append(all, s)
 			}
 		}
@@ -65,19 +71,41 @@ func (t texts) inOrder() []source {
 	return all
 }
 
-// readTexts reads the shipped texts of a wording, and over them what the institution's folder holds.
-func readTexts(wording Wording, folder string) (texts, violations) {
-	home := path.Join("templates", string(wording))
-	all := texts{}
-	ours, err := fs.Sub(shipped, home)
-	if err != nil {
-		return nil, violations{err.Error()}
+// only are those of some names, of the languages that have any.
+func (t texts) only(names []string) texts {
+	some := texts{}
+	for _, s := range t.inOrder() {
+		if slices.Contains(names, s.name) {
+			some.put(s)
+		}
 	}
-	v := all.add(ours, home, false)
+	return some
+}
+
+func (t texts) put(s source) {
+	if t[s.language] == nil {
+		t[s.language] = map[string]source{}
+	}
+	t[s.language][s.name] = s
+}
+
+// readTexts reads the shipped texts of a wording and those of remote content, and over them what the institution's folder
+// holds.
+func readTexts(wording Wording, folder string) (texts, violations) {
+	var v violations
+	all := texts{}
+	for _, home := range []string{path.Join("templates", string(wording)), "templates/remote"} {
+		ours, err := fs.Sub(shipped, home)
+		if err != nil {
+			return nil, violations{err.Error()}
+		}
+		v = append(v, all.add(ours, home, false)...)
+	}
 	if folder != "" {
 		v = append(v, all.add(os.DirFS(folder), folder, true)...)
 	}
-	return all, append(v, all.missing()...)
+	v = append(v, all.only(publications).missing(publications)...)
+	return all, append(v, all.only(openings).missing(openings)...)
 }
 
 // add takes the files of a folder in, over what was there.
@@ -97,10 +125,7 @@ func (t texts) add(files fs.FS, folder string, override bool) violations {
 			continue
 		}
 		s.override = override
-		if t[s.language] == nil {
-			t[s.language] = map[string]source{}
-		}
-		t[s.language][s.publication] = s
+		t.put(s)
 	}
 	return v
 }
@@ -109,29 +134,29 @@ func readSource(files fs.FS, folder, name string) (source, error) {
 	s := source{path: filepath.Join(folder, name)}
 	parts := fileName.FindStringSubmatch(name)
 	if parts == nil {
-		return s, fmt.Errorf("%s: want a name such as published.it.md: published, updated or withdrawn, and a language of two letters", s.path)
+		return s, fmt.Errorf("%s: want a name such as published.it.md: published, updated, withdrawn, details, unavailable or precondition, and a language of two letters", s.path)
 	}
 	text, err := fs.ReadFile(files, name)
 	if err != nil {
 		return s, fmt.Errorf("%s: cannot be read", s.path)
 	}
-	s.publication, s.language = parts[1], parts[2]
+	s.name, s.language = parts[1], parts[2]
 	return s, s.parse(string(text))
 }
 
-// missing names what a language lacks: it has all messages, or none.
-func (t texts) missing() (v violations) {
+// missing names what a language lacks: it has all of the names, or none.
+func (t texts) missing(names []string) (v violations) {
 	for _, language := range slices.Sorted(maps.Keys(t)) {
-		for _, publication := range publications {
-			if _, has := t[language][publication]; !has {
-				v = append(v, fmt.Sprintf("message.templates: no %s.%s.md, but the language has another message: want all of them", publication, language))
+		for _, name := range names {
+			if _, has := t[language][name]; !has {
+				v = append(v, fmt.Sprintf("message.templates: no %s.%s.md, but the language has another message: want all of them", name, language))
 			}
 		}
 	}
 	return v
 }
 
-// parse reads the template: of the template language it takes fields of Words and if.
+// parse reads the template: of the template language it takes if, and the fields that its name can reach.
 func (s *source) parse(text string) error {
 	text = strings.TrimSuffix(strings.ReplaceAll(strings.TrimPrefix(text, "\ufeff"), "\r\n", "\n"), "\n") + "\n"
 	s.lines = strings.Split(strings.TrimSuffix(text, "\n"), "\n")
@@ -149,7 +174,7 @@ func (s *source) parse(text string) error {
 	return s.plain(parsed.Root)
 }
 
-// plain says whether a part of a template is text, a field of Words, or an if over such fields. There is no function that
+// plain says whether a part of a template is text, a field within reach, or an if over such fields. There is no function that
 // could make one text of another.
 func (s *source) plain(node parse.Node) error {
 	switch n := node.(type) {
@@ -163,11 +188,11 @@ func (s *source) plain(node parse.Node) error {
 	case *parse.TextNode:
 		return nil
 	case *parse.ActionNode:
-		if len(n.Pipe.Decl) == 0 && len(n.Pipe.Cmds) == 1 && len(n.Pipe.Cmds[0].Args) == 1 && isWord(n.Pipe.Cmds[0].Args[0]) {
+		if len(n.Pipe.Decl) == 0 && len(n.Pipe.Cmds) == 1 && len(n.Pipe.Cmds[0].Args) == 1 && s.isWord(n.Pipe.Cmds[0].Args[0]) {
 			return nil
 		}
 	case *parse.IfNode:
-		if !isCondition(n.Pipe) {
+		if !s.isCondition(n.Pipe) {
 			break
 		}
 		if err := s.plain(n.List); err != nil || n.ElseList == nil {
@@ -176,36 +201,46 @@ func (s *source) plain(node parse.Node) error {
 		return s.plain(n.ElseList)
 	}
 	location, _ := s.parsed.ErrorContext(node)
-	return fmt.Errorf("%s: want nothing but text, {{.OldTitle}}, {{.Button}}, {{.SecondButton}}, and {{if .SSO}} or "+
-		"{{if not .SSO}} with {{else}} and {{end}}", location)
+	return fmt.Errorf("%s: want nothing but text, %s, and {{if .SSO}} or {{if not .SSO}} with {{else}} and {{end}}", location, s.within())
 }
 
-func isWord(node parse.Node) bool {
+// within names what the template can reach, for people.
+func (s *source) within() string {
+	var names []string
+	for _, field := range reflect.VisibleFields(reach[s.name]) {
+		if field.Type.Kind() == reflect.String {
+			names = append(names, "{{."+field.Name+"}}")
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+func (s *source) isWord(node parse.Node) bool {
 	field, is := node.(*parse.FieldNode)
 	if !is || len(field.Ident) != 1 {
 		return false
 	}
-	_, known := reflect.TypeFor[Words]().FieldByName(field.Ident[0])
+	_, known := reach[s.name].FieldByName(field.Ident[0])
 	return known
 }
 
 // isCondition is a field, or not, and, or over such conditions.
-func isCondition(node parse.Node) bool {
+func (s *source) isCondition(node parse.Node) bool {
 	pipe, is := node.(*parse.PipeNode)
 	if !is {
-		return isWord(node)
+		return s.isWord(node)
 	}
 	if len(pipe.Decl) > 0 || len(pipe.Cmds) != 1 {
 		return false
 	}
 	args := pipe.Cmds[0].Args
 	if function, named := args[0].(*parse.IdentifierNode); named {
-		return slices.Contains([]string{"not", "and", "or"}, function.Ident) && len(args) > 1 && !slices.ContainsFunc(args[1:], isNoCondition)
+		return slices.Contains([]string{"not", "and", "or"}, function.Ident) && len(args) > 1 && !slices.ContainsFunc(args[1:], s.isNoCondition)
 	}
-	return len(args) == 1 && isCondition(args[0])
+	return len(args) == 1 && s.isCondition(args[0])
 }
 
-func isNoCondition(node parse.Node) bool { return !isCondition(node) }
+func (s *source) isNoCondition(node parse.Node) bool { return !s.isCondition(node) }
 
 var (
 	steering = regexp.MustCompile(`\{\{-?\s*(?:if|else|end)\b[^}]*\}\}`)
@@ -250,8 +285,8 @@ func checkLines(lines []string, language string, wording Wording, found func(lin
 	}
 }
 
-// render fills the template in.
-func (s *source) render(w Words) (rendered, error) {
+// render fills the template in, with a value of the type that it can reach.
+func (s *source) render(w any) (rendered, error) {
 	var text strings.Builder
 	if err := s.parsed.Execute(&text, w); err != nil {
 		return rendered{}, fmt.Errorf("%s: %w", s.path, err)

@@ -17,7 +17,13 @@ func measureMemory(ctx context.Context, o options, out io.Writer) error {
 	if err := measurePending(ctx, o, w, out); err != nil {
 		return fmt.Errorf("pending: %w", err)
 	}
-	return measureFinished(ctx, o, w, out)
+	for _, content := range []string{"static", "remote"} {
+		w.content = content
+		if err := measureFinished(ctx, o, w, out); err != nil {
+			return fmt.Errorf("finished, %s content: %w", content, err)
+		}
+	}
+	return nil
 }
 
 func measurePending(ctx context.Context, o options, w *world, out io.Writer) error {
@@ -76,7 +82,7 @@ func measureFinished(ctx context.Context, o options, w *world, out io.Writer) er
 		return err
 	}
 	full, err := r.memory(ctx)
-	_, _ = fmt.Fprintf(out, "memory: %.0f bytes of Redis per finished document (%d of them)\n", float64(full-empty)/float64(o.finished), o.finished)
+	_, _ = fmt.Fprintf(out, "memory: %.0f bytes of Redis per finished document, %s content (%d of them)\n", float64(full-empty)/float64(o.finished), w.content, o.finished)
 	return err
 }
 

@@ -26,6 +26,8 @@ type world struct {
 	calls  atomic.Int64 // to IO
 	posts  atomic.Int64 // POST /messages
 
+	content string // message.content
+
 	mu   sync.Mutex
 	told map[string]int // fiscal code -> messages
 	last time.Time      // of the last message
@@ -36,7 +38,7 @@ func startWorld(ctx context.Context) (*world, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &world{addr: l.Addr().String(), told: map[string]int{}}
+	w := &world{addr: l.Addr().String(), told: map[string]int{}, content: "static"}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /fhir/DiagnosticReport", w.searchReport)
 	mux.HandleFunc("GET /fhir/DiagnosticReport/{id}", w.readReport)
@@ -144,7 +146,8 @@ sources:
     unlabelled: notify
     receive: {bearer_tokens: ["` + benchToken + `"]}
 io: {base_url: "` + io + `", key: "bench-key-0123456789abcdef", rate: 100000}
-message: {button_url: "https://fascicolo.example.it/referti"}
+message: {button_url: "https://fascicolo.example.it/referti", content: ` + w.content + `}
+remote: {configuration_id: 01ARZ3NDEKTSV4RRFFQ69G5FAV, api_keys: ["bench-remote-key-0123456789abcdef"]}
 policy: {settle: ` + settle + `}
 log: {level: error}
 `

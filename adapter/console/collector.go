@@ -27,13 +27,15 @@ var (
 	modeDesc    = prometheus.NewDesc("staffetta_io_mode", "1 for the io.mode that is configured: off, test or live.", []string{"mode"}, nil)
 	capDesc     = prometheus.NewDesc("staffetta_io_daily_cap", "Messages that may be sent in one day, all replicas together.", nil, nil)
 	usedDesc    = prometheus.NewDesc("staffetta_io_daily_cap_used", "Messages of the daily cap that were granted today.", nil, nil)
+	beganDesc   = prometheus.NewDesc("staffetta_ledger_began_timestamp_seconds",
+		"When the ledger was empty, in s since 1970: what was told before that it does not know. It changes only where Redis was emptied.", nil, nil)
 	backlogDesc = prometheus.NewDesc("staffetta_backlog_seconds", "Time until what is due by now is done, at the present rate; +Inf where it does not come to an end. Where the daily cap is reached: whole days until all that waits is done.", nil, nil)
 )
 
 // Describe names the figures.
 func (c *collector) Describe(to chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
-		dueDesc, overdueDesc, oldestDesc, trackedDesc, heldDesc, endsDesc, pausedDesc, modeDesc, capDesc, usedDesc, backlogDesc,
+		dueDesc, overdueDesc, oldestDesc, trackedDesc, heldDesc, endsDesc, pausedDesc, modeDesc, capDesc, usedDesc, backlogDesc, beganDesc,
 	} {
 		to <- desc
 	}
@@ -79,6 +81,9 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 		paused = 1
 	}
 	gauge(pausedDesc, paused)
+	if !state.Began.IsZero() {
+		gauge(beganDesc, float64(state.Began.Unix()))
+	}
 	if c.io.DailyCap > 0 {
 		gauge(capDesc, float64(c.io.DailyCap))
 		gauge(usedDesc, float64(c.io.used(state)))

@@ -76,7 +76,7 @@ func TestThePageAnswersWhoMustBeLookedAt(t *testing.T) {
 		t.Errorf("Content-Security-Policy: %q", policy)
 	}
 	metrics := get(t, handler, "/metrics").Body.String()
-	for _, want := range []string{`staffetta_records_held{reason="two-codes"} 1`, "staffetta_sending_paused 1", `staffetta_records_due{source="lab"} 0`} {
+	for _, want := range []string{`staffetta_records_held{reason="two-codes"} 1`, "staffetta_sending_paused 1", "staffetta_ledger_began_timestamp_seconds 1.", `staffetta_records_due{source="lab"} 0`} {
 		if !strings.Contains(metrics, want) {
 			t.Errorf("the metrics do not say %q", want)
 		}

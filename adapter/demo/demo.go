@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	"staffetta/adapter"
@@ -44,7 +45,8 @@ const (
 
 // source is one FSE of the demo.
 type source struct {
-	name   string
+	name, institution string
+
 	shape  string
 	server *fse.Server
 	poster *fse.Poster
@@ -112,13 +114,18 @@ func (s *stage) close() {
 // build starts the FSEs, IO, and the adapter between them.
 func (s *stage) build(ctx context.Context, log *slog.Logger) error {
 	s.key = random()
-	s.io = sandbox.New(sandbox.Options{Keys: []string{s.key}, Profile: s.cast.profile, Delay: delivery, Rate: int(s.o.Rate * 5 * 2)})
-	base, err := s.serve(ctx, s.io)
+	s.io = sandbox.New(sandbox.Options{
+		Keys: []string{s.key}, Profile: s.cast.profile, Delay: delivery, Rate: int(s.o.Rate * 5 * 2),
+		RemoteContent: sandbox.RemoteContent{Allowed: true, Own: []string{configuration}},
+	})
+	base, err := s.serve(ctx, s.io.Site(sandbox.InboxOptions{}))
 	if err != nil {
 		return err
 	}
 	s.ioBase = base + "/api/v1"
-	for _, one := range []*source{{name: "laboratorio", shape: "report"}, {name: "regione", shape: "fse2"}} {
+	for _, one := range []*source{
+		{name: "laboratorio", institution: "Laboratorio Esempio", shape: "report"}, {name: "regione", institution: "Regione Esempio", shape: "fse2"},
+	} {
 		one.server, one.token = fse.NewServer(), random()
 		if base, err = s.serve(ctx, one.server); err != nil {
 			return err
@@ -140,9 +147,11 @@ func (s *stage) build(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	public := "http://" + s.program.PublicAddr().String()
+	s.io.Configure(configuration, sandbox.Environment{BaseURL: public + "/io", Header: cfg.Remote.Header, Key: string(cfg.Remote.APIKeys[0])})
 	for _, one := range s.sources {
 		one.poster = &fse.Poster{
-			URL: "http://" + s.program.PublicAddr().String() + "/fhir/" + one.name, Token: one.token, Server: one.server,
+			URL: public + "/fhir/" + one.name, Token: one.token, Server: one.server,
 			Client: &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: posters}},
 		}
 	}
@@ -150,6 +159,9 @@ func (s *stage) build(ctx context.Context, log *slog.Logger) error {
 }
 
 const anyPort = "127.0.0.1:0"
+
+// configuration is the id of remote content at the demo's IO.
+const configuration = "01JBSTAFFETTADEMZ000000000"
 
 // serve serves a handler on a free port, and gives its URL.
 func (s *stage) serve(ctx context.Context, handler http.Handler) (string, error) {
@@ -172,12 +184,13 @@ func (s *stage) config() *config.Config {
 	for _, one := range s.sources {
 		cfg.Sources = append(cfg.Sources, config.Source{
 			Name: one.name, BaseURL: one.base, Aliases: []string{"https://fse.example.it/fhir"}, Shape: one.shape, Unlabelled: "notify",
-			Receive: config.Receive{BearerTokens: []config.Secret{config.Secret(one.token)}},
+			Receive: config.Receive{BearerTokens: []config.Secret{config.Secret(one.token)}}, Institution: one.institution,
 		})
 	}
 	cfg.IO.BaseURL, cfg.IO.Key, cfg.IO.Rate = s.ioBase, config.Secret(s.key), s.o.Rate
 	cfg.IO.Polls = []config.Duration{config.Duration(poll), config.Duration(2 * poll)}
-	cfg.Message.ButtonURL = "https://fascicolo.example.it/referti"
+	cfg.Message.ButtonURL, cfg.Message.Content = "https://fascicolo.example.it/referti", "remote"
+	cfg.Remote.ConfigurationID, cfg.Remote.APIKeys = configuration, []config.Secret{config.Secret(random())}
 	cfg.Policy.Settle = config.Duration(settle)
 	return cfg
 }
@@ -199,7 +212,9 @@ func (s *stage) introduce() {
   IO         in-process, as strict as the real one; %g calls a second (real: about 30 for a whole account)
   ledger     %s
   times      settle %s (real: 1m), delivery polled after %s (real: 10s)
+  messages   remote content: IO keeps a neutral text, and asks the adapter when a message is opened
   admin page http://%s/console/
+  inboxes    %s/inbox/ shows what citizens' phones would
 
-`, s.o.Rate, redis, settle, poll, s.program.AdminAddr())
+`, s.o.Rate, redis, settle, poll, s.program.AdminAddr(), strings.TrimSuffix(s.ioBase, "/api/v1"))
 }

@@ -18,7 +18,7 @@ import (
 type sender struct {
 	name         string
 	shape        fhir.Shape
-	tokens       [][sha256.Size]byte
+	tokens       Tokens
 	jwt          *issuer
 	certificates *clients
 	secrets      [][]byte // of X-Signature, which holds for the body and is checked after it
@@ -35,7 +35,7 @@ type senders struct {
 
 func newSenders(o Options) (*senders, error) {
 	all := &senders{
-		byName: make(map[string]*sender, len(o.Sources)), now: o.Now, stranger: &sender{tokens: make([][sha256.Size]byte, 1)},
+		byName: make(map[string]*sender, len(o.Sources)), now: o.Now, stranger: &sender{tokens: make(Tokens, 1)},
 	}
 	for _, source := range o.Sources {
 		if all.byName[source.Name] != nil {
@@ -55,11 +55,9 @@ func newSenders(o Options) (*senders, error) {
 
 func newSender(source Source, o Options) (*sender, error) {
 	one := &sender{name: source.Name, shape: source.Shape}
-	for _, token := range source.Tokens {
-		if token == "" {
-			return nil, errEmptySecret
-		}
-		one.tokens = append(one.tokens, sha256.Sum256([]byte(token)))
+	var err error
+	if one.tokens, err = NewTokens(source.Tokens); err != nil {
+		return nil, err
 	}
 	for _, secret := range source.Secrets {
 		if secret == "" {
@@ -67,7 +65,6 @@ func newSender(source Source, o Options) (*sender, error) {
 		}
 		one.secrets = append(one.secrets, []byte(secret))
 	}
-	var err error
 	if source.JWT != nil {
 		if one.jwt, err = newIssuer(source.Name, *source.JWT, o); err != nil {
 			return nil, err
@@ -130,9 +127,9 @@ func (s *sender) doubts(req *http.Request, now func() time.Time) doubt {
 	if len(s.tokens) == 0 && s.jwt == nil {
 		return noDoubt
 	}
-	token := bearer(req.Header)
+	token := Bearer(req.Header)
 	switch {
-	case s.knows(token):
+	case s.tokens.Know(token):
 		return noDoubt
 	case s.jwt != nil:
 		return s.jwt.doubts(req.Context(), token)
@@ -140,18 +137,33 @@ func (s *sender) doubts(req *http.Request, now func() time.Time) doubt {
 	return tokenWrong
 }
 
-// knows compares with every token, in constant time: during a rotation two of them are valid.
-func (s *sender) knows(token string) bool {
+// Tokens are secrets of which any one will do, as digests.
+type Tokens [][sha256.Size]byte
+
+// NewTokens keeps the digests of secrets; an empty one is an error.
+func NewTokens(secrets []string) (Tokens, error) {
+	all := make(Tokens, 0, len(secrets))
+	for _, secret := range secrets {
+		if secret == "" {
+			return nil, errEmptySecret
+		}
+		all = append(all, sha256.Sum256([]byte(secret)))
+	}
+	return all, nil
+}
+
+// Know compares with every token, in constant time: during a rotation two of them are valid.
+func (t Tokens) Know(token string) bool {
 	digest := sha256.Sum256([]byte(token))
 	found := 0
-	for i := range s.tokens {
-		found |= subtle.ConstantTimeCompare(digest[:], s.tokens[i][:])
+	for i := range t {
+		found |= subtle.ConstantTimeCompare(digest[:], t[i][:])
 	}
 	return found == 1
 }
 
-// bearer is the token of the Authorization header (RFC 6750, 2.1), "" where there is none or where there are several.
-func bearer(header http.Header) string {
+// Bearer is the token of the Authorization header (RFC 6750, 2.1), "" where there is none or where there are several.
+func Bearer(header http.Header) string {
 	values := header["Authorization"]
 	if len(values) != 1 {
 		return ""

@@ -58,7 +58,7 @@ func (b *body) openGzip() *fhir.Issue {
 		b.wire = http.NoBody
 		return nil
 	}
-	b.note(err)
+	b.note(gzip.ErrHeader) // where the wire gave all that it had: also what is too short for a header is none
 	return b.trouble()
 }
 

@@ -53,6 +53,7 @@ func refusals(tb testing.TB) []refused {
 		{"path and body name different types", sent{"PUT", "/fhir/lab/Observation/r1", report, nil}, 400, ""},
 		{"a type that is not accepted", sent{"POST", "/fhir/lab", report, map[string]string{"Content-Type": "text/html"}}, 415, "not-supported"},
 		{"an encoding that is not known", sent{"POST", "/fhir/lab", report, map[string]string{"Content-Encoding": "br"}}, 415, "not-supported"},
+		{"gzip that is too short for one", sent{"POST", "/fhir/lab", "{}", map[string]string{"Content-Encoding": "gzip"}}, 400, "structure"},
 		{"gzip that is none", sent{"POST", "/fhir/lab", report, map[string]string{"Content-Encoding": "gzip"}}, 400, "structure"},
 		{"HTML", sent{"POST", "/fhir/lab", "<html>", nil}, 400, "structure"},
 		{"half of XML", sent{"POST", "/fhir/lab", reportXML[:80], inXML}, 400, "structure"},

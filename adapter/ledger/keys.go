@@ -40,6 +40,11 @@ func doneKey(key Key, month string) string {
 	return prefix(key.Partition()) + "done:" + month + ":" + key.bucket()
 }
 
+// toldKey holds whereabouts of documents that somebody was told of in a month.
+func toldKey(key Key, month string) string {
+	return prefix(key.Partition()) + "told:" + month + ":" + key.bucket()
+}
+
 // bucket is where the finished record lies within its month.
 func (k Key) bucket() string { return strconv.Itoa((int(k[1])<<8 | int(k[2])) % buckets) }
 

@@ -23,7 +23,9 @@ type Options struct {
 	SealKeys  []SealKey // the first one seals, all of them open
 	Lease     time.Duration
 	// Retention is how long finished records are kept at least; they expire with the month that they ended in.
-	Retention      time.Duration
+	Retention time.Duration
+	// References is how long it is kept where documents are read again whose messages have a reference; default 400 days.
+	References     time.Duration
 	WaitReplicas   int // replicas of Redis that must have `sending` before the POST; 0 = none
 	JournalEntries int // kept for each partition; 0 = no journal
 	// Skew is added to Redis' clock, for trials at another time than now; nil for none.
@@ -37,9 +39,11 @@ type Ledger struct {
 	log         *slog.Logger
 	seals       *seals
 	macs        sync.Pool
+	references  *references
 	fingerprint string
 	lease       time.Duration
 	retention   time.Duration
+	referenced  time.Duration // how long whereabouts are kept
 	replicas    int
 	journalMax  string
 	pace        *Pace
@@ -61,6 +65,8 @@ type Ledger struct {
 const (
 	defaultLease     = 15 * time.Second
 	defaultRetention = 90 * 24 * time.Hour
+	// A citizen may open a message a year later, and IO forgets none.
+	defaultReferences = 400 * 24 * time.Hour
 )
 
 // Open opens the ledger and makes sure that it was written under the same naming key: ErrNamingKey where it was not.
@@ -73,7 +79,7 @@ func Open(ctx context.Context, o Options) (*Ledger, error) {
 		return nil, err
 	}
 	l := &Ledger{
-		redis: o.Redis, log: o.Log, seals: keys, lease: o.Lease, retention: o.Retention, replicas: o.WaitReplicas,
+		redis: o.Redis, log: o.Log, seals: keys, lease: o.Lease, retention: o.Retention, referenced: o.References, replicas: o.WaitReplicas,
 		journalMax: strconv.Itoa(max(0, o.JournalEntries)), now: time.Now,
 		skew: o.Skew,
 	}
@@ -86,10 +92,16 @@ func Open(ctx context.Context, o Options) (*Ledger, error) {
 	if l.retention <= 0 {
 		l.retention = defaultRetention
 	}
+	if l.referenced <= 0 {
+		l.referenced = defaultReferences
+	}
 	if l.log == nil {
 		l.log = slog.New(slog.DiscardHandler)
 	}
 	l.macs.New = newMAC(o.NamingKey)
+	if l.references, err = newReferences(o.NamingKey); err != nil {
+		return nil, err
+	}
 	l.fingerprint = base64.RawURLEncoding.EncodeToString(l.keyed("fingerprint", "", "")[:12])
 	l.pace = &Pace{ledger: l}
 	_, l.cluster = o.Redis.(*redis.ClusterClient)
@@ -127,7 +139,8 @@ func (l *Ledger) checkNaming(ctx context.Context) error {
 	if known > 0 {
 		return nil
 	}
-	l.log.WarnContext(ctx, "the ledger is empty: nothing is known of what was told before, it starts from now")
+	l.log.ErrorContext(ctx, "the ledger is empty: right at the first start; at any other, Redis has lost what people were told, and who is "+
+		"announced again may be told again")
 	return l.writeNaming(ctx)
 }
 
@@ -136,6 +149,7 @@ func (l *Ledger) writeNaming(ctx context.Context) error {
 	for p := range Partitions {
 		pipe.SetNX(ctx, prefix(p)+"naming", l.fingerprint, 0)
 	}
+	pipe.HSetNX(ctx, paceKey, began, l.now().UnixMilli()+l.ahead.Load())
 	if _, err := pipe.Exec(ctx); err != nil {
 		return unavailable(err)
 	}
@@ -152,6 +166,9 @@ type calendar struct {
 	expiry   int64    // of that month, in s since 1970
 	forAdmit string   // months in one text
 	forEnds  string   // the same, the month of now first
+
+	toldMonths []string // those in which whereabouts may lie, newest first
+	toldExpiry int64    // of those that are written now
 }
 
 // clock is Redis' clock, as we saw it last.
@@ -165,7 +182,8 @@ func (l *Ledger) today() *calendar {
 	if c := l.calendar.Load(); c != nil && c.hour == now.Unix()/3600 {
 		return c
 	}
-	c := newCalendar(now, l.retention)
+	c, told := newCalendar(now, l.retention), newCalendar(now, l.referenced)
+	c.toldMonths, c.toldExpiry = told.months, told.expiry
 	l.calendar.Store(c)
 	return c
 }

@@ -27,9 +27,10 @@ type PaceState struct {
 	PausedWhy          string
 	PausedSince        time.Time
 
-	Day      string // of the daily cap, as Want named it
-	Messages int    // granted in that day
-	Steps    int64  // taken by all replicas since the ledger began
+	Day      string    // of the daily cap, as Want named it
+	Messages int       // granted in that day
+	Steps    int64     // taken by all replicas since the ledger began
+	Began    time.Time // when the ledger was empty: what was told before that, it does not know
 }
 
 // Want is what a process asks of the budget that all replicas share.
@@ -75,6 +76,7 @@ const (
 	sourceUntil, sourceWhy        = "source:", "why:"
 	operator, operatorWhy, byWhom = "paused", "paused:why", "paused:by"
 	capDay, capUsed, stepsTaken   = "day", "messages", "steps"
+	began                         = "began"
 )
 
 // PauseIO pauses all calls to IO for all replicas.
@@ -166,6 +168,8 @@ func (p *Pace) Report(ctx context.Context, steps int64) (PaceState, error) {
 			state.Day = value
 		case field == capUsed:
 			state.Messages = int(decimal(value))
+		case field == began:
+			state.Began = time.UnixMilli(decimal(value))
 		case field == stepsTaken:
 			state.Steps = decimal(value)
 		case strings.HasPrefix(field, sourceUntil):

@@ -178,6 +178,8 @@ type Settlement struct {
 	// Aliases are finished find records written with it: resources that belong to a document, each under the key of its own
 	// find record, with the order and version as read (0 when unknown).
 	Aliases []Alias
+	// Referenced says that a message about the document has a reference, or may have: its whereabouts are kept with this.
+	Referenced bool
 }
 
 // Alias remembers that hints on one resource speak of one document.

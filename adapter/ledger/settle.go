@@ -77,11 +77,11 @@ func (d *load) settlements(a *asked) {
 	}
 }
 
-const settlementArgs, settleArgs = 20, 5
+const settlementArgs, settleArgs = 21, 6
 
 func (d *load) startSettle(partition int) *call {
 	today := d.today()
-	args := append(make([]any, 0, settleArgs+2*settlementArgs), d.journalMax, d.skewMS(), d.lease.Milliseconds(), today.forEnds, today.expiry)
+	args := append(make([]any, 0, settleArgs+2*settlementArgs), d.journalMax, d.skewMS(), d.lease.Milliseconds(), today.forEnds, today.expiry, today.toldExpiry)
 	return &call{script: settleScript, key: journalKey(partition), args: args, stride: settlementArgs}
 }
 
@@ -120,7 +120,7 @@ func (l *Ledger) appendSettlement(args []any, s *Settlement) []any {
 	}
 	return append(args, rec.Key.String(), string(rec.Key[:]), rec.token, keep,
 		milliseconds(s.Next.Due), waits[s.Next.Wait], milliseconds(s.Next.Track), letters[rec.State], order, version,
-		string(rec.pack()), recipient, finished, told, s.Event, rec.Reason, rec.Source, locator, polled, kept)
+		string(rec.pack()), recipient, finished, told, s.Event, rec.Reason, rec.Source, locator, polled, kept, l.sealWhereabouts(s))
 }
 
 // keepsLocator says whether a record that ends must still be found. A document of several resources is more than its members:

@@ -6,10 +6,12 @@
 -- ARGV[3]  length of the lease in ms
 -- ARGV[4]  months that finished records may lie in, "202611 202610 ...", that of now first
 -- ARGV[5]  when the month of now expires, in s since 1970
--- ARGV[6.. +20 each]  see settle.go, appendSettlement: key, raw key, token, "1" keep, due in ms ("" none), wait, track in ms
+-- ARGV[6]  the same for the whereabouts of documents that somebody was told of, which are kept for longer
+-- ARGV[7.. +21 each]  see settle.go, appendSettlement: key, raw key, token, "1" keep, due in ms ("" none), wait, track in ms
 --          ("" none), state, order, version, body, recipient, finished value ("" where it is not finished), what was told
 --          ("" where no message was taken), event, reason, source, sealed locator, "1" where the claim was
---          for its delivery: a look that waits beside it goes on waiting, "1" where the locator is kept when it ends
+--          for its delivery: a look that waits beside it goes on waiting, "1" where the locator is kept when it ends, sealed
+--          whereabouts ("" where no message with a reference is about to be sent, or was)
 -- Returns  for each settlement "written" | "due-again" | "stale-token"
 local prefix, months, expiry = '', {}, ARGV[5]
 for month in string.gmatch(ARGV[4], '%d+') do months[#months + 1] = month end
@@ -82,8 +84,17 @@ local function told_late(key, raw, r, bucket, source, state, reason, body, recip
   journal(key, source, 'told-late', state, reason)
 end
 
+-- remember keeps where a document is read again when its message is opened. It is written before the message, since a citizen
+-- may be quicker than what follows, and again with what followed; a claim that is over changes nothing about it.
+local function remember(raw, bucket, whereabouts)
+  if whereabouts == '' then return end
+  local told = prefix .. 'told:' .. months[1] .. ':' .. bucket
+  redis.call('HSET', told, raw, whereabouts)
+  redis.call('EXPIRE', told, math.ceil(ARGV[6] - now / 1000))
+end
+
 local answers = {}
-for i = 6, #ARGV, 20 do
+for i = 7, #ARGV, 21 do
   local key, raw, token, keep, due, wait = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 5]
   local track, state, order, version, body = ARGV[i + 6], ARGV[i + 7], ARGV[i + 8], ARGV[i + 9], ARGV[i + 10]
   local recipient, finished, told, event = ARGV[i + 11], ARGV[i + 12], ARGV[i + 13], ARGV[i + 14]
@@ -98,12 +109,14 @@ for i = 6, #ARGV, 20 do
   if r[1] ~= token then
     answer = 'stale-token'
     if told ~= '' then
+      remember(raw, bucket, ARGV[i + 20])
       told_late(key, raw, r, bucket, source, state, reason, body, recipient, locator, told)
     end
     if polled == '1' then journal(key, source, 'late-status', state, reason) end -- it changes nothing
   elseif keep == '1' and r[6] and not r[8] then
     answer = 'due-again' -- somebody told the citizen since this claim: nothing is written, it is looked at with that
   elseif keep == '1' then
+    remember(raw, bucket, ARGV[i + 20])
     redis.call('HSET', rk, 's', state, 'b', body, 'p', recipient)
     if now + ARGV[3] - (r[12] or 0) > ARGV[3] / 16 then -- what follows has a whole lease before it, or nearly
       redis.call('HSET', rk, 'l', leased)
@@ -112,6 +125,7 @@ for i = 6, #ARGV, 20 do
     end
     journal(key, source, event, state, reason)
   else
+    remember(raw, bucket, ARGV[i + 20])
     -- A hint that came since the claim, and that what was read does not cover, makes the record due again.
     local again = r[3]
     if again and r[4] ~= '*' and order ~= '' then

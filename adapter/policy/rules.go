@@ -67,6 +67,7 @@ type Rule struct {
 var Table = []Rule{
 	{"1", "HTEST on document or patient", "HL7 v3-ActReason: not a real person", (*Rules).testData},
 	{"2", "the document is gone, in error, cancelled or superseded", "an erratum is an editorial act: a message on IO cannot be taken back", (*Rules).withdrawn},
+	{"2b", "told, and about another person now", "the wrong citizen may have been told: whatever else is so, a person must know", (*Rules).patientChanged},
 	{"3", "its status is not yet readable for the shape", "FHIR DiagnosticReport.status, Composition.status", (*Rules).notFinal},
 	{"4", "class or type is no referto", "DPCM 178/2015; affinity domain, classes of documents", (*Rules).notAReport},
 	{"5", "P98, T, D, TBOO or NOPAT", "affinity domain 2.5: hidden from the patient until a doctor has spoken", (*Rules).hidden},
@@ -172,6 +173,17 @@ func (r *Rules) merged(q *Question) (Decision, bool) {
 		return Decision{Action: Wait, Reason: "replaced", Until: q.Now.Add(min(r.o.ReplacementWait-waited, time.Minute))}, true
 	}
 	return Decision{Action: Hold, Publication: "withdrawn", Reason: "withdrawn"}, true
+}
+
+// patientChanged comes before all that may be said of the document or of the person that it is about now: who was told does
+// not change with it. A person without a code is another one, since who was told had one.
+func (r *Rules) patientChanged(q *Question) (Decision, bool) {
+	person := &q.Document.Person
+	known := person.Trouble == fhir.NoTrouble || person.Trouble == fhir.NoFiscalCode
+	if q.Told.Any && !q.Told.SamePerson && known && q.Document.Standing == fhir.Readable {
+		return hold("patient-changed", "")
+	}
+	return no()
 }
 
 // lookAgain is the pause after n looks in vain.
@@ -379,10 +391,8 @@ func (r *Rules) notify(q *Question) (Decision, bool) {
 	switch {
 	case !q.Told.Any:
 		return Decision{Action: Notify, Publication: "published"}, true
-	case !q.Told.SamePerson && q.released("patient-changed"):
+	case !q.Told.SamePerson: // and a person released it, see patientChanged
 		return Decision{Action: Notify, Publication: "published"}, true
-	case !q.Told.SamePerson:
-		return hold("patient-changed", "")
 	case q.Told.SameEdition && !q.Told.Withdrawn:
 		return Decision{Action: Nothing}, true
 	}

@@ -68,6 +68,7 @@ func TestRules(t *testing.T) {
 	waiting := func(reason string, d time.Duration) change {
 		return func(q *policy.Question) { q.WaitingFor, q.WaitingSince = reason, noon.Add(-d) }
 	}
+	another := func(q *policy.Question) { q.Told = policy.Told{Any: true, SameEdition: true} }
 	unseen := func(q *policy.Question) { q.Document.Visible = false }
 	merged := func(q *policy.Question) { q.Document.ReplacedBy = fhir.Locator{Type: "DiagnosticReport", ID: "heir"} }
 	trouble := func(p fhir.PersonTrouble) change {
@@ -85,7 +86,12 @@ func TestRules(t *testing.T) {
 		{"final, nothing told yet: published", nil, policy.Notify, ""},
 		{"the same edition again: nothing", []change{told}, policy.Nothing, ""},
 		{"another edition: updated", []change{updated}, policy.Notify, ""},
-		{"another person than was told: a person decides", []change{func(q *policy.Question) { q.Told = policy.Told{Any: true} }}, policy.Hold, "patient-changed"},
+		{"another person than was told: a person decides", []change{another}, policy.Hold, "patient-changed"},
+		{"2b: another person, and a minor", []change{another, born(2020, 1, 1)}, policy.Hold, "patient-changed"},
+		{"2b: another person, and dead", []change{another, func(q *policy.Question) { q.Document.Person.Deceased = true }}, policy.Hold, "patient-changed"},
+		{"2b: a person without a code now", []change{another, trouble(fhir.NoFiscalCode)}, policy.Hold, "patient-changed"},
+		{"2b: another person, and hidden by now", []change{another, labelled(confidentiality, "V")}, policy.Hold, "patient-changed"},
+		{"2b: nobody knows whom it is about", []change{another, trouble(fhir.TwoCodes)}, policy.Hold, "two-codes"},
 		{"1: test data", []change{labelled("http://terminology.hl7.org/CodeSystem/v3-ActReason", "HTEST")}, policy.Suppress, "test-data"},
 		{"2: in error before any announcement: silence", []change{standing(fhir.Withdrawn)}, policy.Suppress, "withdrawn"},
 		{"2: in error after an announcement: a person decides", []change{standing(fhir.Withdrawn), told}, policy.Hold, "withdrawn"},

@@ -29,11 +29,13 @@ type outcome struct {
 	next     ledger.Next
 	admit    []ledger.Hint
 	aliases  []ledger.Alias
+	// referenced says that a message with a reference was sent.
+	referenced bool
 }
 
 // settlement is the outcome in the ledger's terms.
 func (o outcome) settlement() ledger.Settlement {
-	return ledger.Settlement{Record: o.record, Next: o.next, Event: string(o.happened), Admit: o.admit, Aliases: o.aliases}
+	return ledger.Settlement{Record: o.record, Next: o.next, Event: string(o.happened), Admit: o.admit, Aliases: o.aliases, Referenced: o.referenced}
 }
 
 // happen moves a record by the table. A transition that the table does not know is held.

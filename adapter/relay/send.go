@@ -63,7 +63,9 @@ func (r *Relay) announce(ctx context.Context, c claimed, doc fhir.Document, publ
 	}
 	r.heard(ctx, "message", answer, forMessages)
 	r.Metrics.sent(c.Source, sending.Publication, answer)
-	return r.Timetable.afterSend(sending, answer, r.Ledger.PersonTag(sending.Recipient), c.now())
+	o := r.Timetable.afterSend(sending, answer, r.Ledger.PersonTag(sending.Recipient), c.now())
+	o.referenced = r.Composer.WantsReference() && answer.Kind == notifier.Created
+	return o
 }
 
 // How long a POST in flight may go on when the process is asked to stop, and how long outcomes may be tried to be written:
@@ -113,9 +115,14 @@ func (r *Relay) compose(
 	rec = because(rec, "", c.now())
 	rec.Attempts = attempts
 	o := happen(rec, AboutToSend, ledger.Next{Keep: true})
-	msg, err := r.Composer.Compose(notifier.Notice{
-		Publication: string(o.record.Publication), Recipient: o.record.Recipient, Languages: languages,
-	})
+	notice := notifier.Notice{Publication: string(o.record.Publication), Recipient: o.record.Recipient, Languages: languages}
+	if r.Composer.WantsReference() {
+		notice.Reference = r.Ledger.Reference(ledger.Reference{
+			Document: o.record.Key, Person: r.Ledger.PersonTag(o.record.Recipient), Edition: o.record.Edition,
+			Publication: o.record.Publication, Language: r.Composer.Language(languages),
+		})
+	}
+	msg, err := r.Composer.Compose(notice)
 	return o.record, msg, err
 }
 
@@ -126,7 +133,7 @@ func (r *Relay) writeSending(ctx context.Context, rec ledger.Record) bool {
 		return false
 	}
 	settled, err := r.Ledger.Settle(ctx, []ledger.Settlement{{
-		Record: rec, Next: ledger.Next{Keep: true}, Event: string(AboutToSend),
+		Record: rec, Next: ledger.Next{Keep: true}, Event: string(AboutToSend), Referenced: r.Composer.WantsReference(),
 	}})
 	if err != nil {
 		r.Log.WarnContext(ctx, "sending not written", slog.String("record", rec.Key.String()), slog.Any("error", err))

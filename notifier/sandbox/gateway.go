@@ -8,9 +8,11 @@ import (
 	"time"
 )
 
+const keyHeader = "Ocp-Apim-Subscription-Key"
+
 // ServeHTTP is the gateway: key and rate limit, then the functions behind it.
 func (s *Sandbox) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if !s.knows(r.Header.Get("Ocp-Apim-Subscription-Key")) {
+	if !s.knows(r.Header.Get(keyHeader)) {
 		gateway(w, http.StatusUnauthorized, "Access denied due to invalid subscription key.")
 		return
 	}
@@ -30,6 +32,13 @@ func (s *Sandbox) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Sandbox) knows(key string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Contains(s.keys, key) || slices.Contains(s.o.RemoteContent.ManageKeys, key)
+}
+
+// isService says whether a key is one of the service's: a manage key sends nothing.
+func (s *Sandbox) isService(key string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Contains(s.keys, key)
@@ -61,8 +70,12 @@ func (s *Sandbox) function(name string, answer http.HandlerFunc) http.HandlerFun
 		s.mu.Lock()
 		s.calls[name]++
 		s.mu.Unlock()
-		if s.o.Refusal != "" {
-			refuse(w, &refusal{http.StatusForbidden, s.o.Refusal, "The account may not do that."})
+		title := s.o.Refusal
+		if title == "" && name != "configuration" && !s.isService(r.Header.Get(keyHeader)) {
+			title = "You are not allowed here"
+		}
+		if title != "" {
+			refuse(w, forbidden(title))
 			return
 		}
 		answer(w, r)
@@ -73,6 +86,10 @@ func (s *Sandbox) function(name string, answer http.HandlerFunc) http.HandlerFun
 type refusal struct {
 	status        int
 	title, detail string
+}
+
+func forbidden(title string) *refusal {
+	return &refusal{http.StatusForbidden, title, "The account may not do that."}
 }
 
 func badRequest(detail string) *refusal {

@@ -131,9 +131,6 @@ func (s *Sandbox) judge(d draft) *refusal {
 // judgeAccount is what the account's contract and groups allow.
 func (s *Sandbox) judgeAccount(d draft) *refusal {
 	pointer, remote := d.thirdParty, s.o.RemoteContent
-	forbidden := func(title string) *refusal {
-		return &refusal{http.StatusForbidden, title, "The account may not do that."}
-	}
 	switch {
 	case d.advanced && !s.o.Premium:
 		return forbidden("You are not allowed here")
@@ -147,8 +144,8 @@ func (s *Sandbox) judgeAccount(d draft) *refusal {
 		return forbidden("No configuration id for remote content")
 	case slices.Contains(remote.Foreign, pointer.ConfigurationID):
 		return forbidden("Not your configuration")
-	case !slices.Contains(remote.Own, pointer.ConfigurationID):
-		return &refusal{http.StatusNotFound, "Remote Content Configuration NOT FOUND", "There is no such configuration."}
+	case s.configuration(pointer.ConfigurationID) == nil:
+		return noConfiguration
 	}
 	return nil
 }

@@ -28,7 +28,7 @@ type Options struct {
 	Final func(Taken) string
 
 	Premium       bool               // the Premium contract: ADVANCED messages, attachments, read status
-	ReadStatus    func(Taken) string // of a processed ADVANCED message: READ, UNREAD, UNAVAILABLE; nil: UNREAD
+	ReadStatus    func(Taken) string // of a processed ADVANCED message: READ, UNREAD, UNAVAILABLE; nil: whether it was opened
 	RemoteContent RemoteContent
 
 	Cut  float64 // share of messages (0 to 1) whose connection is cut after they were created: nobody hears of them
@@ -45,9 +45,13 @@ const (
 
 // RemoteContent is what the account may do with third_party_data.
 type RemoteContent struct {
-	Allowed bool     // the account is in the group ApiThirdPartyMessageWrite
-	Own     []string // ids of the account's configurations
+	Allowed bool     // the account is in the groups ApiThirdPartyMessageWrite and ApiRemoteContentConfigurationWrite
+	Own     []string // ids of the account's configurations; Configure and the API make them, too
 	Foreign []string // ids of another account's configurations; every other id is unknown
+	// ManageKeys are those that may make configurations, and do nothing else.
+	ManageKeys []string
+	// Client fetches remote content; nil for one that trusts what the system trusts.
+	Client *http.Client
 }
 
 // Sandbox is the API under /api/v1.
@@ -56,20 +60,31 @@ type Sandbox struct {
 	mux *http.ServeMux
 	now func() time.Time
 
-	mu       sync.Mutex
-	keys     []string
-	messages []Taken
-	byID     map[string]int
-	calls    map[string]int
-	window   []time.Time
-	chance   *rand.Rand
+	institution *http.Client // where remote content is fetched
+
+	mu             sync.Mutex
+	keys           []string
+	messages       []Taken
+	byID           map[string]int
+	read           map[string]bool // messages that their citizens opened, by id
+	configurations map[string]object
+	calls          map[string]int
+	window         []time.Time
+	chance         *rand.Rand
 }
 
 // New makes an IO that has no messages yet.
 func New(o Options) *Sandbox {
 	s := &Sandbox{
 		o: o, mux: http.NewServeMux(), now: time.Now, keys: slices.Clone(o.Keys), byID: map[string]int{}, calls: map[string]int{},
+		read: map[string]bool{}, configurations: map[string]object{}, institution: o.RemoteContent.Client,
 		chance: rand.New(rand.NewPCG(o.Seed, 0)),
+	}
+	if s.institution == nil {
+		s.institution = newInstitution()
+	}
+	for _, id := range o.RemoteContent.Own {
+		s.Configure(id, Environment{})
 	}
 	if s.o.Processed == "" {
 		s.o.Processed = statusProcessed
@@ -79,6 +94,11 @@ func New(o Options) *Sandbox {
 	s.mux.HandleFunc("POST /api/v1/messages", s.function("message", s.message))
 	s.mux.HandleFunc("POST /api/v1/messages/{code}", s.function("message", s.message))
 	s.mux.HandleFunc("GET /api/v1/messages/{code}/{id}", s.function("status", s.status))
+	const configurations = "/api/v1/messages-sending/remote-contents/configurations"
+	s.mux.HandleFunc("POST "+configurations, s.function("configuration", s.manager(s.createConfiguration)))
+	s.mux.HandleFunc("GET "+configurations, s.function("configuration", s.manager(s.listConfigurations)))
+	s.mux.HandleFunc("GET "+configurations+"/{configuration}", s.function("configuration", s.manager(s.readConfiguration)))
+	s.mux.HandleFunc("PUT "+configurations+"/{configuration}", s.function("configuration", s.manager(s.replaceConfiguration)))
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { gateway(w, http.StatusNotFound, "Resource not found") })
 	return s
 }
@@ -90,7 +110,7 @@ func (s *Sandbox) Messages() []Taken {
 	return slices.Clone(s.messages)
 }
 
-// Calls are how often each of profile, message and status was called.
+// Calls are how often each of profile, message, status and configuration was called.
 func (s *Sandbox) Calls() map[string]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -90,8 +90,11 @@ func (s *Sandbox) statusOf(taken Taken) string {
 }
 
 func (s *Sandbox) readStatus(taken Taken) string {
-	if s.o.ReadStatus == nil {
-		return "UNREAD"
+	switch {
+	case s.o.ReadStatus != nil:
+		return s.o.ReadStatus(taken)
+	case s.Read(taken.ID):
+		return "READ"
 	}
-	return s.o.ReadStatus(taken)
+	return "UNREAD"
 }
