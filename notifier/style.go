@@ -80,6 +80,9 @@ var (
 	unread = regexp.MustCompile(`\[[^\]]*\]\([^)]*\)|(?:https://|mailto:|tel:)[^\s>]*|^\s*\d+[.)]\s`)
 )
 
+// courtesy is an Italian sentence that begins with what its reader can do, and calls that reader by no name.
+var courtesy = regexp.MustCompile(`(?:^|[.:;]|\b(?:ora|adesso))[\s*_#>]*(?:può|potrà)\s+(?:acced|apr|consult|entr|legg|scaric|trov|ved|visualizz)`)
+
 func hasNumber(line string) bool {
 	return strings.ContainsFunc(unread.ReplaceAllString(line, ""), unicode.IsDigit)
 }
@@ -168,7 +171,8 @@ func wordRules(language string, wording Wording) []rule {
 	w := wordsOf[language]
 	rules := []rule{says(w.telling, "names an exam, a place, a doctor or an outcome: a message that IO keeps is neutral")}
 	if len(w.formal) > 0 {
-		rules = append(rules, says(w.formal, "speaks as to a stranger (Lei, Suo), want tu"))
+		const want = "speaks as to a stranger (Lei, Suo), want tu"
+		rules = append(rules, says(w.formal, want), rule{want, func(line string) bool { return courtesy.MatchString(strings.ToLower(line)) }})
 	}
 	if wording == Novita {
 		rules = append(rules, says(w.report, "says that it is about a report, which message.wording novita never does"))

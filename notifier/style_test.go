@@ -110,6 +110,8 @@ func TestTextsThatBreakARule(t *testing.T) {
 		{"a citizen is no stranger", second, "Il Suo documento è disponibile.", "published.it.md:3: " + formal},
 		{"nor in small letters", second, "La preghiamo di leggerlo.", "published.it.md:3: " + formal},
 		{"nor by the form of the verb", last, "Prema **{{.Button}}**.", "published.it.md:5: " + formal},
+		{"nor by a sentence without a subject", last, "Può leggerlo quando vuole: **{{.Button}}**.", "published.it.md:5: " + formal},
+		{"nor by a later one", second, "C'è un nuovo documento. Ora può consultarlo.", "published.it.md:3: " + formal},
 		{"nor in a title", first, "# C'è un documento per Lei", "published.it.md:1: " + formal},
 		{"a rule cuts the e-mail preview", second, "---", "published.it.md:3: is a rule (---), which cuts the text that IO forwards by e-mail"},
 		{"also of other marks", second, "* * *", "published.it.md:3: is a rule (---), which cuts the text that IO forwards by e-mail"},
@@ -307,7 +309,8 @@ func TestTextsThatBreakNoRule(t *testing.T) {
 		"Leggi come si fa: https://fascicolo.example.it/aiuto/2026.",
 		"1. Apri il Fascicolo.\n2. Cerca il documento.",
 		"Entra con il tuo profilo: un professionista può aiutarti.",
-		"Le novità si leggono in un momento, e la lettera può attendere.",
+		"Le novità si leggono presto, e la lettera può attendere.",
+		"Aprilo dove nessun altro può leggere.",
 	} {
 		o := options()
 		o.Folder = folderWith(t, "published.it.md", strings.Replace(well, "Puoi leggerlo", line+"\n\nPuoi leggerlo", 1))

@@ -25,11 +25,9 @@ var wordsOf = map[string]words{
 			"ai sensi", "in oggetto", "la informiamo", "la invitiamo", "le comunichiamo", "suddett*", "sopracitat*", "summenzionat*",
 			"cordiali saluti", "distinti saluti", "codest*",
 		},
-		// The third person to whom one speaks. What may also be said of somebody else, or of a thing, is not here: può, le, la.
+		// The third person to whom one speaks. What is also said of somebody else, or of a thing, is not here.
 		formal: []string{
-			"lei", "suo", "sua", "suoi", "sue", "può accedere", "può aprire", "può consultar*", "può entrare", "può legger*",
-			"può scaricar*", "può trovar*", "può veder*", "può visualizzar*", "potrà accedere", "potrà consultar*", "potrà legger*",
-			"potrà scaricar*", "potrà veder*", "acceda", "apra", "clicchi", "legga", "prema", "scelga", "vada", "si rivolga",
+			"lei", "suo", "sua", "suoi", "sue", "acceda", "apra", "clicchi", "legga", "prema", "scelga", "vada", "si rivolga",
 			"la preghiamo", "la avvisiamo", "la ringraziamo", "le abbiamo scritto", "le avevamo scritto", "le ricordiamo", "le scriviamo",
 		},
 		telling: []string{
@@ -78,7 +76,8 @@ var wordsOf = map[string]words{
 		},
 		telling: []string{
 			"hospital*", "clínica*", "ambulatori*", "laboratori*", "radiolog*", "cardiolog*", "oncolog*", "psiquiatr*", "examen",
-			"exámenes", "análisis", "prueba", "pruebas", "biopsia*", "diagnóstic*", "resultado*", "positiv*", "negativ*", "dr", "dra", "prof", "profesor*",
+			"exámenes", "análisis", "prueba", "pruebas", "biopsia*", "diagnóstic*", "resultado*", "positiv*", "negativ*", "dr", "dra", "prof",
+			"profesor*", //nolint:misspell // Spanish
 		},
 		report: []string{"informe", "informes"},
 	},

@@ -232,7 +232,7 @@ func TestTheCapAtMidnight(t *testing.T) {
 	var later atomic.Int64
 	w := newStageOn(t, redistest.Embedded(t), func() time.Duration { return time.Duration(later.Load()) }, iobox.Options{})
 	b := newBudget(w.Ledger.Pace(), 1e5, 3, func(time.Time) {})
-	var days []string
+	days := make([]string, 0, 3)
 	for range 3 {
 		got, of := b.takeOf(t.Context(), callsPerMessage, forMessages, time.Minute)
 		if got != granted {
