@@ -14,7 +14,7 @@ import (
 
 // Lookup reads one record, live or finished; false where nothing is known of it.
 func (l *Ledger) Lookup(ctx context.Context, key Key) (Record, bool, error) {
-	pipe := l.redis.Pipeline()
+	pipe := l.redis.TxPipeline() // one moment: what moves from one place to the other meanwhile would be found in neither
 	fields := pipe.HMGet(ctx, recordKey(key), append(slices.Clone(liveFields), "q")...)
 	months := l.today().months
 	done := make([]*redis.StringCmd, 0, len(months))

@@ -35,7 +35,11 @@ func (l *Ledger) seize(ctx context.Context, opening Hint) (Record, Seized, error
 	if _, err := l.Admit(ctx, []Hint{opening}); err != nil {
 		return rec, "", err
 	}
-	return l.seizeLive(ctx, opening.Source, opening.Key)
+	rec, seized, err = l.seizeLive(ctx, opening.Source, opening.Key)
+	if seized == Unknown {
+		seized = Busy // another worker was quicker: it took what was opened, and has ended it again
+	}
+	return rec, seized, err
 }
 
 func (l *Ledger) seizeLive(ctx context.Context, source string, key Key) (Record, Seized, error) {
