@@ -54,7 +54,7 @@ func open(t *testing.T, traits sandbox.Traits) *clinic {
 		c.wish.Heartbeat = 0
 	}
 	if traits.Topics != nil && !traits.ListsTopics && !traits.TopicSearch {
-		c.wish.Topic = sandbox.ReportTopic
+		c.wish.Topics = []string{sandbox.ReportTopic}
 	}
 	if traits.Administration {
 		c.wish.BaseURL = served.URL + "/administration"
@@ -408,7 +408,7 @@ func TestChangesOfConfiguration(t *testing.T) {
 // The same changes are seen in what the server shows, where nothing is remembered.
 func TestDifferencesAreSeenAtTheServer(t *testing.T) {
 	for field, change := range map[string]func(*fhir.Wish){
-		"criteria":  func(w *fhir.Wish) { w.Topic = "https://fse.example.it/topics/other" },
+		"criteria":  func(w *fhir.Wish) { w.Topics = []string{"https://fse.example.it/topics/other"} },
 		"token":     func(w *fhir.Wish) { w.Token = "another" },
 		"filters":   func(w *fhir.Wish) { w.Filters = []string{"DiagnosticReport?status=final"} },
 		"content":   func(w *fhir.Wish) { w.Content = fhir.ContentFull },
@@ -423,7 +423,7 @@ func TestDifferencesAreSeenAtTheServer(t *testing.T) {
 				traits.HidesHeaders = false
 				traits.Topics["https://fse.example.it/topics/other"] = "DiagnosticReport"
 				c := open(t, traits)
-				c.wish.Topic = sandbox.ReportTopic
+				c.wish.Topics = []string{sandbox.ReportTopic}
 				c.ensure(t)
 				change(&c.wish)
 				c.known = nil
@@ -491,7 +491,7 @@ func TestTheFlavourIsChosen(t *testing.T) {
 		{"Aidbox", products["Aidbox"], fhir.Wish{}, fhir.FlavourBackport, sandbox.ReportTopic, ""},
 		{"Aidbox with topics for others", topics(products["Aidbox"], "https://x/encounters"), fhir.Wish{}, "", "", "none of the server's 1 topics"},
 		{"Aidbox with two topics that fit", topics(products["Aidbox"], "https://x/diagnostic-report-a", "https://x/DiagnosticReport"), fhir.Wish{}, "", "", "several topics"},
-		{"a configured topic", products["Aidbox"], fhir.Wish{Topic: "https://x/mine"}, fhir.FlavourBackport, "https://x/mine", ""},
+		{"a configured topic", products["Aidbox"], fhir.Wish{Topics: []string{"https://x/mine"}}, fhir.FlavourBackport, "https://x/mine", ""},
 		{"R5", products["R5"], fhir.Wish{}, fhir.FlavourR5, sandbox.ReportTopic, ""},
 		{"R5 without topics", topics(products["R5"]), fhir.Wish{}, "", "", "lists no topics"},
 		{"Inferno, which lists no topics", products["Inferno"], fhir.Wish{}, "", "", "lists no topics"},
@@ -507,8 +507,8 @@ func TestTheFlavourIsChosen(t *testing.T) {
 			switch {
 			case tt.err != "" && (err == nil || !strings.Contains(err.Error(), tt.err)):
 				t.Errorf("error %v, want one with %q", err, tt.err)
-			case tt.err == "" && (err != nil || choice.Flavour != tt.flavour || choice.Topic != tt.topic || choice.Why == ""):
-				t.Errorf("got %s %s (%s), %v; want %s %s", choice.Flavour, choice.Topic, choice.Why, err, tt.flavour, tt.topic)
+			case tt.err == "" && (err != nil || choice.Flavour != tt.flavour || strings.Join(choice.Topics, " ") != tt.topic || choice.Why == ""):
+				t.Errorf("got %s %s (%s), %v; want %s %s", choice.Flavour, choice.Topics, choice.Why, err, tt.flavour, tt.topic)
 			}
 		})
 	}
@@ -670,7 +670,7 @@ func FuzzServerAnswers(f *testing.F) {
 		c := &clinic{base: server.URL + "/fhir", client: server.Client(), now: time.Now()}
 		c.source = c.open(t, fhir.ShapeReport)
 		for _, flavour := range []fhir.Flavour{fhir.FlavourAuto, fhir.FlavourR5} {
-			c.wish = fhir.Wish{Flavour: flavour, Endpoint: "https://adapter.example/fhir/test", Token: bearer, Topic: "https://x/t"}
+			c.wish = fhir.Wish{Flavour: flavour, Endpoint: "https://adapter.example/fhir/test", Token: bearer, Topics: []string{"https://x/t"}}
 			s := fhir.NewSubscriber(fhir.SubscriberOptions{
 				Source: c.source, Wish: c.wish, Pause: func(context.Context, time.Duration) error { return nil },
 			})
@@ -688,7 +688,7 @@ func TestARefusedChangeKeepsTheOldOne(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := open(t, sandbox.Products()[name])
 			c.ensure(t)
-			c.wish.Criteria, c.wish.Topic = []string{"no criteria"}, "https://fse.example.it/topics/unknown"
+			c.wish.Criteria, c.wish.Topics = []string{"no criteria"}, []string{"https://fse.example.it/topics/unknown"}
 			_, err := c.subscriber().Ensure(t.Context(), c.known)
 			trouble, is := errors.AsType[*fhir.Trouble](err)
 			if !is || trouble.Status != http.StatusBadRequest {
