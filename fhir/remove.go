@@ -53,6 +53,18 @@ func (s *Subscriber) Absent(ours []Kept) (all []Absent) {
 	return all
 }
 
+// Watches says whether one of our Subscriptions at the server tells of a resource type. A topic of which nothing is known may.
+func (s *Subscriber) Watches(ctx context.Context, kind string, known []Remembered) (bool, error) {
+	ours, _, err := s.look(ctx, known)
+	return slices.ContainsFunc(ours, func(h *held) bool {
+		if of, _, err := ParseCriteria(h.criteria); err == nil {
+			return of == kind
+		}
+		topic := s.server.topic(h.criteria)
+		return topic == nil || topic.watches(kind)
+	}), err
+}
+
 // look finds ours also where what is configured now cannot be had from the server.
 func (s *Subscriber) look(ctx context.Context, known []Remembered) ([]*held, int, error) {
 	if _, _, err := s.Learn(ctx); err != nil {

@@ -547,12 +547,18 @@ func TestDocumentBundlesAreSubscribed(t *testing.T) {
 			for range 2 {
 				c.ensure(t)
 			}
-			got := ""
-			for _, one := range c.server.Subscriptions() {
-				got += " " + one["criteria"].(string)
+			kept := c.server.Subscriptions()
+			got := make([]string, len(kept))
+			for i, one := range kept {
+				got[i] = one["criteria"].(string)
 			}
-			if got != " "+tt.want {
-				t.Errorf("got%s, want %s", got, tt.want)
+			if strings.Join(got, " ") != tt.want {
+				t.Errorf("got %q, want %s", got, tt.want)
+			}
+			for kind, want := range map[string]bool{"Composition": true, "Bundle": strings.Contains(tt.want, "Bundle"), "DiagnosticReport": false} {
+				if watched, err := c.subscriber().Watches(t.Context(), kind, c.known); err != nil || watched != want {
+					t.Errorf("%s is watched: %t, %v; want %t", kind, watched, err, want)
+				}
 			}
 		})
 	}

@@ -28,7 +28,11 @@ func (s *sweep) spares(ctx context.Context) error {
 		if ctx.Err() != nil {
 			break
 		}
+		judged, missed := s.judged, s.missed
 		err := s.kind(ctx, kind)
+		if s.missed > missed && !s.subscribedTo(ctx, kind) {
+			s.judged, s.missed = judged, missed // nobody was to post it
+		}
 		if errors.Is(err, fhir.ErrCannotList) {
 			s.dropSpare(ctx, kind, err)
 			continue
@@ -36,6 +40,17 @@ func (s *sweep) spares(ctx context.Context) error {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// subscribedTo says whether the server should post a spare type: it may have refused our Subscription. Where it does not say, it
+// is accused of nothing.
+func (s *sweep) subscribedTo(ctx context.Context, kind kindOfSearches) bool {
+	known, err := Remembered(ctx, s.Ledger, s.source.Name)
+	if err != nil {
+		return false
+	}
+	watches, err := s.source.Subscriber.Watches(ctx, kind.name, known)
+	return err == nil && watches
 }
 
 // learnSpares asks the server which of the spare searches it knows. Where it does not answer, what was known of it stands.
