@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -334,11 +335,12 @@ func TestRefusedDocumentBundlesSpoilNoSweep(t *testing.T) {
 	w.well(t)
 }
 
-// A server with one topic for each resource type: a change of the DocumentReference alone is posted as well as the document.
+// A server with one topic for each resource type, and no sweeps but the first: what changes on the DocumentReference alone, and
+// shows a document that was hidden, is posted and told.
 func TestServeSubscribesToSeveralTopics(t *testing.T) {
 	f := newFront(t)
 	w := build(t, fhir.ShapeFSE2, func(cfg *config.Config, _ *sandbox.Options) {
-		cfg.Public.URL, cfg.Sources[0].Subscribe = f.url, "auto"
+		cfg.Public.URL, cfg.Sources[0].Subscribe, cfg.Sources[0].Sweep.Every = f.url, "auto", new(config.Duration(0))
 	})
 	traits := fse.Products()["R5"]
 	traits.Topics = map[string]string{
@@ -346,12 +348,26 @@ func TestServeSubscribesToSeveralTopics(t *testing.T) {
 	}
 	w.beside(t, f, traits)
 	w.allActive(t, 2)
+	w.connected(t)
 	one := told(1, true)[0]
+	at := slices.IndexFunc(one.Resources, func(r fse.Resource) bool { return r["resourceType"] == "DocumentReference" })
+	shown := maps.Clone(one.Resources[at])
+	one.Resources[at]["context"] = hidden(one.Resources[at]["context"])
 	w.publish(one)
-	w.are(t, "notify", one)
+	w.are(t, "suppress hidden-from-citizen", one)
+	w.fse.Put(shown)
+	eventually(t, func() (int, bool) { return len(w.io.Messages()), len(w.io.Messages()) == 1 })
 	w.recipients(t, one.Code)
-	if well, shown := w.subscribes(t, adapter.SubscribeShow); !well || strings.Count(shown, "found ") != 2 {
-		t.Errorf("well %t\n%s", well, shown)
+	if well, said := w.subscribes(t, adapter.SubscribeShow); !well || strings.Count(said, "found ") != 2 {
+		t.Errorf("well %t\n%s", well, said)
 	}
 	w.well(t)
+}
+
+// hidden is the context of a DocumentReference with the code that hides a document from its citizen.
+func hidden(context any) fse.Resource {
+	of, _ := context.(fse.Resource)
+	of = maps.Clone(of)
+	of["event"] = []any{fse.Resource{"coding": []any{fse.Resource{"system": "urn:oid:2.16.840.1.113883.2.9.3.3.6.1.3", "code": "P98"}}}}
+	return of
 }
