@@ -2,6 +2,7 @@ package fhir_test
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -138,9 +139,7 @@ func TestStatesOfAPatient(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			server := ward(func(_, patient resource) {
-				for name, value := range tt.change {
-					patient[name] = value
-				}
+				maps.Copy(patient, tt.change)
 			})
 			doc, err := source(t, server, fhir.ShapeReport).Read(t.Context(), r1)
 			got := want{

@@ -267,11 +267,10 @@ func TestLabelsOfTheBundle(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			server := ward(nil)
-			putDocument(server, "Patient/p1", resource{})
 			for _, b := range tt.bundles {
 				server.Load(b)
 			}
-			change(server, "Composition/c1", func(r resource) { r["subject"], r["identifier"] = resource{"reference": "Patient/p1"}, identified(c1.System, c1.Value) })
+			putDocument(server, "Patient/p1", resource{}) // beside the Bundle, not as it is inside
 			var asked atomic.Int64
 			if tt.fault != nil {
 				server.Fault = tt.fault(&asked)
