@@ -31,6 +31,7 @@ type commands struct {
 	Demo      trial     `cmd:"" help:"Run the whole relay on this machine, with nothing to install: an FSE that publishes synthetic documents, the adapter, an IO that runs in-process."`
 	Check     check     `cmd:"" help:"Check what is configured and remembered."`
 	Subscribe subscribe `cmd:"" help:"Create, renew, show or remove our Subscription at a source."`
+	Catchup   retrieval `cmd:"" help:"Tell of what a source published before it was connected, or say first who would be told (--dry-run)."`
 	IO        ioCommand `cmd:"" name:"io" help:"What IO must know of us."`
 	Sandbox   ioSandbox `cmd:"" help:"Serve an IO to try against, as strict as the real one, with a page that shows what citizens' phones would."`
 	Reports   reports   `cmd:"" help:"Look at documents and act on them: list, show, release, retry, forget, reconcile."`
@@ -228,6 +229,47 @@ func (c subscribe) Run(ctx context.Context, s streams) error {
 		return errFinding
 	}
 	return err
+}
+
+type retrieval struct {
+	file
+
+	Source    string `arg:"" help:"Name of the source, as in the file."`
+	Since     string `placeholder:"WHEN" help:"From when on, by meta.lastUpdated: a length of time before now (14d, 36h), a day (2026-01-31) or an instant; policy.max_age before now by default."`
+	DryRun    bool   `xor:"mode" help:"Tell nobody: print how much changed on each day, and what the rules would make of it."`
+	Forgo     bool   `xor:"mode" help:"Tell nobody, and be done with it: what was published before the first connection stays untold, and the alert ends."`
+	Resources int    `default:"5000" help:"With --dry-run: of how many resources, the latest, the documents are read and decided; the others are only counted."`
+}
+
+// Run catches up.
+func (c retrieval) Run(ctx context.Context, s streams) error {
+	since, err := sinceWhen(c.Since, time.Now())
+	if err != nil {
+		return err
+	}
+	cfg, log, err := c.load(ctx, s)
+	if err != nil {
+		return err
+	}
+	return adapter.CatchUp(ctx, cfg, log, adapter.CatchUpOptions{
+		Source: c.Source, Since: since, DryRun: c.DryRun, Forgo: c.Forgo, Resources: max(0, c.Resources), Out: s.out,
+	})
+}
+
+// sinceWhen reads a point of time; zero for "".
+func sinceWhen(text string, now time.Time) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	if length, err := config.ParseDuration(text); err == nil && length > 0 {
+		return now.Add(-time.Duration(length)), nil
+	}
+	for _, layout := range []string{time.DateOnly, time.RFC3339} {
+		if at, err := time.ParseInLocation(layout, text, time.Local); err == nil && at.Before(now) {
+			return at, nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("%w: --since: want a length of time (14d, 36h), a day (2026-01-31) or an instant that has passed", errUsage)
 }
 
 type ioCommand struct {

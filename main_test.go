@@ -23,7 +23,7 @@ func TestHelpNamesEveryCommand(t *testing.T) {
 	if code != 0 {
 		t.Errorf("exit code %d", code)
 	}
-	for _, want := range []string{"serve", "demo", "check", "subscribe", "io configure", "sandbox", "probe", "pause", "resume"} {
+	for _, want := range []string{"serve", "demo", "check", "subscribe", "catchup", "io configure", "sandbox", "probe", "pause", "resume"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("--help does not name %s", want)
 		}

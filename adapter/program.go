@@ -40,6 +40,8 @@ type Program struct {
 	relay         *relay.Relay
 	remote        *remote.Server
 	keeper        *catchup.Keeper
+	sweeper       *catchup.Sweeper
+	tally         *catchup.Tally
 	closeRedis    func()
 	log           *slog.Logger
 	skew          func() time.Duration
@@ -96,6 +98,8 @@ func (p *Program) Run(ctx context.Context) error {
 	parts.Go(func() error { return p.admin.Run(ctx) })
 	parts.Go(func() error { return p.relay.Run(ctx) })
 	parts.Go(func() error { return p.keeper.Run(ctx) })
+	parts.Go(func() error { return p.tally.Run(ctx) })
+	parts.Go(func() error { return p.sweeper.Run(ctx) })
 	err := parts.Wait()
 	p.remote.Wait()
 	forget()
@@ -147,6 +151,10 @@ func (p *Program) wire(ctx context.Context, cfg *config.Config, client redis.Uni
 		return err
 	}
 	p.keeper = newKeeper(cfg, sources, p.Ledger, registry, log)
+	p.tally = newTally(cfg, p.Ledger, log)
+	if p.sweeper, err = newSweeper(cfg, sources, p.Ledger, p.keeper, p.relay.Wake, registry, log); err != nil {
+		return err
+	}
 	if err := p.listenPublic(ctx, cfg, registry); err != nil {
 		return err
 	}
@@ -286,9 +294,12 @@ func newSource(cfg *config.Config, s config.Source, client *http.Client, skew fu
 	if err != nil {
 		return relay.Source{}, fmt.Errorf("source %s: %w", s.Name, err)
 	}
-	return relay.Source{Source: source, Rules: policy.SourceRules{
-		UnlabelledHold: s.Unlabelled == "hold", ObscuredSuppress: s.Obscured == "suppress",
-	}}, nil
+	return relay.Source{Source: source, Rules: choices(s)}, nil
+}
+
+// choices are those that a source makes in the file.
+func choices(s config.Source) policy.SourceRules {
+	return policy.SourceRules{UnlabelledHold: s.Unlabelled == "hold", ObscuredSuppress: s.Obscured == "suppress"}
 }
 
 // nowWith is the time of trials at another time; nil is now.
@@ -326,7 +337,7 @@ func (p *Program) listenPublic(ctx context.Context, cfg *config.Config, registry
 	p.endpoint, err = endpoint.New(endpoint.Options{
 		Sources: senders, Ledger: p.Ledger, Settle: time.Duration(cfg.Policy.Settle),
 		Limits:  fhir.Limits{MaxBytes: int64(cfg.Public.MaxBody), MaxDepth: cfg.Public.MaxDepth, MaxEntries: cfg.Public.MaxEntries},
-		Metrics: registry, Log: p.log, Admitted: p.relay.Wake,
+		Metrics: registry, Log: p.log, Admitted: p.relay.Wake, Heard: p.tally.Note, Wanted: p.sweeper.Wake,
 	})
 	if err != nil {
 		return err

@@ -578,6 +578,10 @@ func dump(t *testing.T, client *redis.Client) string {
 			fmt.Fprint(&all, client.XRange(t.Context(), key, "-", "+").Val())
 		case "string":
 			all.WriteString(client.Get(t.Context(), key).Val())
+		case "list":
+			all.WriteString(strings.Join(client.LRange(t.Context(), key, 0, -1).Val(), "\n"))
+		case "set":
+			all.WriteString(strings.Join(client.SMembers(t.Context(), key).Val(), "\n"))
 		default:
 			t.Errorf("a key of type %s", kind)
 		}

@@ -243,6 +243,16 @@ func rest(m catchup.Match) string {
 
 // verdicts are one line each, the frequent ones first.
 func verdicts(counts map[catchup.Verdict]int) []string {
+	all := frequent(counts)
+	lines := make([]string, len(all))
+	for i, v := range all {
+		lines[i] = fmt.Sprintf("%d %s", counts[v], v)
+	}
+	return lines
+}
+
+// frequent are verdicts, the frequent ones first.
+func frequent(counts map[catchup.Verdict]int) []catchup.Verdict {
 	all := make([]catchup.Verdict, 0, len(counts))
 	for v := range counts {
 		all = append(all, v)
@@ -250,11 +260,7 @@ func verdicts(counts map[catchup.Verdict]int) []string {
 	slices.SortFunc(all, func(a, b catchup.Verdict) int {
 		return cmp.Or(cmp.Compare(counts[b], counts[a]), cmp.Compare(a.Action, b.Action), cmp.Compare(a.Reason, b.Reason))
 	})
-	lines := make([]string, len(all))
-	for i, v := range all {
-		lines[i] = strings.TrimSpace(fmt.Sprintf("%d %s %s", counts[v], v.Action, v.Reason))
-	}
-	return lines
+	return all
 }
 
 // known is what is remembered.
@@ -353,11 +359,37 @@ func (e *errand) show(ctx context.Context) (bool, error) {
 		e.sayState(k)
 		well = well && k.Active()
 	}
+	accused, err := e.sayVerdicts(ctx)
+	if err != nil {
+		return false, err
+	}
+	well = well && !accused
 	if len(ours) == 0 {
 		e.say("found", "no Subscription of ours")
 	}
 	e.sayForeign(foreign)
 	return well, nil
+}
+
+// sayVerdicts says what sweeps have found of the server's posts; true where it does not post.
+func (e *errand) sayVerdicts(ctx context.Context) (accused bool, err error) {
+	if e.ledger == nil {
+		return false, nil
+	}
+	all, err := e.ledger.Subscriptions(ctx, e.source.Name)
+	if err != nil {
+		return false, fmt.Errorf("read what is remembered of subscriptions: %w", err)
+	}
+	for _, one := range all {
+		if n := len(one.Count.Gaps); n > 0 {
+			e.say("gaps", "Subscription/%s events of %d ranges have not reached us, and are looked for", one.ID, n)
+		}
+		if one.Verdict != "" {
+			e.say("verdict", "Subscription/%s the server %s", one.ID, one.Verdict)
+			accused = true
+		}
+	}
+	return accused, nil
 }
 
 // remove removes ours.

@@ -9,6 +9,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"staffetta/adapter"
@@ -22,16 +23,23 @@ import (
 type front struct {
 	url  string
 	open chan *url.URL // the program's, once it listens
+	cut  atomic.Bool   // nobody comes through
 }
 
 func newFront(t *testing.T) *front {
 	t.Helper()
 	f := &front{open: make(chan *url.URL, 1)}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if f.cut.Load() {
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		}
 		select {
 		case to := <-f.open:
 			f.open <- to
-			httputil.NewSingleHostReverseProxy(to).ServeHTTP(w, r)
+			through := httputil.NewSingleHostReverseProxy(to)
+			through.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) } // nobody is there
+			through.ServeHTTP(w, r)
 		case <-r.Context().Done():
 		}
 	}))

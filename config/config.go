@@ -118,6 +118,7 @@ type Source struct {
 	// subscribe`; serve writes nothing at the server) or never (this source has none).
 	Subscribe    string       `yaml:"subscribe"`
 	Subscription Subscription `yaml:"subscription"`
+	Sweep        Sweep        `yaml:"sweep"`
 }
 
 // Subscription is what we ask a source to tell us of, and how.
@@ -137,6 +138,19 @@ type Subscription struct {
 	Contact   string    `yaml:"contact"`   // whom the server's operators may ask: URL, mail address or telephone number
 	// BaseURL is where the server keeps Subscriptions, on the host of base_url; default base_url. Firely Server: /administration.
 	BaseURL string `yaml:"base_url"`
+}
+
+// Sweep is how we look for what a source has never posted: by a search for what changed (_lastUpdated). It is made at start,
+// after outages, when a notification does not say what changed, and periodically.
+type Sweep struct {
+	Every *Duration `yaml:"every"` // between two periodic ones, default 5m; 0s: none
+	// Since is how far back the first one goes, default 0s: from now. What it finds is told, also where the ledger was emptied:
+	// best leave it out, and see `staffetta catchup`.
+	Since Duration `yaml:"since"`
+	// Overlap is how far each goes back behind what the last one saw, default 15m: clocks differ, and writes take time.
+	Overlap Duration `yaml:"overlap"`
+	// Criteria are its searches, Type?parameter=value; default: what the Subscription asks to be told of.
+	Criteria []string `yaml:"criteria"`
 }
 
 // Receive is how the source authenticates to us. Every kind that is given must hold, at least one is; only a bearer token

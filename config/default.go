@@ -72,6 +72,16 @@ func (s *Source) fillIn() {
 		s.Gate.Read.fillIn(s.Gate.BaseURL)
 	}
 	s.Subscription.fillIn()
+	s.Sweep.fillIn()
+}
+
+func (s *Sweep) fillIn() {
+	if s.Every == nil {
+		s.Every = new(Duration(5 * time.Minute))
+	}
+	if s.Overlap == 0 {
+		s.Overlap = Duration(15 * time.Minute)
+	}
 }
 
 func (r *Read) fillIn(baseURL string) {

@@ -91,7 +91,7 @@ func TestExampleShowsDefaultsOfASource(t *testing.T) {
 	sources := loadExample(t).Sources
 	of := func(s config.Source) []any {
 		sub := s.Subscription
-		return []any{s.Obscured, s.Flavour, s.Read.Timeout, s.Read.MaxBody, s.Read.Connections, sub.Content, sub.Heartbeat, sub.Timeout, sub.MaxCount, sub.End}
+		return []any{s.Obscured, s.Flavour, s.Read.Timeout, s.Read.MaxBody, s.Read.Connections, sub.Content, sub.Heartbeat, sub.Timeout, sub.MaxCount, sub.End, s.Sweep.Every, s.Sweep.Since, s.Sweep.Overlap}
 	}
 	if diff := cmp.Diff(of(sources[1]), of(sources[0])); diff != "" {
 		t.Errorf("the example says other defaults (-default +example):\n%s", diff)

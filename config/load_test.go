@@ -269,6 +269,13 @@ func TestMistakes(t *testing.T) {
 		{"how we are reached is a URL", "public-url.yaml", []string{
 			`public.url: want an https:// or http:// URL`,
 		}},
+		{"a sweep within its bounds, and a source that is looked at", "sweep-limits.yaml", []string{
+			`sources[0].sweep.every: 100ms, want 1s to 1d`,
+			`sources[0].sweep.since: 4000d, want 0s to 3650d`,
+			`sources[0].sweep.overlap: 10ms, want 1s to 7d`,
+			`sources[0].sweep.criteria[0]: want Type?parameter=value`,
+			`sources[1].sweep.every: 0s, and subscribe is never: nothing would ever be noticed`,
+		}},
 		{"a Subscription within its bounds", "subscription-limits.yaml", []string{
 			`sources[0].flavour: want auto, classic, backport or r5`,
 			`sources[0].subscribe: want auto, manual or never`,

@@ -155,6 +155,19 @@ func (s Source) validate(key string, m *mistakes) {
 	m.oneOf(key+"subscribe", s.Subscribe, "auto", "manual", "never")
 	s.Subscription.validate(key+"subscription.", m)
 	m.sameHost(key+"subscription.base_url", s.Subscription.BaseURL, s.BaseURL)
+	s.Sweep.validate(key+"sweep.", m)
+	if s.Subscribe == "never" && *s.Sweep.Every == 0 {
+		m.add(key+"sweep.every", "0s, and subscribe is never: nothing would ever be noticed")
+	}
+}
+
+func (s Sweep) validate(key string, m *mistakes) {
+	if *s.Every != 0 {
+		m.between(key+"every", *s.Every, time.Second, day)
+	}
+	m.between(key+"since", s.Since, 0, 3650*day)
+	m.between(key+"overlap", s.Overlap, time.Second, 7*day)
+	m.searches(key+"criteria", s.Criteria)
 }
 
 // search is a search as a Subscription has it: a type with its parameters.
@@ -295,6 +308,9 @@ func (c *Config) findUnwise() {
 	for i, source := range c.Sources {
 		if source.Subscribe == "manual" && source.Subscription.End != 0 {
 			c.warn("sources[%d].subscription.end: with subscribe: manual nobody renews it in time, unless `staffetta subscribe` is run again", i)
+		}
+		if source.Sweep.Since != 0 {
+			c.warn("sources[%d].sweep.since: where the ledger is emptied, %s of documents are told again; `staffetta catchup` asks first", i, source.Sweep.Since)
 		}
 		if u, err := url.Parse(source.BaseURL); err == nil && u.Scheme == "http" && !isLoopback(u.Hostname()) {
 			c.warn("sources[%d].base_url: not https, health data travels in clear", i)

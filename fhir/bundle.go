@@ -120,6 +120,9 @@ func (req *NotificationRequest) notified(b *wireResource, s *status) Notificatio
 	find := indexed(b.entries)
 	for _, e := range s.events {
 		event, named := find.event(e)
+		if event.Number > 0 {
+			n.Numbers = append(n.Numbers, event.Number)
+		}
 		if !named {
 			n.CatchUp = true
 			continue

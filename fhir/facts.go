@@ -72,6 +72,8 @@ type Notification struct {
 	Status       string // requested, active, error, off; "" when unknown
 	EventCount   int64  // events since subscription start; -1 when unknown
 	Events       []Event
+	// Numbers are those of all its events, also of those that are none of our business; of what has no number, none.
+	Numbers []int64
 	// CatchUp says that something changed that the notification does not name (empty content, ping, event without a focus).
 	CatchUp bool
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,6 +25,10 @@ type SampleOptions struct {
 	Searches []string // criteria or filters of the Subscription
 	N        int      // resources of each type
 	Now      time.Time
+	// Known, where set, adds to a question what is known of its document; else it is decided as if nothing were. A verdict
+	// that is not zero stands in place of the rules'.
+	Known func(context.Context, *policy.Question) (Verdict, error)
+	Pace  func(context.Context) error // called before each look; nil: no wait
 }
 
 // Sample is what a Subscription and the rules would make of what changed last at a source. It counts, and names nobody.
@@ -47,6 +52,9 @@ type Match struct {
 
 // Verdict is what the rules say.
 type Verdict struct{ Action, Reason string }
+
+// String is the action with its reason.
+func (v Verdict) String() string { return strings.TrimSpace(v.Action + " " + v.Reason) }
 
 // sampleTime bounds the taking of a sample, and atOnce the calls at one time.
 const (
@@ -77,7 +85,7 @@ func TakeSample(ctx context.Context, o SampleOptions) (Sample, error) {
 		}
 		s.Matches = append(s.Matches, m)
 	}
-	return s, s.decide(ctx, o, latest[s.Kind])
+	return s, s.decide(ctx, o, latest[s.Kind], map[string]bool{})
 }
 
 // kindsOf are the types that the searches are about, or else what a document of the shape is.
@@ -120,12 +128,16 @@ func match(ctx context.Context, source *fhir.Source, search string, latest map[s
 	return m, nil
 }
 
-// decide asks the rules about the documents behind resources. One document may be behind many of them: it is read once.
-func (s *Sample) decide(ctx context.Context, o SampleOptions, resources []fhir.Sampled) error {
-	looks := looks{o: o, sample: s, seen: map[string]bool{}}
+// decide asks the rules about the documents behind resources. One document may be behind many of them: it is read once, also
+// where another sample has seen it.
+func (s *Sample) decide(ctx context.Context, o SampleOptions, resources []fhir.Sampled, seen map[string]bool) error {
+	looks := looks{o: o, sample: s, seen: seen}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(atOnce)
 	for _, one := range resources {
+		if o.Pace != nil && o.Pace(ctx) != nil {
+			break // ctx has ended
+		}
 		group.Go(func() error {
 			if err := looks.at(ctx, one.Locator()); err != nil {
 				return looks.trouble(ctx, err)
@@ -186,7 +198,18 @@ func (l *looks) document(ctx context.Context, at fhir.Locator) error {
 	if err != nil {
 		return err
 	}
-	d := l.o.Rules.Decide(policy.Question{Document: doc, Source: l.o.Choices, Now: l.o.Now})
+	q := policy.Question{Document: doc, Source: l.o.Choices, Now: l.o.Now}
+	if l.o.Known != nil {
+		verdict, err := l.o.Known(ctx, &q)
+		if err != nil {
+			return err
+		}
+		if verdict != (Verdict{}) {
+			l.count(verdict)
+			return nil
+		}
+	}
+	d := l.o.Rules.Decide(q)
 	l.count(Verdict{Action: string(d.Action), Reason: d.Reason})
 	return nil
 }

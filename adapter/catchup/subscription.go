@@ -59,16 +59,18 @@ func Remembered(ctx context.Context, led *ledger.Ledger, source string) ([]fhir.
 	if err != nil {
 		return nil, fmt.Errorf("read what is remembered of subscriptions: %w", err)
 	}
-	known := make([]fhir.Remembered, len(all))
-	for i, one := range all {
-		known[i] = fhir.Remembered{ID: one.ID, Endpoint: one.Endpoint, Fingerprint: one.Fingerprint}
+	known := make([]fhir.Remembered, 0, len(all))
+	for _, one := range all {
+		if one.Ours() {
+			known = append(known, fhir.Remembered{ID: one.ID, Endpoint: one.Endpoint, Fingerprint: one.Fingerprint})
+		}
 	}
 	return known, nil
 }
 
 func remember(ctx context.Context, led *ledger.Ledger, source string, k fhir.Kept) error {
 	err := led.RememberSubscription(ctx, source, ledger.Subscription{
-		ID: k.ID, Endpoint: k.Endpoint, Fingerprint: k.Fingerprint, Status: k.Status, Events: k.Events,
+		ID: k.ID, Endpoint: k.Endpoint, Fingerprint: k.Fingerprint, Status: k.Status, Events: k.Events, Heartbeat: k.Heartbeat,
 	})
 	if err != nil {
 		return fmt.Errorf("remember subscription: %w", err)
@@ -101,6 +103,8 @@ type KeeperOptions struct {
 	// First and Longest are the gaps between two looks at a server: they widen as long as nothing changes. Zero: 10 s, 15 min.
 	First, Longest time.Duration
 	Lease          time.Duration // zero: 15 s; after a crash another replica takes over so much later
+	Poll           time.Duration // how often it is asked whether a look is wanted at once; zero: 2 s
+	Soonest        time.Duration // after a look, another one that is wanted at once is made; zero: First
 }
 
 // Keeper keeps our Subscriptions healthy: it creates them, renews them before they end, and repairs what servers stopped.
@@ -109,6 +113,7 @@ type Keeper struct {
 
 	active *prometheus.GaugeVec
 	deeds  *prometheus.CounterVec
+	wakes  map[string]chan struct{}
 }
 
 // NewKeeper makes a Keeper; Run starts it.
@@ -131,8 +136,27 @@ func NewKeeper(o KeeperOptions) *Keeper {
 	if k.Lease <= 0 {
 		k.Lease = 15 * time.Second
 	}
+	if k.Poll <= 0 {
+		k.Poll = 2 * time.Second
+	}
+	if k.Soonest <= 0 {
+		k.Soonest = k.First
+	}
+	k.wakes = map[string]chan struct{}{}
+	for _, s := range k.Sources {
+		k.wakes[s.Name] = make(chan struct{}, 1)
+	}
 	o.Metrics.MustRegister(k.active, k.deeds)
 	return k
+}
+
+// Wake lets the Keeper look at a source soon: it was heard that a Subscription was stopped. Where another replica keeps it,
+// ledger.WantRepair tells that one.
+func (k *Keeper) Wake(source string) {
+	select {
+	case k.wakes[source] <- struct{}{}:
+	default:
+	}
 }
 
 // Run keeps the Subscriptions of all sources until ctx ends.
@@ -151,13 +175,15 @@ func (k *Keeper) Run(ctx context.Context) error {
 func (k *Keeper) keep(ctx context.Context, s Source) {
 	defer k.active.DeleteLabelValues(s.Name) // whoever keeps them next says how they are
 	watch := watch{keeper: k, source: s.Name, gap: k.First}
+	watch.repairs, _ = k.Ledger.Repairs(ctx, s.Name) // one more look does no harm
 	for {
 		e, err := Ensure(ctx, k.Ledger, s.Name, s.Subscriber)
 		if ctx.Err() != nil {
 			return
 		}
 		watch.tell(ctx, e, err)
-		if !sleep(ctx, watch.next(e, err)) {
+		watch.catchUp(ctx, e)
+		if !watch.rest(ctx, watch.next(e, err)) {
 			return
 		}
 	}
@@ -172,7 +198,8 @@ type watch struct {
 	said    map[string]string // statuses by id, as they were said last: each is said once
 	foreign int
 	gap     time.Duration
-	created int // looks in a row that had to create
+	created int   // looks in a row that had to create
+	repairs int64 // that were asked for by others so far
 }
 
 // A server on which what we create is not there afterwards gets no new Subscription at each look: after a few it is left for
@@ -206,6 +233,47 @@ func (w *watch) next(e fhir.Ensured, err error) time.Duration {
 		gap = max(gap, trouble.RetryAfter)
 	}
 	return gap
+}
+
+// rest waits until the next look, or until one is wanted at once; false where ctx has ended. A server that keeps nothing is
+// left alone all the same, and nobody can make us look again and again.
+func (w *watch) rest(ctx context.Context, gap time.Duration) bool {
+	k, until := w.keeper, time.Now().Add(gap)
+	if w.created >= createdInVain {
+		return sleep(ctx, gap)
+	}
+	if !sleep(ctx, min(gap, k.Soonest)) {
+		return false
+	}
+	for time.Until(until) > 0 {
+		if n, err := k.Ledger.Repairs(ctx, w.source); err == nil && n != w.repairs {
+			w.repairs = n
+			return true
+		}
+		timer := time.NewTimer(min(k.Poll, time.Until(until)))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return false
+		case <-k.wakes[w.source]: // and it was counted, too
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+	return true
+}
+
+// catchUp asks for a sweep where a Subscription was stopped: what happened since was not posted.
+func (w *watch) catchUp(ctx context.Context, e fhir.Ensured) {
+	for _, kept := range e.Kept {
+		if kept.Deed != fhir.Reactivated {
+			continue
+		}
+		if err := w.keeper.Ledger.WantCatchUp(ctx, w.source, "subscription-stopped"); err != nil && ctx.Err() == nil {
+			w.keeper.Log.WarnContext(ctx, "sweep not asked for", slog.String("source", w.source), slog.Any("error", err))
+		}
+		return
+	}
 }
 
 // tell writes metrics and the log.

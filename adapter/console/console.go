@@ -154,6 +154,9 @@ type sourceLine struct {
 	Name         string
 	Due, Overdue int64
 	Oldest       time.Duration
+	CaughtUp     time.Time // when all of it was looked through last; zero: never
+	Gaps         int       // ranges of events that have not reached us
+	Words        []string  // what a person should know of it
 }
 
 type heldLine struct {
@@ -211,7 +214,38 @@ func (c *console) look(ctx context.Context) (view, error) {
 	v.Sent, v.Backlog = c.IO.used(v.Pace), c.forecast(stats, v.Now)
 	v.Paused = paused(v.Pace, v.Now)
 	v.count(stats, c.Sources)
+	for i := range v.Sources {
+		if err := c.catchUp(ctx, &v.Sources[i]); err != nil {
+			return v, err
+		}
+	}
 	return v, nil
+}
+
+// catchUp reads what is known of a source's posts and of the sweeps that look for what it does not post.
+func (c *console) catchUp(ctx context.Context, line *sourceLine) error {
+	state, err := c.Ledger.LookAtCatchUp(ctx, line.Name)
+	if err != nil {
+		return err
+	}
+	subscriptions, err := c.Ledger.Subscriptions(ctx, line.Name)
+	if err != nil {
+		return err
+	}
+	line.CaughtUp = state.Swept()
+	if state.Undecided() {
+		line.Words = append(line.Words, "nobody has decided what becomes of what was published before it was connected: see staffetta catchup")
+	}
+	if state.Trouble != "" {
+		line.Words = append(line.Words, "the last sweep was none: "+state.Trouble)
+	}
+	for _, one := range subscriptions {
+		line.Gaps += len(one.Count.Gaps)
+		if one.Verdict != "" && !slices.Contains(line.Words, one.Verdict) {
+			line.Words = append(line.Words, one.Verdict)
+		}
+	}
+	return nil
 }
 
 // forecast says in words when what is due is done.
@@ -243,7 +277,9 @@ func (v *view) count(stats ledger.Stats, sources []string) {
 	var waiting, told, suppressed, unreachable int64
 	for _, name := range sources {
 		waiting += stats.Due[name]
-		v.Sources = append(v.Sources, sourceLine{name, stats.Due[name], stats.Overdue[name], stats.Oldest[name].Truncate(time.Second)})
+		v.Sources = append(v.Sources, sourceLine{
+			Name: name, Due: stats.Due[name], Overdue: stats.Overdue[name], Oldest: stats.Oldest[name].Truncate(time.Second),
+		})
 	}
 	for end, n := range stats.Ends {
 		switch end.State {

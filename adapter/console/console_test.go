@@ -65,8 +65,22 @@ func TestThePageAnswersWhoMustBeLookedAt(t *testing.T) {
 	if err := l.Pace().PauseIO(t.Context(), time.Minute, "throttled"); err != nil {
 		t.Fatal(err)
 	}
+	if _, _, err := l.Connect(t.Context(), "lab"); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.RememberSubscription(t.Context(), "lab", ledger.Subscription{ID: "7", Fingerprint: "f", Events: -1}); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.SaveVerdict(t.Context(), "lab", "7", "has not posted <4> of 4"); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.SweepEnded(t.Context(), "lab", ledger.CatchUp{Trouble: "its total shrinks"}); err != nil {
+		t.Fatal(err)
+	}
 	page := get(t, handler, "/console/").Body.String()
-	for _, want := range []string{key.String(), "two-codes", "lab", "decided-hold", "All sending is paused</strong> by Giulia", "&lt;trial&gt;", "io is paused"} {
+	for _, want := range []string{
+		"see staffetta catchup", "has not posted &lt;4&gt; of 4", "the last sweep was none: its total shrinks", "<td class=\"n\">never</td>", key.String(), "two-codes", "lab", "decided-hold", "All sending is paused</strong> by Giulia", "&lt;trial&gt;", "io is paused",
+	} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page does not say %q", want)
 		}

@@ -150,6 +150,9 @@ func (s *stage) build(ctx context.Context, log *slog.Logger) error {
 	public := "http://" + s.program.PublicAddr().String()
 	s.io.Configure(configuration, sandbox.Environment{BaseURL: public + "/io", Header: cfg.Remote.Header, Key: string(cfg.Remote.APIKeys[0])})
 	for _, one := range s.sources {
+		if err := s.program.Ledger.Decide(ctx, one.name); err != nil { // the demo's FSE has published nothing before
+			return err
+		}
 		one.poster = &fse.Poster{
 			URL: public + "/fhir/" + one.name, Token: one.token, Server: one.server,
 			Client: &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: posters}},

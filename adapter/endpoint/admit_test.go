@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"staffetta/adapter/endpoint"
@@ -153,18 +154,64 @@ func TestRedisAway(t *testing.T) {
 	}
 }
 
-func TestCatchUpIsWantedAloud(t *testing.T) {
-	h := open(t)
+// What names nothing is written before it is answered, as a hint is.
+func TestWhatNamesNothingIsWanted(t *testing.T) {
+	var wanted atomic.Int64
+	h := open(t, func(o *endpoint.Options) {
+		o.Wanted = func(source string) {
+			if source == "lab" {
+				wanted.Add(1)
+			}
+		}
+	})
+	wants := func(want int64) {
+		t.Helper()
+		c, err := h.ledger.LookAtCatchUp(t.Context(), "lab")
+		if err != nil || c.Wanted != want || wanted.Load() != want {
+			t.Errorf("%d sweeps are wanted, woken %d times, %v; want %d", c.Wanted, wanted.Load(), err, want)
+		}
+	}
 	h.send(t, sent{"POST", "/fhir/lab", nothing, nil})
 	h.send(t, sent{"POST", "/fhir/lab", "", nil})
+	wants(2)
 	if n := h.count(t, "staffetta_catchup_wanted_total", "source=lab"); n != 2 {
 		t.Errorf("%v catch-ups wanted, want 2", n)
 	}
-	if n := strings.Count(h.logs.String(), `"level":"WARN","msg":"notification names nothing that changed`); n != 2 {
-		t.Errorf("%d warnings, want 2", n)
-	}
 	if n := h.admitted.Load(); n != 0 {
 		t.Errorf("the workers were woken %d times, want never", n)
+	}
+	h.redis.cut.Store(true)
+	if answer := h.send(t, sent{"POST", "/fhir/lab", nothing, nil}); answer.status != http.StatusServiceUnavailable {
+		t.Errorf("while Redis is away: %d, want 503", answer.status)
+	}
+	h.redis.cut.Store(false)
+	wants(2)
+	h.send(t, sent{"PUT", "/fhir/lab/DiagnosticReport/r1", report, nil})
+	wants(3) // after the outage, whatever was refused
+}
+
+// Each notification that was taken is heard, once, and none that was refused.
+func TestWhatIsTakenIsHeard(t *testing.T) {
+	var mu sync.Mutex
+	var heard []string
+	h := open(t, atOnce, func(o *endpoint.Options) {
+		o.Heard = func(source string, n fhir.Notification) {
+			mu.Lock()
+			defer mu.Unlock()
+			heard = append(heard, source+" "+n.String())
+		}
+	})
+	for _, body := range []string{handshake, nothing, events(focus("1", "DiagnosticReport/r1")), "{garbage"} {
+		h.send(t, sent{"POST", "/fhir/lab", body, nil})
+	}
+	h.redis.cut.Store(true)
+	h.send(t, sent{"POST", "/fhir/lab", events(focus("2", "DiagnosticReport/r2")), nil})
+	h.redis.cut.Store(false)
+	want := "lab handshake with 0 events, lab event-notification with 0 events, lab event-notification with 1 events"
+	mu.Lock()
+	defer mu.Unlock()
+	if got := strings.Join(heard, ", "); got != want {
+		t.Errorf("heard %s, want %s", got, want)
 	}
 }
 

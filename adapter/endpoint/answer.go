@@ -104,8 +104,11 @@ func (o *outage) began(ctx context.Context, log *slog.Logger, err error) {
 	}
 }
 
-func (o *outage) ended(ctx context.Context, log *slog.Logger) {
-	if o.on.Load() && o.on.CompareAndSwap(true, false) {
-		log.WarnContext(ctx, "notifications are accepted again")
+// ended says whether an outage has ended now.
+func (o *outage) ended(ctx context.Context, log *slog.Logger) bool {
+	if !o.on.Load() || !o.on.CompareAndSwap(true, false) {
+		return false
 	}
+	log.WarnContext(ctx, "notifications are accepted again")
+	return true
 }

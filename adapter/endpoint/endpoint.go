@@ -40,6 +40,11 @@ type Options struct {
 	// Admitted, where set, is called after hints were written that somebody must look at after so long: it wakes the
 	// workers. It must not block.
 	Admitted func(after time.Duration)
+	// Heard, where set, is called with each notification that was taken, after its hints were written; Wanted after it was
+	// written that a source must be looked through, because a notification did not say what changed, or none could be taken
+	// for a while. They must not block.
+	Heard  func(source string, n fhir.Notification)
+	Wanted func(source string)
 }
 
 // Endpoint receives notifications.
@@ -51,6 +56,8 @@ type Endpoint struct {
 	metrics  *metrics
 	log      *slog.Logger
 	admitted func(after time.Duration)
+	heard    func(source string, n fhir.Notification)
+	wanted   func(source string)
 	away     outage
 
 	statement statement
@@ -71,10 +78,16 @@ func New(o Options) (*Endpoint, error) {
 	}
 	e := &Endpoint{
 		senders: senders, ledger: o.Ledger, settle: o.Settle, limits: o.Limits,
-		metrics: newMetrics(o.Metrics), log: o.Log, admitted: o.Admitted,
+		metrics: newMetrics(o.Metrics), log: o.Log, admitted: o.Admitted, heard: o.Heard, wanted: o.Wanted,
 	}
 	if e.admitted == nil {
 		e.admitted = func(time.Duration) {}
+	}
+	if e.heard == nil {
+		e.heard = func(string, fhir.Notification) {}
+	}
+	if e.wanted == nil {
+		e.wanted = func(string) {}
 	}
 	if e.statement, err = newStatement(); err != nil {
 		return nil, err

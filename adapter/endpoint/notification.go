@@ -105,27 +105,48 @@ func (e *Endpoint) decode(c *gin.Context, sender *sender, x *exchange) (fhir.Not
 // it is no reason for the sender to send again.
 func (e *Endpoint) admit(ctx context.Context, sender *sender, told fhir.Notification) error {
 	if told.CatchUp {
-		e.wantCatchUp(ctx, sender, told.Kind)
+		if err := e.wantCatchUp(ctx, sender, told.Kind); err != nil {
+			return err
+		}
 	}
 	hints := e.hints(sender, told.Events)
 	if len(hints) == 0 {
+		e.heard(sender.name, told)
 		return nil
 	}
 	admissions, err := e.ledger.Admit(ctx, hints)
 	if err != nil {
 		return err
 	}
-	e.away.ended(ctx, e.log)
+	e.heard(sender.name, told)
+	if e.away.ended(ctx, e.log) {
+		e.wantAfterOutage(ctx)
+	}
 	e.noteAdmissions(ctx, sender, hints, admissions)
 	return nil
 }
 
-// wantCatchUp says aloud that something was not handled: the notification does not name what changed, and asking the
-// source for it is not part of this version.
-func (e *Endpoint) wantCatchUp(ctx context.Context, sender *sender, kind fhir.Kind) {
+// wantCatchUp asks for a look through the source: the notification says that something changed, and not what. It is written
+// before the notification is answered, as a hint is.
+func (e *Endpoint) wantCatchUp(ctx context.Context, sender *sender, kind fhir.Kind) error {
 	e.metrics.catchUp.WithLabelValues(sender.name).Inc()
-	e.log.WarnContext(ctx, "notification names nothing that changed, and nothing was looked up",
+	if err := e.ledger.WantCatchUp(ctx, sender.name, "unnamed"); err != nil {
+		return err
+	}
+	e.wanted(sender.name)
+	e.log.DebugContext(ctx, "notification names nothing that changed: its source is looked through",
 		slog.String("source", sender.name), slog.String("kind", string(kind)))
+	return nil
+}
+
+// wantAfterOutage asks for a look through every source: none could post for a while, and not every server tries for long.
+func (e *Endpoint) wantAfterOutage(ctx context.Context) {
+	for name := range e.senders.byName {
+		if err := e.ledger.WantCatchUp(ctx, name, "outage"); err != nil {
+			return // another outage, and another look after it
+		}
+		e.wanted(name)
+	}
 }
 
 // noteAdmissions counts, and wakes the workers where there is something to look at.

@@ -28,6 +28,10 @@ func coverKey(source string, person Tag) string {
 	return "staffetta:cover:" + source + ":" + base64.RawURLEncoding.EncodeToString(person[:])
 }
 
+// Of catching up with a source: one hash tag for both.
+func catchUpKey(source string) string { return "staffetta:{at:" + source + "}:catchup" }
+func heardKey(source string) string   { return catchUpKey(source) + ":heard" }
+
 func dueKey(partition int, source string) string { return prefix(partition) + "due:" + source }
 func trackKey(partition int) string              { return prefix(partition) + "track" }
 func heldKey(partition int) string               { return prefix(partition) + "held" }

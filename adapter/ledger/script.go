@@ -30,6 +30,8 @@ var (
 	takeSource string
 	//go:embed lease.lua
 	leaseSource string
+	//go:embed heard.lua
+	heardSource string
 	//go:embed cover.lua
 	coverSource string
 	//go:embed uncover.lua
@@ -46,6 +48,7 @@ var (
 	seizeScript   = redis.NewScript(seizeSource)
 	takeScript    = redis.NewScript(takeSource)
 	leaseScript   = redis.NewScript(leaseSource)
+	heardScript   = redis.NewScript(heardSource)
 	coverScript   = redis.NewScript(coverSource)
 	uncoverScript = redis.NewScript(uncoverSource)
 )

@@ -25,7 +25,8 @@ type lastSends struct {
 	ids       string // run id and replication id of the Redis that we wrote to
 	asked     time.Time
 
-	dialed atomic.Bool // a new connection was made: it may lead to another Redis
+	dialed   atomic.Bool  // a new connection was made: it may lead to another Redis
+	restarts atomic.Int64 // how often it did
 }
 
 type remembered struct {
@@ -113,6 +114,9 @@ func (s *lastSends) lost(ctx context.Context, l *Ledger) (bool, error) {
 	}
 	a := &asked{settlements: s.recent()}
 	s.mu.Unlock()
+	if was != "" && ids != "" && was != ids {
+		s.restarts.Add(1)
+	}
 	l.log.WarnContext(ctx, "redis is another one than before: the last sends are written again", slog.Int("sends", len(a.settlements)))
 	if len(a.settlements) > 0 {
 		l.carry(ctx, []*asked{a})

@@ -15,13 +15,20 @@ import (
 // (design, section 4): what is written here leaves them alone.
 type Subscription struct {
 	ID          string
-	Endpoint    string    // as the server wrote it down
-	Fingerprint string    // of what was wanted when it was written: tells whether the configuration has changed
-	Status      string    // as the server said last: requested, active, error, off
-	Since       time.Time // since when it is so, ms
-	Checked     time.Time // when the server was asked last, ms
-	Events      int64     // that the server says it has counted, -1 unknown; what has reached us is another matter
+	Endpoint    string        // as the server wrote it down
+	Fingerprint string        // of what was wanted when it was written: tells whether the configuration has changed
+	Status      string        // as the server said last: requested, active, error, off
+	Since       time.Time     // since when it is so, ms
+	Checked     time.Time     // when the server was asked last, ms
+	Events      int64         // that the server says it has counted, -1 unknown; what has reached us is another matter
+	Heartbeat   time.Duration // that the server promises; 0: none
+	// Of what reaches us, written by others (SaveCount, SaveVerdict):
+	Count   Count
+	Verdict string // for people; "" for none
 }
+
+// Ours says whether we wrote it ourselves. Others were only heard of.
+func (s Subscription) Ours() bool { return s.Fingerprint != "" }
 
 // The fields of staffetta:sub:<source>:<id>.
 const (
@@ -51,8 +58,12 @@ func (l *Ledger) RememberSubscription(ctx context.Context, source string, s Subs
 	if s.Events >= 0 {
 		fields = append(fields, subCounted, s.Events)
 	}
+	fields = append(fields, subHeartbeat, s.Heartbeat.Milliseconds())
 	// The hash first: a name in the set without its hash would be a Subscription of which we know nothing.
 	if err := l.redis.HSet(ctx, subKey(source, s.ID), fields...).Err(); err != nil {
+		return unavailable(err)
+	}
+	if err := l.redis.Persist(ctx, subKey(source, s.ID)).Err(); err != nil { // it may have been heard of before it was known
 		return unavailable(err)
 	}
 	if err := l.redis.SAdd(ctx, subsKey(source), s.ID).Err(); err != nil {
@@ -91,6 +102,10 @@ func (l *Ledger) Subscriptions(ctx context.Context, source string) ([]Subscripti
 	for i, id := range ids {
 		if f := found[i].Val(); len(f) > 0 {
 			all = append(all, readSubscription(id, f))
+			continue
+		}
+		if err := l.redis.SRem(ctx, subsKey(source), id).Err(); err != nil { // not heard of for a long time
+			return nil, unavailable(err)
 		}
 	}
 	return all, nil
@@ -100,6 +115,7 @@ func readSubscription(id string, f map[string]string) Subscription {
 	s := Subscription{
 		ID: id, Endpoint: f[subEndpoint], Fingerprint: f[subFingerprint], Status: f[subStatus], Events: -1,
 		Since: time.UnixMilli(decimal(f[subSince])), Checked: time.UnixMilli(decimal(f[subChecked])),
+		Heartbeat: time.Duration(decimal(f[subHeartbeat])) * time.Millisecond, Count: parseCount(f), Verdict: f[subVerdict],
 	}
 	if f[subCounted] != "" {
 		s.Events = decimal(f[subCounted])

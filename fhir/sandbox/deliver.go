@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -65,6 +66,26 @@ func (s *Server) Deliver(ctx context.Context) {
 	}
 }
 
+// Speak lets a mute server fire.
+func (s *Server) Speak() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.Traits.Mute = false
+}
+
+// Restart is what a server that keeps such things in memory only does (HAPI): what it owes is lost, and every count begins
+// anew.
+func (s *Server) Restart() {
+	for len(s.owed) > 0 {
+		<-s.owed
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, one := range s.subscribers {
+		one.events = nil
+	}
+}
+
 // Dropped is how many notifications nobody took.
 func (s *Server) Dropped() int {
 	s.mu.Lock()
@@ -93,11 +114,11 @@ func (s *Server) deliver(ctx context.Context, d delivery) {
 		return
 	}
 	taken := false
-	for try := 0; try < tries && !taken && ctx.Err() == nil; try++ {
+	for try := 0; try < cmp.Or(s.Traits.Tries, tries) && !taken && ctx.Err() == nil; try++ {
 		if try > 0 {
 			select {
 			case <-ctx.Done():
-			case <-time.After(tryPause):
+			case <-time.After(cmp.Or(s.Traits.Between, tryPause)):
 			}
 		}
 		taken = s.send(ctx, subscription, d)

@@ -85,6 +85,9 @@ func (t Traits) statusOf(n notice) Resource {
 		parameters = append(parameters, Resource{"name": "topic", "valueCanonical": n.topic})
 	}
 	for _, e := range n.events {
+		if t.unnumbered {
+			break
+		}
 		parts := []any{
 			Resource{"name": "event-number", "valueString": strconv.FormatInt(e.number, 10)},
 			Resource{"name": "timestamp", "valueInstant": e.at.UTC().Format(time.RFC3339)},
@@ -111,6 +114,9 @@ func (t Traits) statusResource(n notice) Resource {
 	}
 	events := make([]any, 0, len(n.events))
 	for _, e := range n.events {
+		if t.unnumbered {
+			break
+		}
 		one := Resource{"eventNumber": number(e.number), "timestamp": e.at.UTC().Format(time.RFC3339)}
 		if n.content != "empty" {
 			one["focus"] = Resource{"reference": t.reference(n, e.name)}

@@ -41,6 +41,9 @@ type Server struct {
 	version int
 	calls   map[string]int
 
+	quirks Quirks
+	shrunk int // pages that shrank
+
 	subscribers []*subscriber
 	owed        chan delivery
 	dropped     int
@@ -125,7 +128,7 @@ func (s *Server) Get(name string) Resource {
 	return s.kept[name]
 }
 
-// Calls are how often each of read and search was called.
+// Calls are how often each of read, search and changes (a search for what changed) was called.
 func (s *Server) Calls() map[string]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -139,6 +142,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if s.XML || wantsXML(r) {
 		w = inXML{w}
+	}
+	if s.Now != nil {
+		w.Header().Set("Date", s.now().UTC().Format(http.TimeFormat))
 	}
 	if s.Token != "" && r.Header.Get("Authorization") != "Bearer "+s.Token {
 		outcome(w, http.StatusUnauthorized, "login")
@@ -210,26 +216,56 @@ func (s *Server) search(w http.ResponseWriter, req *http.Request, kind string, q
 			return
 		}
 	}
+	if s.refuses(w, query) {
+		return
+	}
+	write(w, http.StatusOK, s.searchset(base(req), kind, query))
+}
+
+// searchset is the answer to a search.
+func (s *Server) searchset(base, kind string, query url.Values) Resource {
 	s.mu.Lock()
-	s.calls["search"]++
-	match := s.found(kind, query)
+	defer s.mu.Unlock()
+	s.calls[callOf(query)]++
+	heeded := s.quirks.heeded(query)
+	match := s.found(kind, heeded)
 	total := len(match)
-	sortBy(match, query.Get("_sort"))
-	match, next := pageOf(match, query)
-	include := s.included(match, query)
-	s.mu.Unlock()
-	entries := []any{}
+	sortBy(match, heeded.Get("_sort"))
+	match, next := pageOf(match, heeded)
+	include := s.included(match, heeded)
+	entries := make([]any, 0, len(match)+len(include))
 	for _, r := range match {
-		entries = append(entries, Resource{"fullUrl": base(req) + nameOf(r), "resource": r, "search": Resource{"mode": "match"}})
+		entries = append(entries, Resource{"fullUrl": base + nameOf(r), "resource": r, "search": Resource{"mode": "match"}})
 	}
 	for _, r := range include {
-		entries = append(entries, Resource{"fullUrl": base(req) + nameOf(r), "resource": r, "search": Resource{"mode": "include"}})
+		entries = append(entries, Resource{"fullUrl": base + nameOf(r), "resource": r, "search": Resource{"mode": "include"}})
 	}
-	bundle := Resource{"resourceType": "Bundle", "type": "searchset", "total": total, "entry": entries}
+	links := []any{Resource{"relation": "self", "url": base + kind + "?" + known(heeded).Encode()}}
 	if next != nil {
-		bundle["link"] = []any{Resource{"relation": "next", "url": base(req) + kind + "?" + next.Encode()}}
+		links = append(links, Resource{"relation": "next", "url": base + kind + "?" + next.Encode()})
 	}
-	write(w, http.StatusOK, bundle)
+	bundle := Resource{"resourceType": "Bundle", "type": "searchset", "total": total, "entry": entries, "link": links}
+	s.spoil(bundle, query)
+	return bundle
+}
+
+// callOf is how a search is counted: those that look for what changed are others.
+func callOf(query url.Values) string {
+	if query.Has("_lastUpdated") || query.Has("_sort") {
+		return "changes"
+	}
+	return "search"
+}
+
+// known is a query without the parameters that no search knows.
+func known(query url.Values) url.Values {
+	heeded := url.Values{}
+	for name, values := range query {
+		if _, is := parameters[name]; is {
+			heeded[name] = values
+		}
+	}
+	return heeded
 }
 
 func base(req *http.Request) string { return "http://" + req.Host + "/fhir/" }

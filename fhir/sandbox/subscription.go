@@ -268,13 +268,22 @@ func (s *Server) eventsOperation(w http.ResponseWriter, r *http.Request, id stri
 	since, err1 := strconv.ParseInt(asked.Get("eventsSinceNumber"), 10, 64)
 	until, err2 := strconv.ParseInt(asked.Get("eventsUntilNumber"), 10, 64)
 	s.mu.Lock()
-	for _, e := range s.subscriber(id).events {
+	kept := s.subscriber(id).events
+	if most := s.Traits.EventsKept; most > 0 {
+		kept = kept[max(0, len(kept)-most):]
+	}
+	for _, e := range kept {
+		if most := s.Traits.EventsAtMost; most > 0 && len(n.events) >= most {
+			break
+		}
 		if (err1 != nil || e.number >= since) && (err2 != nil || e.number <= until) {
 			n.events = append(n.events, e)
 		}
 	}
 	s.mu.Unlock()
-	write(w, http.StatusOK, s.Traits.bundle(n, s.Get))
+	traits := s.Traits
+	traits.unnumbered = traits.EventsUnnumbered
+	write(w, http.StatusOK, traits.bundle(n, s.Get))
 }
 
 // eventsAsked are the parameters of $events, from the query or from Parameters.

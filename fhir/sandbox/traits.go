@@ -1,6 +1,9 @@
 package sandbox
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 // Traits are a server's ways with Subscriptions (reference fhir-subscriptions.md, 2.1 and 3.7).
 type Traits struct {
@@ -35,12 +38,22 @@ type Traits struct {
 	HidesHeaders    bool           // headers are not shown
 	Stores          func(Resource) // what it keeps other than it was asked to
 	GivesUp         string         // the status after a notification that nobody took: error or off; "": it is dropped
+	// Tries of one notification, and the time between them. HAPI's are about 20 within a minute: here a minute is a moment.
+	Tries   int           // 0: 3
+	Between time.Duration // 0: 5 ms
+
+	// How it answers $events.
+	EventsUnnumbered bool // entries only (Aidbox)
+	EventsAtMost     int  // in one answer; 0: all
+	EventsKept       int  // it remembers the latest; 0: all
 
 	// How it writes.
 	PlainReference bool // subscription as a string (fhir-candle)
 	Relative       bool // relative references (HAPI)
 	OneEvent       bool // one event in a Bundle (HAPI)
 	Bare           bool // no request and response with the status (HAPI, fhir-candle)
+
+	unnumbered bool // this answer names its events by its entries only
 }
 
 // ReportTopic is the topic of the servers that have one.
@@ -50,7 +63,7 @@ func reportTopic() map[string]string { return map[string]string{ReportTopic: "Di
 
 // The servers.
 func hapi() Traits {
-	return Traits{Software: "HAPI FHIR Server", Version: "7.6.0", FHIR: "4.0.1", Way: ClassicPut, Activates: true}
+	return Traits{Software: "HAPI FHIR Server", Version: "7.6.0", FHIR: "4.0.1", Way: ClassicPut, Activates: true, Tries: 20, Between: time.Millisecond}
 }
 
 func hapiTopics() Traits {
@@ -67,7 +80,7 @@ func medplum() Traits {
 func aidbox() Traits {
 	return Traits{
 		Software: "Aidbox", Version: "2512", FHIR: "4.0.1", Way: R4Full, Topics: reportTopic(), Profile: true, ListsTopics: true, NoUpdate: true,
-		Handshake: true, StatusOperation: true, EventsOperation: true, GivesUp: "error",
+		Handshake: true, StatusOperation: true, EventsOperation: true, GivesUp: "error", EventsUnnumbered: true, EventsAtMost: 100,
 	}
 }
 

@@ -1,0 +1,210 @@
+package catchup
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"time"
+
+	"staffetta/adapter/ledger"
+	"staffetta/fhir"
+)
+
+const (
+	listAgain   = 5 * time.Second // Subscriptions are read again, also where nothing is heard of them
+	foreignMost = 64              // Subscriptions that we did not write, and are told apart
+	repairAgain = time.Minute     // a repair of one Subscription is asked for
+	noEventsFor = 6 * time.Hour   // a server without $events is not asked again
+)
+
+// listen adds what was heard to what is known of each Subscription, and does what follows from it.
+func (w *watchman) listen(ctx context.Context, heard []ledger.Heard) {
+	if len(heard) == 0 && (!w.source.subscribed() || time.Since(w.listed) < min(listAgain, 5*w.Tick)) {
+		return
+	}
+	all, err := w.Ledger.Subscriptions(ctx, w.source.Name)
+	if err != nil {
+		return // what was heard is lost, and will look like a gap
+	}
+	w.listed = time.Now()
+	open := 0
+	for i := range withHeard(&all, heard) {
+		w.attendTo(ctx, &all[i], heard)
+		open += len(all[i].Count.Gaps)
+	}
+	w.metrics.gapsOpen.WithLabelValues(w.source.Name).Set(float64(open))
+}
+
+// withHeard adds Subscriptions that are only heard of, as many as are told apart.
+func withHeard(all *[]ledger.Subscription, heard []ledger.Heard) []ledger.Subscription {
+	for _, h := range heard {
+		named := func(s ledger.Subscription) bool { return s.ID == h.Subscription }
+		if !slices.ContainsFunc(*all, named) && len(*all) < foreignMost {
+			*all = append(*all, ledger.Subscription{ID: h.Subscription, Events: -1})
+		}
+	}
+	return *all
+}
+
+// attendTo looks after one Subscription.
+func (w *watchman) attendTo(ctx context.Context, s *ledger.Subscription, heard []ledger.Heard) {
+	c, now := counter{&s.Count, w.Grace}, w.state.Now
+	changed, useless := false, s.Count.Useless
+	for _, h := range heard {
+		if h.Subscription != s.ID {
+			continue
+		}
+		changed = true
+		if c.hear(h, now) {
+			w.countedAnew(ctx, s)
+		}
+		if h.Status == "error" || h.Status == "off" {
+			w.stopped(ctx, s, h.Status)
+		}
+	}
+	if s.Count.Useless && !useless {
+		w.log.WarnContext(ctx, "event numbers of a Subscription begin anew again and again: they say nothing, and are not looked at any more",
+			slog.String("subscription", s.ID))
+	}
+	changed = w.silence(ctx, s, c) || changed
+	changed = w.recover(ctx, s, c) || changed
+	if changed {
+		if err := w.Ledger.SaveCount(ctx, w.source.Name, s.ID, s.Count, s.Ours()); err != nil && ctx.Err() == nil {
+			w.log.DebugContext(ctx, "what was heard is not written", slog.Any("error", err))
+		}
+	}
+}
+
+// countedAnew is a server that was restarted: what it had still to post may be lost.
+func (w *watchman) countedAnew(ctx context.Context, s *ledger.Subscription) {
+	w.metrics.gaps.WithLabelValues(w.source.Name, "counted-anew").Inc()
+	w.log.WarnContext(ctx, "the server counts the events of a Subscription anew: what was missed is looked for", slog.String("subscription", s.ID))
+	w.gapOpen = true
+}
+
+// silence asks for the status of a Subscription that promised heartbeats and has not been heard of.
+func (w *watchman) silence(ctx context.Context, s *ledger.Subscription, c counter) (changed bool) {
+	now, last := w.state.Now, later(c.Heard, s.Since)
+	if !w.source.subscribed() || !s.Ours() || s.Heartbeat <= 0 || s.Status != "active" || now.Sub(last) <= s.Heartbeat*3/2 || now.Sub(c.Asked) <= s.Heartbeat {
+		return false
+	}
+	c.Asked = now
+	status, there, err := w.source.Subscriber.Status(ctx, s.ID)
+	if err != nil {
+		w.log.DebugContext(ctx, "status of a silent Subscription not known", slog.Any("error", err))
+		return true
+	}
+	w.log.WarnContext(ctx, "a Subscription is silent for longer than its heartbeat", slog.String("subscription", s.ID),
+		slog.Duration("silent", now.Sub(last).Truncate(time.Second)), slog.String("status", status.Status), slog.String("trouble", status.Trouble))
+	switch {
+	case !there:
+		w.stopped(ctx, s, "gone")
+	case status.Status == "error" || status.Status == "off":
+		w.stopped(ctx, s, status.Status)
+	}
+	if status.Events >= 0 && there && c.beat(status.Events, now) {
+		w.countedAnew(ctx, s)
+	}
+	return true
+}
+
+// stopped is a Subscription whose server does not deliver any more. Its keeper repairs it, or a person must.
+func (w *watchman) stopped(ctx context.Context, s *ledger.Subscription, status string) {
+	if last := w.repaired[s.ID]; (w.source.Kept && !s.Ours()) || time.Since(last) < repairAgain {
+		return
+	}
+	w.repaired[s.ID] = time.Now()
+	if !w.source.Kept {
+		w.log.ErrorContext(ctx, "a Subscription was stopped by its server: see staffetta subscribe", slog.String("subscription", s.ID), slog.String("status", status))
+		return
+	}
+	w.log.WarnContext(ctx, "a Subscription was stopped by its server, and is repaired", slog.String("subscription", s.ID), slog.String("status", status))
+	if err := w.Ledger.WantRepair(ctx, w.source.Name); err != nil {
+		delete(w.repaired, s.ID)
+		return
+	}
+	if w.Keeper != nil {
+		w.Keeper.Wake(w.source.Name)
+	}
+}
+
+// recover gets what is missing: from the server where it still has it, else by a sweep.
+func (w *watchman) recover(ctx context.Context, s *ledger.Subscription, c counter) (changed bool) {
+	for _, gap := range c.due(w.state.Now) {
+		if !gap.Since.After(w.asked[s.ID]) {
+			continue // the server has not had all of it; the sweep is under way
+		}
+		w.log.WarnContext(ctx, "events of a Subscription are missing, and are looked for", slog.String("subscription", s.ID),
+			slog.Int64("missing", gap.To-gap.From+1))
+		found, err := w.events(ctx, s, gap)
+		switch {
+		case ctx.Err() != nil:
+			return changed
+		case err != nil && !errors.Is(err, fhir.ErrNoEvents):
+			w.log.WarnContext(ctx, "missing events not asked for", slog.Any("error", err))
+		case found:
+			c.fill(gap.Span)
+			w.metrics.gaps.WithLabelValues(w.source.Name, "events").Inc()
+			changed = true
+			continue
+		}
+		w.gapOpen = true
+	}
+	if due := c.due(w.state.Now); len(due) > 0 {
+		w.asked[s.ID] = due[len(due)-1].Since
+	}
+	return changed
+}
+
+// events asks the server for the events of a gap; true where it had all of them.
+func (w *watchman) events(ctx context.Context, s *ledger.Subscription, gap ledger.Gap) (bool, error) {
+	if w.source.Subscriber == nil || time.Now().Before(w.noEvents) {
+		return false, fhir.ErrNoEvents
+	}
+	events, covered, err := w.source.Subscriber.Events(ctx, s.ID, gap.From, gap.To)
+	if errors.Is(err, fhir.ErrNoEvents) {
+		w.noEvents = time.Now().Add(noEventsFor)
+	}
+	if err != nil {
+		return false, err
+	}
+	hints := make([]ledger.Hint, 0, len(events))
+	for i := range events {
+		if hint, usable := w.Ledger.HintOf(w.source.Name, w.source.Shape, &events[i], w.Settle); usable {
+			hints = append(hints, hint)
+		}
+	}
+	admissions, err := w.Ledger.Admit(ctx, hints)
+	if err != nil {
+		return false, err
+	}
+	missed := 0
+	for _, admission := range admissions {
+		if admission == ledger.New {
+			missed++
+		}
+	}
+	w.metrics.missed.WithLabelValues(w.source.Name).Add(float64(missed))
+	if len(hints) > 0 {
+		w.Admitted(0)
+	}
+	return covered, nil
+}
+
+// closeGaps closes what was open before a time: a whole sweep has found it.
+func (w *watchman) closeGaps(ctx context.Context, before time.Time) {
+	all, err := w.Ledger.Subscriptions(ctx, w.source.Name)
+	if err != nil {
+		return
+	}
+	for i := range all {
+		s := &all[i]
+		if closed := (counter{&s.Count, w.Grace}).recovered(before); closed > 0 {
+			w.metrics.gaps.WithLabelValues(w.source.Name, "sweep").Add(float64(closed))
+			if err := w.Ledger.SaveCount(ctx, w.source.Name, s.ID, s.Count, s.Ours()); err != nil {
+				return
+			}
+		}
+	}
+}

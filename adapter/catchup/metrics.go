@@ -1,0 +1,53 @@
+package catchup
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// metrics are the figures of sweeps and gaps. The gauges are those of the replica that looks after a source.
+type metrics struct {
+	sweeps    *prometheus.CounterVec
+	pages     *prometheus.CounterVec
+	hits      *prometheus.CounterVec
+	missed    *prometheus.CounterVec
+	gaps      *prometheus.CounterVec
+	gapsOpen  *prometheus.GaugeVec
+	age       *prometheus.GaugeVec
+	undecided *prometheus.GaugeVec
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	m := &metrics{
+		sweeps: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "staffetta_sweeps_total", Help: "Sweeps, by why they were made and what came of them.",
+		}, []string{"source", "why", "result"}),
+		pages: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "staffetta_sweep_pages_total", Help: "Calls of sweeps.",
+		}, []string{"source"}),
+		hits: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "staffetta_sweep_hits_total", Help: "What sweeps found, by what the ledger made of it; `left` to the Subscription where it is fresh.",
+		}, []string{"source", "admission"}),
+		missed: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "staffetta_missed_hints_total", Help: "What a sweep found that should have been posted, and was not.",
+		}, []string{"source"}),
+		gaps: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "staffetta_event_gaps_total", Help: "Gaps in event numbers, and counts that began anew, by what became of them.",
+		}, []string{"source", "end"}),
+		gapsOpen: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "staffetta_event_gaps_open", Help: "Gaps in event numbers that are open.",
+		}, []string{"source"}),
+		age: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "staffetta_sweep_checkpoint_age_seconds", Help: "How long ago the last whole sweep began.",
+		}, []string{"source"}),
+		undecided: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "staffetta_first_connection", Help: "1 while nobody has said what becomes of what was published before the first connection.",
+		}, []string{"source"}),
+	}
+	reg.MustRegister(m.sweeps, m.pages, m.hits, m.missed, m.gaps, m.gapsOpen, m.age, m.undecided)
+	return m
+}
+
+// forget drops the gauges of a source that another replica looks after now.
+func (m *metrics) forget(source string) {
+	for _, gauge := range []*prometheus.GaugeVec{m.gapsOpen, m.age, m.undecided} {
+		gauge.DeleteLabelValues(source)
+	}
+}

@@ -1,0 +1,204 @@
+package catchup
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"staffetta/adapter/ledger"
+	"staffetta/adapter/ledger/redistest"
+	"staffetta/fhir"
+)
+
+// archive is a server of several nodes, whose clocks differ, with more reports than a sandbox could search. It cuts pages from
+// what is there at the moment, as servers without snapshots do.
+type archive struct {
+	all     []stored // by meta.lastUpdated, as it is searched
+	written []stored // not yet there: their transactions are still open
+	random  *rand.Rand
+	now     time.Time // the true time
+	calls   int
+}
+
+type stored struct {
+	at      int64 // meta.lastUpdated in ms, by the node's clock
+	commits time.Time
+	id      int
+}
+
+const pageOfArchive = 100
+
+func (a *archive) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Date", a.now.UTC().Format(http.TimeFormat))
+	a.calls++
+	if a.calls%7 == 0 && len(a.all) > 0 { // somebody changes a report while we read
+		a.move(a.random.IntN(len(a.all)))
+	}
+	query := r.URL.Query()
+	all := a.all
+	if since, is := strings.CutPrefix(query.Get("_lastUpdated"), "ge"); is {
+		at, err := time.Parse(time.RFC3339Nano, since)
+		if err != nil {
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		all = all[sort.Search(len(all), func(i int) bool { return all[i].at >= at.UnixMilli() }):]
+	}
+	offset, _ := strconv.Atoi(query.Get("_offset"))
+	count, _ := strconv.Atoi(query.Get("_count"))
+	count = min(count, pageOfArchive)
+	total := len(all)
+	body := fmt.Appendf(nil, `{"resourceType":"Bundle","total":%d,"link":[`, total)
+	if offset+count < total {
+		query.Set("_offset", strconv.Itoa(offset+count))
+		body = fmt.Appendf(body, `{"relation":"next","url":"http://%s%s?%s"}`, r.Host, r.URL.Path, query.Encode())
+	}
+	body = append(body, `],"entry":[`...)
+	for i := range min(count, max(0, total-offset)) {
+		one := all[offset+i]
+		if query.Get("_sort") == "-_lastUpdated" {
+			one = all[total-1-offset-i]
+		}
+		if i > 0 {
+			body = append(body, ',')
+		}
+		body = fmt.Appendf(body, `{"resource":{"resourceType":"DiagnosticReport","id":"r%d","status":"final","meta":{"lastUpdated":"%s"}}}`,
+			one.id, time.UnixMilli(one.at).UTC().Format("2006-01-02T15:04:05.000Z"))
+	}
+	_, _ = w.Write(append(body, `]}`...))
+}
+
+// move is a change of a report: it is the latest now.
+func (a *archive) move(i int) {
+	one := a.all[i]
+	one.at = max(a.now.UnixMilli(), a.all[len(a.all)-1].at)
+	a.all = append(slices.Delete(a.all, i, i+1), one)
+}
+
+// write writes n reports between two true times. Nodes differ by five minutes either way, transactions are open for up to a
+// minute, and some hold more reports than a page.
+func (a *archive) write(first, n int, from, to time.Time) {
+	skews := []time.Duration{-5 * time.Minute, 0, 5 * time.Minute, 5 * time.Minute, -90 * time.Second}
+	for id := first; id < first+n; {
+		together := 1
+		switch dice := a.random.IntN(1500); {
+		case dice == 0:
+			together = 3*pageOfArchive + a.random.IntN(300)
+		case dice < 100:
+			together = 2 + a.random.IntN(20)
+		}
+		at := from.Add(time.Duration(a.random.Int64N(int64(to.Sub(from)))))
+		one := stored{at: at.Add(skews[a.random.IntN(len(skews))]).UnixMilli(), commits: at.Add(time.Duration(a.random.Int64N(int64(time.Minute))))}
+		for range together {
+			if one.id = id; id < first+n {
+				a.written = append(a.written, one)
+			}
+			id++
+		}
+	}
+}
+
+// commit lets everything be seen that is committed by now.
+func (a *archive) commit(now time.Time) {
+	a.now = now
+	open := a.written[:0]
+	for _, one := range a.written {
+		if one.commits.After(now) {
+			open = append(open, one)
+		} else {
+			a.all = append(a.all, one)
+		}
+	}
+	a.written = open
+	slices.SortStableFunc(a.all, func(a, b stored) int { return cmp.Compare(a.at, b.at) })
+}
+
+// Ties across the borders of pages, clocks that differ by five minutes, writes that take a minute, and changes while we read:
+// nothing is lost.
+func TestNothingIsLostBetweenSweeps(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		reports int
+		ours    time.Duration // our own clock before the true time
+	}{
+		{"100,000 reports", 100_000, 0}, {"our clock is ahead", 10_000, 5 * time.Minute}, {"our clock is behind", 10_000, -5 * time.Minute},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			start := time.Date(2026, 1, 10, 8, 0, 0, 0, time.UTC)
+			a := &archive{random: rand.New(rand.NewPCG(1, uint64(tt.reports))), now: start}
+			server := httptest.NewServer(a)
+			t.Cleanup(server.Close)
+			w := sweeping(t, server, func() time.Duration { return time.Until(a.now) + tt.ours })
+			w.round(t.Context()) // the first connection
+			const waves, length = 5, time.Hour
+			for i := range waves {
+				a.write(i*tt.reports/waves, tt.reports/waves, a.now, a.now.Add(length))
+				a.commit(a.now.Add(length))
+				w.again(t)
+			}
+			a.commit(a.now.Add(2 * time.Minute))
+			w.again(t)
+			stats, err := w.Ledger.Stats(t.Context(), []string{w.source.Name})
+			if err != nil || stats.Due[w.source.Name] != int64(tt.reports) {
+				t.Errorf("%d of %d reports are known, %v", stats.Due[w.source.Name], tt.reports, err)
+			}
+		})
+	}
+}
+
+// again makes another sweep, right now.
+func (w *watchman) again(t *testing.T) {
+	t.Helper()
+	w.rest = time.Time{}
+	if err := w.Ledger.WantCatchUp(t.Context(), w.source.Name, "test"); err != nil {
+		t.Fatal(err)
+	}
+	w.round(t.Context())
+	if w.state.Trouble != "" || w.state.Open() {
+		t.Fatalf("trouble %q, open %t", w.state.Trouble, w.state.Open())
+	}
+}
+
+// sweeping is a watchman at a server, whose time is what skew says.
+func sweeping(t *testing.T, server *httptest.Server, skew func() time.Duration) *watchman {
+	t.Helper()
+	key := sha256.Sum256([]byte("key"))
+	led, err := ledger.Open(t.Context(), ledger.Options{
+		Redis: redistest.Start(t), NamingKey: key[:], SealKeys: []ledger.SealKey{{ID: 1, Key: key[:]}}, Skew: skew,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := fhir.NewSource(fhir.SourceOptions{Name: "north", BaseURL: server.URL + "/fhir", Client: server.Client(), MaxBody: 1 << 24})
+	if err != nil {
+		t.Fatal(err)
+	}
+	swept := Swept{
+		Name: "north", Shape: fhir.ShapeReport, Source: source, Searches: []string{"DiagnosticReport?status=final"}, Every: time.Hour,
+		Overlap: 15 * time.Minute,
+	}
+	s, err := NewSweeper(SweeperOptions{
+		Ledger: led, Sources: []Swept{swept}, Settle: 24 * time.Hour, Metrics: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler),
+		PageGap: time.Nanosecond,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := s.watchman(swept)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
+}

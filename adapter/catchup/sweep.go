@@ -1,0 +1,454 @@
+package catchup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"time"
+
+	"staffetta/adapter/ledger"
+	"staffetta/fhir"
+)
+
+// sweep is one look at a source for what was never posted.
+type sweep struct {
+	*watchman
+
+	why   string
+	began time.Time // by Redis' clock
+	// leaves says that what is fresh is left to the Subscription. A sweep that was asked for leaves nothing: something was
+	// missed, or was not named.
+	leaves bool
+	progress,
+	before ledger.Progress // of the type that is being looked at, now and before
+	newest time.Time // of what was admitted of it
+	there  snapshot  // what was there of it at the first connection; nil: not known
+
+	pages, hits, added int // added: hints that the ledger did not know
+	judged, missed     int
+}
+
+// sweep looks at the source, and writes what came of it.
+func (w *watchman) sweep(ctx context.Context, why string) {
+	s := &sweep{watchman: w, why: why, began: w.state.Now, leaves: why == whyPeriod && w.source.subscribed()}
+	w.begun, w.why = time.Now(), why
+	err := s.all(ctx)
+	if ctx.Err() != nil {
+		return
+	}
+	s.end(ctx, err)
+}
+
+// all looks at each type. One that cannot be looked at does not keep us from the others.
+func (s *sweep) all(ctx context.Context) error {
+	if err := unlessPaused(ctx, s.Ledger, s.source.Name); err != nil {
+		return err
+	}
+	var errs []error
+	for _, kind := range s.kinds {
+		if err := s.kind(ctx, kind); err != nil {
+			errs = append(errs, err)
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// unlessPaused is an error where the source is left alone by everybody.
+func unlessPaused(ctx context.Context, led *ledger.Ledger, source string) error {
+	state, err := led.Pace().State(ctx)
+	if err != nil {
+		return err
+	}
+	if wait := time.Until(state.SourcesPausedUntil[source]); wait > 0 {
+		return &fhir.Trouble{Kind: fhir.Throttled, RetryAfter: wait, Doing: "sweep", Err: errors.New("the source is paused")}
+	}
+	return nil
+}
+
+// kind looks at one type. Its checkpoint moves only where all that was asked for came, and may be believed.
+func (s *sweep) kind(ctx context.Context, kind kindOfSearches) error {
+	progress, known := s.state.Kinds[kind.name]
+	if !known || progress.Floor.IsZero() {
+		var err error
+		if progress, err = s.connect(ctx, kind); err != nil {
+			return err
+		}
+	}
+	s.progress, s.before, s.newest, s.there = progress, progress, time.Time{}, s.snapshots[kind.name]
+	since := s.window(kind.name)
+	for _, search := range kind.searches {
+		expected := time.Time{}
+		if len(kind.searches) == 1 {
+			expected = s.before.Newest
+		}
+		listed, err := search.Since(ctx, fhir.Look{
+			Since: since, Expected: expected, Pace: s.pace, Take: s.take,
+		})
+		s.noted(listed)
+		if err != nil {
+			return err
+		}
+		s.progress.Newest = later(s.progress.Newest, listed.Newest)
+	}
+	s.progress = advanced(s.progress, s.began, s.newest)
+	if err := s.Ledger.SaveProgress(ctx, s.source.Name, kind.name, s.progress); err != nil {
+		return err
+	}
+	s.state.Kinds[kind.name] = s.progress
+	return nil
+}
+
+// window is from when on a sweep asks. While what was there at the first connection is known one by one, it looks also behind
+// the time of that: a node whose clock is behind dates there what it writes now.
+func (s *sweep) window(kind string) time.Time {
+	since := s.before.Checkpoint.Add(-s.source.Overlap)
+	if !since.Before(s.before.Floor) {
+		delete(s.snapshots, kind)
+		return since
+	}
+	if s.there == nil {
+		return s.before.Floor
+	}
+	return since
+}
+
+// advanced is the progress after a whole sweep that began at a time, and admitted changes up to newest. The checkpoint is a
+// time of the server, and never later than we began: what is dated in the future hides nothing.
+func advanced(p ledger.Progress, began, newest time.Time) ledger.Progress {
+	if newest.After(began) {
+		newest = began
+	}
+	p.Checkpoint, p.Swept = later(p.Checkpoint, newest), began
+	if p.Newest.After(began) {
+		p.Newest = began
+	}
+	return p
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// connect begins with a type that was never looked at: from now on, by the server's clock. What was published before is told
+// to nobody, until a person says so.
+func (s *sweep) connect(ctx context.Context, kind kindOfSearches) (p ledger.Progress, err error) {
+	first, now, err := s.Ledger.Connect(ctx, s.source.Name)
+	if err != nil {
+		return p, err
+	}
+	if !now && len(s.state.Kinds) > 0 {
+		first = s.began // another type than before: its source is known
+	}
+	there, err := s.snapshot(ctx, kind)
+	if err != nil {
+		return p, err
+	}
+	if s.source.Since == 0 {
+		s.snapshots[kind.name] = there
+	}
+	p.Floor = first.Add(s.ahead).Add(-s.source.Since).Truncate(time.Millisecond)
+	p.Checkpoint = p.Floor
+	if err := s.Ledger.SaveProgress(ctx, s.source.Name, kind.name, p); err != nil {
+		return p, err
+	}
+	if s.state.First.IsZero() {
+		s.state.First = first
+	}
+	s.log.ErrorContext(ctx, "first connection: what was published before is told to nobody until a person says so, see staffetta catchup",
+		slog.String("resource_type", kind.name), slog.Time("from", p.Floor))
+	return p, nil
+}
+
+// snapshot is what is there of a type that changed of late, by id, version and time.
+type snapshot map[string]bool
+
+// snapshotMost bounds it; of a server that writes more in that time, nothing is known one by one.
+const snapshotMost = 100_000
+
+func nameOf(e *fhir.Event) string {
+	return e.ID + " " + e.Version + " " + strconv.FormatInt(e.LastUpdated.UnixMilli(), 10)
+}
+
+// snapshot looks at what is there; it learns the server's clock on the way.
+func (s *sweep) snapshot(ctx context.Context, kind kindOfSearches) (snapshot, error) {
+	there := snapshot{}
+	for _, search := range kind.searches {
+		listed, err := search.Since(ctx, fhir.Look{
+			Since: s.began.Add(-s.source.Overlap), Pace: s.pace,
+			Take: func(_ context.Context, events []fhir.Event) error {
+				for i := range events {
+					if len(there) <= snapshotMost {
+						there[nameOf(&events[i])] = true
+					}
+				}
+				return nil
+			},
+		})
+		s.noted(listed)
+		if err != nil {
+			return nil, err
+		}
+	}
+	if len(there) > snapshotMost {
+		return nil, nil //nolint:nilnil // what was there is known by its time only
+	}
+	return there, nil
+}
+
+// noted counts what a list took, learns how far the server's clock is before Redis', and says once what the server ignores.
+func (s *sweep) noted(listed fhir.Listed) {
+	w := s.watchman
+	w.metrics.pages.WithLabelValues(w.source.Name).Add(float64(listed.Pages))
+	s.pages += listed.Pages
+	s.hits += listed.Hits
+	if !listed.Date.IsZero() {
+		if w.ahead = listed.Date.Sub(s.now()); w.ahead.Abs() < clocksSame {
+			w.ahead = 0
+		}
+	}
+	for _, name := range listed.Ignores {
+		if !w.ignored[name] {
+			w.ignored[name] = true
+			w.log.Warn("the server ignores a parameter of sweeps", slog.String("parameter", name), slog.Bool("read_as_a_whole", listed.Whole))
+		}
+	}
+}
+
+// clocksSame is a difference of clocks that is none: the server's is known to the second.
+const clocksSame = 2 * time.Second
+
+// now is Redis' clock.
+func (s *sweep) now() time.Time { return s.began.Add(time.Since(s.begun)) }
+
+// pace waits between two calls: others read from the source too, and its records shall not pile up.
+func (s *sweep) pace(ctx context.Context) error {
+	if !sleep(ctx, s.PageGap) {
+		return ctx.Err()
+	}
+	if err := unlessPaused(ctx, s.Ledger, s.source.Name); err != nil {
+		return err
+	}
+	return waitForBacklog(ctx, s.Ledger, s.source.Name)
+}
+
+// waitForBacklog waits while many records of the source are due, but not for ever: they may wait for a person.
+func waitForBacklog(ctx context.Context, led *ledger.Ledger, source string) error {
+	for range backlogFor {
+		n, err := led.Backlog(ctx, source)
+		if err != nil || n <= backlogMax {
+			return err
+		}
+		if !sleep(ctx, time.Second) {
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// take admits one page of changes, by the same way as a notification.
+func (s *sweep) take(ctx context.Context, events []fhir.Event) error {
+	fresh := s.now().Add(s.ahead).Add(-min(s.Fresh, s.source.Every)) // from then on
+	hints, of := make([]ledger.Hint, 0, len(events)), make([]*fhir.Event, 0, len(events))
+	for i := range events {
+		e := &events[i]
+		switch {
+		case e.LastUpdated.Before(s.before.Floor) && (s.there == nil || s.there[nameOf(e)]):
+			continue // it was there before the first connection
+		case s.leaves && e.LastUpdated.After(fresh):
+			s.metrics.hits.WithLabelValues(s.source.Name, "left").Inc()
+			continue
+		}
+		if hint, usable := s.Ledger.HintOf(s.source.Name, s.source.Shape, e, s.Settle); usable {
+			hints, of = append(hints, hint), append(of, e)
+		}
+	}
+	admissions, err := s.Ledger.Admit(ctx, hints)
+	if err != nil {
+		return err
+	}
+	soonest, woken := s.Settle, false
+	for i, admission := range admissions {
+		s.metrics.hits.WithLabelValues(s.source.Name, string(admission)).Inc()
+		s.newest = later(s.newest, of[i].LastUpdated)
+		if admission == ledger.New || admission == ledger.Newer {
+			soonest, woken = min(soonest, hints[i].Settle), true
+		}
+		if admission == ledger.New {
+			s.added++
+		}
+		if !of[i].LastUpdated.After(fresh) {
+			s.judge(of[i], admission)
+		}
+	}
+	if woken {
+		s.Admitted(soonest)
+	}
+	return nil
+}
+
+// judge notes what a hit says of the server's posts: what it has had time to post, and what nobody has heard of.
+func (s *sweep) judge(e *fhir.Event, admission ledger.Admission) {
+	if !s.source.subscribed() || !e.LastUpdated.After(s.before.Checkpoint) || s.why == whyUnnamed {
+		return
+	}
+	s.judged++
+	if admission == ledger.New {
+		s.missed++
+	}
+}
+
+// whyUnnamed is the reason of a sweep that a notification asked for, which did not say what changed: what it finds was posted.
+const whyUnnamed = "unnamed"
+
+// end writes what came of a sweep.
+func (s *sweep) end(ctx context.Context, err error) {
+	w := s.watchman
+	result := resultOf(err)
+	s.metrics.missed.WithLabelValues(s.source.Name).Add(float64(s.missed))
+	s.metrics.sweeps.WithLabelValues(s.source.Name, s.why, result).Inc()
+	if err != nil {
+		w.failures++
+		w.rest = time.Now().Add(w.pauseAfter(err))
+		w.state.Trouble = troubleText(err)
+		s.tellTrouble(ctx, result, err)
+	} else {
+		w.succeeded(ctx, s)
+	}
+	s.verdict(ctx)
+	if err := w.Ledger.SweepEnded(ctx, w.source.Name, w.state); err != nil && ctx.Err() == nil {
+		w.log.WarnContext(ctx, "what came of a sweep is not written", slog.Any("error", err))
+	}
+}
+
+// succeeded is a whole sweep: it answers whatever was asked for before it began.
+func (w *watchman) succeeded(ctx context.Context, s *sweep) {
+	w.failures, w.said, w.gapOpen = 0, "", false
+	w.state.Served, w.state.Trouble = w.state.Wanted, ""
+	switch {
+	case s.added > 0 || s.why == whyPeriod:
+		w.gap = w.Rest
+	default:
+		w.gap = min(2*w.gap, wantedMost*w.Rest)
+	}
+	w.rest = w.begun.Add(w.gap)
+	w.closeGaps(ctx, s.began.Add(-w.Grace+time.Millisecond))
+	level := slog.LevelDebug
+	if s.added > 0 {
+		level = slog.LevelInfo
+	}
+	w.log.Log(ctx, level, "swept", slog.String("why", s.why), slog.Int("pages", s.pages), slog.Int("hits", s.hits), slog.Int("new", s.added))
+}
+
+// The results of sweeps.
+const (
+	complete    = "complete"
+	notCredible = "not-credible"
+	cannotList  = "cannot-list"
+	failed      = "failed"
+)
+
+func resultOf(err error) string {
+	switch {
+	case err == nil:
+		return complete
+	case errors.Is(err, fhir.ErrCannotList):
+		return cannotList
+	case errors.Is(err, fhir.ErrNotCredible):
+		return notCredible
+	}
+	return failed
+}
+
+// troubleText is the first trouble, as people are told; no error holds what the source wrote.
+func troubleText(err error) string {
+	first, _, _ := strings.Cut(err.Error(), "\n")
+	return first
+}
+
+// tellTrouble says once what is wrong. Where a server cannot be swept, or does not let us, a person must act.
+func (s *sweep) tellTrouble(ctx context.Context, result string, err error) {
+	w := s.watchman
+	if errors.Is(err, ledger.ErrUnavailable) || w.said == w.state.Trouble {
+		w.log.DebugContext(ctx, "sweep again without success", slog.String("result", result), slog.Any("error", err))
+		return
+	}
+	w.said = w.state.Trouble
+	level := slog.LevelWarn
+	trouble, is := errors.AsType[*fhir.Trouble](err)
+	if result == cannotList || (is && trouble.Kind == fhir.Unauthorized) {
+		level = slog.LevelError
+	}
+	w.log.Log(ctx, level, "what was never posted cannot be looked for", slog.String("why", s.why), slog.String("result", result), slog.Any("error", err))
+}
+
+// pauseAfter is how long to wait after a failure.
+func (w *watchman) pauseAfter(err error) time.Duration {
+	longest := max(w.source.Every, time.Minute)
+	pause := longest
+	if n := w.failures - 1; n < 10 {
+		pause = min(longest, failedRest*w.Rest<<n)
+	}
+	if resultOf(err) == cannotList {
+		pause = longest
+	}
+	if trouble, is := errors.AsType[*fhir.Trouble](err); is {
+		pause = max(pause, trouble.RetryAfter)
+	}
+	return pause
+}
+
+// verdict says by name what a server does that takes our Subscription and does not post. Sweeps in a row that find such add
+// up; one that finds none ends it.
+func (s *sweep) verdict(ctx context.Context) {
+	w := s.watchman
+	if s.missed > 0 {
+		w.log.WarnContext(ctx, "a sweep found what was not posted", slog.String("why", s.why), slog.Int("missed", s.missed), slog.Int("of", s.judged))
+	}
+	if s.judged == 0 || (s.why != whyPeriod && s.why != whyGap) {
+		return // we may have been away ourselves
+	}
+	c := &w.state
+	switch {
+	case s.missed == 0:
+		c.Judged, c.Missed, c.Since = 0, 0, time.Time{}
+	case c.Judged == 0:
+		c.Since = s.began
+		fallthrough
+	default:
+		c.Judged += int64(s.judged)
+		c.Missed += int64(s.missed)
+	}
+	w.saveVerdict(ctx, PostVerdict(*c))
+}
+
+// PostVerdict is what sweeps say of a server's posts, for people; "" for nothing.
+func PostVerdict(c ledger.CatchUp) string {
+	if c.Missed == 0 {
+		return ""
+	}
+	return fmt.Sprintf("accepted our Subscription and has not posted %d of %d reports", c.Missed, c.Judged)
+}
+
+// saveVerdict writes it to our Subscriptions at the source.
+func (w *watchman) saveVerdict(ctx context.Context, verdict string) {
+	all, err := w.Ledger.Subscriptions(ctx, w.source.Name)
+	if err != nil {
+		return
+	}
+	for _, one := range all {
+		if one.Ours() && one.Verdict != verdict {
+			if err := w.Ledger.SaveVerdict(ctx, w.source.Name, one.ID, verdict); err != nil {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,696 @@
+package catchup_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"staffetta/adapter/catchup"
+	"staffetta/adapter/endpoint"
+	"staffetta/adapter/ledger"
+	"staffetta/fhir"
+	"staffetta/fhir/sandbox"
+)
+
+// post is a ward with all that takes in what its server posts, and looks for what it does not.
+type post struct {
+	*ward
+
+	led     *ledger.Ledger
+	metrics *prometheus.Registry
+	takes   atomic.Pointer[http.Handler] // the endpoint; nil: away
+	source  *fhir.Source
+	options catchup.SweeperOptions
+	swept   catchup.Swept
+	keeps   bool
+	slow    bool // the keeper looks again only when it is asked to
+}
+
+// listenTo makes one for a product; nothing runs yet.
+func listenTo(t *testing.T, product string, changes ...func(*post)) *post {
+	t.Helper()
+	p := &post{ward: open(t, product), metrics: prometheus.NewRegistry()}
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if handler := p.takes.Load(); handler != nil {
+			(*handler).ServeHTTP(w, r)
+			return
+		}
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}))
+	t.Cleanup(front.Close)
+	p.endpoint = front.URL + "/fhir/" + name
+	p.swept = catchup.Swept{Name: name, Shape: fhir.ShapeReport, Every: time.Hour, Overlap: 15 * time.Minute}
+	p.options = catchup.SweeperOptions{Tick: 2 * time.Millisecond, Grace: 10 * time.Millisecond, PageGap: time.Nanosecond, Rest: 2 * time.Millisecond, Lease: 300 * time.Millisecond}
+	for _, change := range changes {
+		change(p)
+	}
+	var err error
+	p.source, err = fhir.NewSource(fhir.SourceOptions{
+		Name: name, BaseURL: p.base, Shape: p.swept.Shape, Client: p.client, MaxBody: 1 << 20, Aliases: []string{"https://fse.example.it/fhir"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.led = p.ledger(t)
+	return p
+}
+
+// start runs all parts until the test ends, or stop is called.
+func (p *post) start(t *testing.T) (stop func()) {
+	t.Helper()
+	log := slog.New(slog.NewJSONHandler(&p.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	wish := fhir.Wish{Endpoint: p.endpoint, Token: token, Content: fhir.ContentID, Heartbeat: time.Hour}
+	subscriber := func() *fhir.Subscriber {
+		return fhir.NewSubscriber(fhir.SubscriberOptions{Source: p.source, Wish: wish})
+	}
+	o := catchup.KeeperOptions{Ledger: p.led, Metrics: p.metrics, Log: log, First: 2 * time.Millisecond, Longest: time.Hour, Poll: 2 * time.Millisecond, Lease: 300 * time.Millisecond}
+	if p.slow {
+		o.First, o.Soonest = time.Hour, time.Millisecond
+	}
+	if p.keeps {
+		o.Sources = []catchup.Source{{Name: name, Subscriber: subscriber()}}
+		p.swept.Kept, p.swept.Subscriber = true, subscriber()
+	}
+	keeper := catchup.NewKeeper(o)
+	p.swept.Source = p.source
+	if p.swept.Searches == nil {
+		p.swept.Searches = fhir.Searches(p.swept.Shape, nil, nil)
+	}
+	p.options.Ledger, p.options.Sources, p.options.Keeper, p.options.Metrics, p.options.Log = p.led, []catchup.Swept{p.swept}, keeper, p.metrics, log
+	sweeper, err := catchup.NewSweeper(p.options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tally := catchup.NewTally(catchup.TallyOptions{Ledger: p.led, Sources: []string{name}, Log: log, Every: 2 * time.Millisecond, Patience: time.Minute})
+	e, err := endpoint.New(endpoint.Options{
+		Sources: []endpoint.Source{{Name: name, Tokens: []string{token}, Shape: p.swept.Shape}}, Ledger: p.led,
+		Limits: fhir.Limits{MaxBytes: 1 << 20, MaxDepth: 32, MaxEntries: 1000}, Metrics: p.metrics, Log: log, Heard: tally.Note, Wanted: sweeper.Wake,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	handler := e.Handler()
+	p.takes.Store(&handler)
+	stops := []func(){run(t, keeper.Run), run(t, sweeper.Run), run(t, tally.Run)}
+	return func() {
+		p.takes.Store(nil)
+		for _, stop := range stops {
+			stop()
+		}
+		p.metrics = prometheus.NewRegistry() // of the next process
+	}
+}
+
+// publish writes n reports, whose numbers begin at first.
+func (p *post) publish(first, n int) {
+	for i := range n {
+		p.server.Put(sandbox.Resource{"resourceType": "DiagnosticReport", "id": fmt.Sprintf("r%d", first+i), "status": "final"})
+	}
+}
+
+// known is how many documents the ledger knows.
+func (p *post) known(t *testing.T) int64 {
+	t.Helper()
+	stats, err := p.led.Stats(t.Context(), []string{name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return stats.Due[name]
+}
+
+func (p *post) eventuallyKnown(t *testing.T, n int64) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("%d are known", n), func() bool { return p.known(t) >= n })
+	if got := p.known(t); got != n {
+		t.Errorf("%d are known, want %d", got, n)
+	}
+}
+
+// state is what is shared about catching up.
+func (p *post) state(t *testing.T) ledger.CatchUp {
+	t.Helper()
+	c, err := p.led.LookAtCatchUp(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// count is a figure, summed over its series that have all these label values.
+func (p *post) count(t *testing.T, figure string, values ...string) (sum float64) {
+	t.Helper()
+	families, err := p.metrics.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() != figure {
+			continue
+		}
+	series:
+		for _, m := range f.GetMetric() {
+			for _, value := range values {
+				has := false
+				for _, label := range m.GetLabel() {
+					has = has || label.GetValue() == value
+				}
+				if !has {
+					continue series
+				}
+			}
+			sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+		}
+	}
+	return sum
+}
+
+func (p *post) sweeps(t *testing.T, values ...string) float64 {
+	t.Helper()
+	return p.count(t, "staffetta_sweeps_total", values...)
+}
+
+// connected waits for the first sweep.
+func (p *post) connected(t *testing.T) {
+	t.Helper()
+	eventually(t, "the first sweep", func() bool { return p.sweeps(t, "start", "complete") >= 1 })
+}
+
+// subscribed waits for our Subscription.
+func (p *post) subscribed(t *testing.T) {
+	t.Helper()
+	p.connected(t)
+	eventually(t, "a Subscription", func() bool { return p.statuses() == "active" })
+	if p.slow {
+		if err := p.led.WantRepair(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "it is remembered", func() bool {
+		all, err := p.led.Subscriptions(t.Context(), name)
+		return err == nil && len(all) == 1 && all[0].Status == "active"
+	})
+}
+
+func every(d time.Duration) func(*post) { return func(p *post) { p.swept.Every = d } }
+
+func kept(p *post) { p.keeps = true }
+
+func slow(p *post) { p.keeps, p.slow = true, true }
+
+// A source without any Subscription works by sweep alone. What was there before is told to nobody, until a person says so.
+func TestSweepsAlone(t *testing.T) {
+	p := listenTo(t, "HAPI", every(10*time.Millisecond))
+	p.publish(0, 5)
+	p.start(t)
+	p.connected(t)
+	p.publish(100, 3)
+	p.eventuallyKnown(t, 3)
+	p.publish(101, 1) // another version: known, and looked at again
+	eventually(t, "the other version", func() bool { return p.count(t, "staffetta_sweep_hits_total", "newer") >= 1 })
+	p.server.Put(sandbox.Resource{"resourceType": "DiagnosticReport", "id": "r7", "status": "registered"})
+	p.publish(200, 1)
+	p.eventuallyKnown(t, 4)
+	if !p.state(t).Undecided() || p.count(t, "staffetta_first_connection") != 1 || !strings.Contains(p.logs.String(), `"level":"ERROR","msg":"first connection`) {
+		t.Error("the first connection raises no alert")
+	}
+	if err := p.led.Decide(t.Context(), name); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the alert ends when a person has decided", func() bool { return p.count(t, "staffetta_first_connection") == 0 })
+	if p.count(t, "staffetta_missed_hints_total") != 0 {
+		t.Error("a source that shall not post has missed nothing")
+	}
+	for _, private := range []string{"r100", "r200", token} {
+		if strings.Contains(p.logs.String(), private) {
+			t.Errorf("%s is in the log", private)
+		}
+	}
+}
+
+// sweep.since says how far back the first one goes.
+func TestTheFirstSweepGoesBackAsFarAsConfigured(t *testing.T) {
+	p := listenTo(t, "HAPI", func(p *post) { p.swept.Since = time.Hour })
+	for id, age := range map[string]time.Duration{"old": 2 * time.Hour, "young": 30 * time.Minute} {
+		p.server.Load(sandbox.Resource{
+			"resourceType": "DiagnosticReport", "id": id, "status": "final",
+			"meta": sandbox.Resource{"versionId": "1", "lastUpdated": time.Now().Add(-age).UTC().Format(time.RFC3339Nano)},
+		})
+	}
+	p.start(t)
+	p.connected(t)
+	p.eventuallyKnown(t, 1)
+}
+
+// A process that was away finds what was published meanwhile.
+func TestAtStartWhatWasMissedIsFound(t *testing.T) {
+	p := listenTo(t, "HAPI")
+	stop := p.start(t)
+	p.connected(t)
+	p.publish(0, 2)
+	stop()
+	p.publish(2, 3)
+	p.start(t)
+	p.connected(t)
+	p.eventuallyKnown(t, 5)
+}
+
+// A notification that names nothing is a sweep; a flood of them is not one each.
+func TestWhatIsNotNamedIsLookedFor(t *testing.T) {
+	p := listenTo(t, "HAPI")
+	p.start(t)
+	p.connected(t)
+	p.publish(0, 3)
+	ping := func() {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, p.endpoint, http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+token)
+		res, err := p.client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = res.Body.Close()
+		if res.StatusCode != http.StatusOK {
+			t.Errorf("a ping is answered %d", res.StatusCode)
+		}
+	}
+	ping()
+	p.eventuallyKnown(t, 3)
+	for range 200 {
+		ping()
+	}
+	eventually(t, "all wishes are answered", func() bool { return !p.state(t).Open() })
+	if n := p.sweeps(t, "unnamed"); n > 40 {
+		t.Errorf("%v sweeps for a flood of pings", n)
+	}
+}
+
+// A sweep that may have seen too little moves no checkpoint, and says so; when the server is well, all is found.
+func TestASweepThatMayBeWrongMovesNothing(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		quirks sandbox.Quirks
+		result string
+	}{
+		{"200 with an OperationOutcome", sandbox.Quirks{ErrorInside: true}, "not-credible"},
+		{"a total that shrinks", sandbox.Quirks{Shrinks: true, PageMost: 2}, "not-credible"},
+		{"everything must be read, and the next page is gone", sandbox.Quirks{RefusesSort: true, PageMost: 2, NextIsGone: http.StatusGone}, "not-credible"},
+		{"everything must be read, and there is no next page", sandbox.Quirks{RefusesSort: true, PageMost: 2, NoNext: true}, "not-credible"},
+		{"empty, where something was", sandbox.Quirks{Empty: true}, "not-credible"},
+		{"every search is refused", sandbox.Quirks{RefusesSort: true, RefusesTime: true, NoElements: true, PageMost: 2, NextIsGone: http.StatusGone}, "not-credible"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := listenTo(t, "HAPI")
+			stop := p.start(t)
+			p.connected(t)
+			p.publish(0, 4)
+			if err := p.led.WantCatchUp(t.Context(), name, "test"); err != nil {
+				t.Fatal(err)
+			}
+			p.eventuallyKnown(t, 4)
+			stop()
+			before := p.state(t).Kinds["DiagnosticReport"]
+			p.server.Misbehave(tt.quirks)
+			p.publish(4, 4)
+			stop = p.start(t)
+			eventually(t, "a sweep that is none", func() bool { return p.sweeps(t, "start", tt.result) >= 1 })
+			eventually(t, "it says why", func() bool { return p.state(t).Trouble != "" })
+			after := p.state(t)
+			if !after.Kinds["DiagnosticReport"].Checkpoint.Equal(before.Checkpoint) || !after.Kinds["DiagnosticReport"].Swept.Equal(before.Swept) {
+				t.Errorf("the checkpoint has moved: %v, was %v", after, before)
+			}
+			stop()
+			p.server.Misbehave(sandbox.Quirks{})
+			p.start(t)
+			p.connected(t)
+			p.eventuallyKnown(t, 8)
+			if trouble := p.state(t).Trouble; trouble != "" {
+				t.Errorf("trouble %q, and all is well", trouble)
+			}
+		})
+	}
+}
+
+// What a lenient server ignores is named, and everything is found all the same.
+func TestALenientServer(t *testing.T) {
+	for _, quirks := range []sandbox.Quirks{{IgnoresSort: true, PageMost: 3}, {IgnoresTime: true, PageMost: 3}} {
+		p := listenTo(t, "HAPI", every(10*time.Millisecond))
+		p.publish(0, 10)
+		p.server.Misbehave(quirks)
+		p.start(t)
+		p.connected(t)
+		p.publish(100, 10)
+		p.eventuallyKnown(t, 10)
+		if !strings.Contains(p.logs.String(), "the server ignores a parameter of sweeps") {
+			t.Errorf("the log does not name what is ignored:\n%s", p.logs.String())
+		}
+	}
+}
+
+// A server that does not let us search is a person's business; the posts of it go on.
+func TestASearchThatIsForbidden(t *testing.T) {
+	p := listenTo(t, "HAPI")
+	p.server.Fault = func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Query().Has("_lastUpdated") || r.URL.Query().Has("_sort") {
+			w.WriteHeader(http.StatusForbidden)
+			return true
+		}
+		return false
+	}
+	p.start(t)
+	eventually(t, "an error", func() bool {
+		return strings.Contains(p.logs.String(), `"level":"ERROR","msg":"what was never posted cannot be looked for"`)
+	})
+	state, err := p.led.Pace().State(t.Context())
+	if err != nil || len(state.SourcesPausedUntil) > 0 {
+		t.Errorf("the source is paused for everybody: %v, %v", state.SourcesPausedUntil, err)
+	}
+}
+
+// A server that takes our Subscription and never fires gets its verdict by name; one that posts is not accused.
+func TestAServerThatNeverFires(t *testing.T) {
+	p := listenTo(t, "mute", every(30*time.Millisecond), kept)
+	p.start(t)
+	p.subscribed(t)
+	p.publish(0, 4)
+	p.eventuallyKnown(t, 4)
+	const verdict = "accepted our Subscription and has not posted 4 of 4 reports"
+	eventually(t, "a verdict by name", func() bool {
+		all, err := p.led.Subscriptions(t.Context(), name)
+		return err == nil && len(all) == 1 && all[0].Verdict == verdict
+	})
+	if n := p.count(t, "staffetta_missed_hints_total", name); n != 4 {
+		t.Errorf("%v missed, want 4", n)
+	}
+	if text := p.logs.String(); !strings.Contains(text, `"level":"WARN","msg":"a sweep found what was not posted"`) {
+		t.Errorf("the log does not say so:\n%s", text)
+	}
+	if got := catchup.PostVerdict(p.state(t)); got != verdict {
+		t.Errorf("got %q", got)
+	}
+	p.server.Speak()
+	p.publish(10, 2)
+	eventually(t, "it posts, and is acquitted", func() bool {
+		all, err := p.led.Subscriptions(t.Context(), name)
+		return err == nil && len(all) == 1 && all[0].Verdict == ""
+	})
+}
+
+func TestAServerThatPostsIsNotAccused(t *testing.T) {
+	for _, product := range []string{"HAPI", "Medplum", "R5", "HAPI topics"} {
+		t.Run(product, func(t *testing.T) {
+			p := listenTo(t, product, kept, func(p *post) {
+				p.options.Fresh, p.server.Traits.GivesUp = time.Nanosecond, ""
+			})
+			stop := p.start(t)
+			p.subscribed(t)
+			p.publish(0, 20)
+			p.eventuallyKnown(t, 20) // by its posts: the next sweep is an hour away
+			stop()
+			stop = p.start(t)
+			p.connected(t)
+			if hits, missed := p.count(t, "staffetta_sweep_hits_total"), p.count(t, "staffetta_missed_hints_total"); missed != 0 || hits != 20 {
+				t.Errorf("%v of %v were missed", missed, hits)
+			}
+			stop()
+			p.publish(20, 5) // while nobody is there
+			eventually(t, "they were dropped", func() bool { return p.server.Dropped() == 5 })
+			p.start(t)
+			p.connected(t)
+			if missed := p.count(t, "staffetta_missed_hints_total"); missed != 5 {
+				t.Errorf("%v were missed, want the 5 that could not be posted", missed)
+			}
+		})
+	}
+}
+
+// What did not reach us leaves a gap, which $events fills where the server has it, deletions included, and a sweep where not.
+func TestGapsAreFilled(t *testing.T) {
+	for _, tt := range []struct {
+		product, end string
+	}{{"R5", "events"}, {"Aidbox", "events"}, {"HAPI topics", "sweep"}, {"fhir-candle", "sweep"}} {
+		t.Run(tt.product, func(t *testing.T) {
+			p := listenTo(t, tt.product, kept)
+			p.server.Traits.GivesUp = "" // it goes on, and drops what nobody took
+			p.start(t)
+			p.subscribed(t)
+			p.publish(0, 2)
+			p.eventuallyKnown(t, 2)
+			eventually(t, "it is counted", func() bool { return p.highest(t) == 2 })
+			handler := p.takes.Swap(nil)
+			p.publish(2, 3)
+			eventually(t, "they were dropped", func() bool { return p.server.Dropped() == 3 })
+			p.takes.Store(handler)
+			p.publish(5, 1)
+			p.eventuallyKnown(t, 6)
+			eventually(t, "the gap is closed", func() bool { return p.count(t, "staffetta_event_gaps_total", tt.end) >= 1 && p.gaps(t) == 0 })
+			if h := p.highest(t); h != 6 {
+				t.Errorf("highest %d, want 6", h)
+			}
+		})
+	}
+}
+
+func (p *post) subscription(t *testing.T) ledger.Subscription {
+	t.Helper()
+	all, err := p.led.Subscriptions(t.Context(), name)
+	if err != nil || len(all) == 0 {
+		return ledger.Subscription{}
+	}
+	return all[0]
+}
+
+func (p *post) highest(t *testing.T) int64 { t.Helper(); return p.subscription(t).Count.Highest }
+func (p *post) gaps(t *testing.T) int      { t.Helper(); return len(p.subscription(t).Count.Gaps) }
+
+// A heartbeat that counts more than has reached us is a gap, too.
+func TestAHeartbeatShowsAGap(t *testing.T) {
+	p := listenTo(t, "R5", kept)
+	p.server.Traits.GivesUp = ""
+	p.start(t)
+	p.subscribed(t)
+	handler := p.takes.Swap(nil)
+	p.publish(0, 2)
+	eventually(t, "they were dropped", func() bool { return p.server.Dropped() == 2 })
+	p.takes.Store(handler)
+	p.server.Heartbeat()
+	p.eventuallyKnown(t, 2)
+	eventually(t, "the gap is closed", func() bool { return p.gaps(t) == 0 && p.highest(t) == 2 })
+}
+
+// HAPI keeps what it owes in memory only: after its restart it counts anew, and what was lost is looked for.
+func TestAServerThatCountsAnew(t *testing.T) {
+	p := listenTo(t, "HAPI topics", kept)
+	p.start(t)
+	p.subscribed(t)
+	p.publish(0, 3)
+	p.eventuallyKnown(t, 3)
+	handler := p.takes.Swap(nil)
+	p.publish(3, 2)
+	eventually(t, "they were dropped", func() bool { return p.server.Dropped() == 2 })
+	p.server.Restart()
+	p.takes.Store(handler)
+	p.publish(5, 1)
+	eventually(t, "one is heard", func() bool { return p.known(t) >= 4 && p.subscription(t).Count.Low == 1 })
+	p.publish(6, 1)
+	p.eventuallyKnown(t, 7)
+	if p.count(t, "staffetta_event_gaps_total", "counted-anew") != 1 || p.highest(t) != 2 {
+		t.Errorf("highest %d, want 2", p.highest(t))
+	}
+}
+
+// A notification that says error, or silence for longer than the heartbeat, wakes the keeper; what was missed is found.
+func TestAStoppedSubscriptionIsRepairedAtOnce(t *testing.T) {
+	t.Run("a heartbeat says so", func(t *testing.T) {
+		p := listenTo(t, "R5", slow)
+		p.start(t)
+		p.subscribed(t)
+		id := p.subscription(t).ID
+		p.server.SetStatus(id, "error")
+		p.publish(0, 1) // not posted any more
+		p.say(t, id, "error")
+		eventually(t, "it is repaired", func() bool { return p.statuses() == "active" })
+		p.eventuallyKnown(t, 1)
+	})
+	t.Run("silence", func(t *testing.T) {
+		p := listenTo(t, "R5", slow)
+		p.start(t)
+		p.subscribed(t)
+		sub := p.subscription(t)
+		p.server.SetStatus(sub.ID, "off")
+		p.publish(0, 1)
+		sub.Heartbeat, sub.Events = 40*time.Millisecond, -1 // as if it had promised one that often
+		if err := p.led.RememberSubscription(t.Context(), name, sub); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "it is repaired", func() bool { return p.statuses() == "active" })
+		p.eventuallyKnown(t, 1)
+		if !strings.Contains(p.logs.String(), "silent for longer than its heartbeat") {
+			t.Error("the log does not say that it was silent")
+		}
+	})
+	t.Run("nobody keeps it: a person must", func(t *testing.T) {
+		p := listenTo(t, "R5", kept)
+		stop := p.start(t)
+		p.subscribed(t)
+		stop()
+		p.keeps = false
+		p.swept.Kept, p.swept.Subscriber = false, fhir.NewSubscriber(fhir.SubscriberOptions{Source: p.source, Wish: fhir.Wish{Endpoint: p.endpoint}})
+		p.start(t)
+		p.say(t, p.subscription(t).ID, "error")
+		eventually(t, "an error", func() bool {
+			return strings.Contains(p.logs.String(), `"level":"ERROR","msg":"a Subscription was stopped by its server: see staffetta subscribe"`)
+		})
+		if calls := p.server.Calls(); calls["PUT Subscription"] > 0 || calls["POST Subscription"] > 1 {
+			t.Errorf("something was written at the server: %v", calls)
+		}
+	})
+}
+
+// say posts a heartbeat with a status, as the server would.
+func (p *post) say(t *testing.T, id, status string) {
+	t.Helper()
+	body := fmt.Sprintf(`{"resourceType":"Bundle","type":"subscription-notification","entry":[{"resource":{"resourceType":"SubscriptionStatus",`+
+		`"type":"heartbeat","status":%q,"eventsSinceSubscriptionStart":0,"subscription":{"reference":"Subscription/%s"}}}]}`, status, id)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, p.endpoint, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	res, err := p.client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		t.Errorf("a heartbeat is answered %d", res.StatusCode)
+	}
+}
+
+// HAPI drops what our endpoint did not take within a minute. Here a minute is a moment, and nothing is lost.
+func TestHAPIDropsWhatWeDidNotTake(t *testing.T) {
+	p := listenTo(t, "HAPI", kept)
+	p.start(t)
+	p.subscribed(t)
+	p.publish(0, 1)
+	p.eventuallyKnown(t, 1)
+	handler := p.takes.Swap(nil) // our endpoint is away, and with it the process
+	p.publish(1, 5)
+	eventually(t, "it has dropped them", func() bool { return p.server.Dropped() == 5 })
+	p.takes.Store(handler)
+	if err := p.led.WantCatchUp(t.Context(), name, "outage"); err != nil { // as the tally does after an absence
+		t.Fatal(err)
+	}
+	p.eventuallyKnown(t, 6)
+}
+
+// Nobody was there for a while: the tally says so, and asks for a sweep.
+func TestAnAbsenceIsNoticed(t *testing.T) {
+	p := listenTo(t, "HAPI")
+	led := p.led
+	heard := func() {
+		run(t, catchup.NewTally(catchup.TallyOptions{Ledger: led, Sources: []string{name}, Log: slog.New(slog.NewJSONHandler(&p.logs, nil)), Patience: time.Millisecond, Every: time.Hour}).Run)()
+	}
+	heard()
+	if p.state(t).Open() {
+		t.Error("a sweep is wanted, and nobody was ever there")
+	}
+	eventually(t, "an absence", func() bool { c := p.state(t); return c.Now.Sub(c.Alive) > 2*time.Millisecond })
+	heard()
+	if c := p.state(t); !c.Open() || c.Why != "outage" {
+		t.Errorf("open %t, why %q", c.Open(), c.Why)
+	}
+}
+
+// A metadata update that changes who may see a document is found: it is another version of its DocumentReference.
+func TestAMetadataUpdateIsFound(t *testing.T) {
+	p := listenTo(t, "HAPI", every(10*time.Millisecond), func(p *post) { p.swept.Shape = fhir.ShapeFSE2 })
+	p.start(t)
+	p.connected(t)
+	p.server.Put(sandbox.Resource{"resourceType": "Composition", "id": "c1", "status": "final"})
+	p.server.Put(sandbox.Resource{"resourceType": "DocumentReference", "id": "d1", "status": "current"})
+	p.eventuallyKnown(t, 2)
+	before := p.count(t, "staffetta_sweep_hits_total", "newer")
+	p.server.Put(sandbox.Resource{"resourceType": "DocumentReference", "id": "d1", "status": "current", "securityLabel": []any{}})
+	eventually(t, "it is looked at again", func() bool { return p.count(t, "staffetta_sweep_hits_total", "newer") > before })
+}
+
+func TestOneReplicaSweeps(t *testing.T) {
+	p := listenTo(t, "HAPI", every(10*time.Millisecond))
+	var calls [3]atomic.Int64
+	stops := make([]func(), len(calls))
+	for i := range calls {
+		source, err := fhir.NewSource(fhir.SourceOptions{Name: name, BaseURL: p.base, Shape: fhir.ShapeReport, MaxBody: 1 << 20, Client: &http.Client{
+			Transport: roundTrip(func(r *http.Request) (*http.Response, error) { calls[i].Add(1); return p.client.Transport.RoundTrip(r) }),
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		swept := p.swept
+		swept.Source, swept.Searches = source, fhir.Searches(fhir.ShapeReport, nil, nil)
+		o := p.options
+		o.Ledger, o.Sources, o.Metrics, o.Log = p.ledger(t), []catchup.Swept{swept}, prometheus.NewRegistry(), slog.New(slog.DiscardHandler)
+		s, err := catchup.NewSweeper(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stops[i] = run(t, s.Run)
+	}
+	leader := func() (at, n int) {
+		at = -1
+		for i := range calls {
+			if calls[i].Load() > 0 {
+				at, n = i, n+1
+			}
+		}
+		return at, n
+	}
+	eventually(t, "sweeps", func() bool { at, _ := leader(); return at >= 0 && calls[at].Load() > 10 })
+	first, n := leader()
+	if n != 1 {
+		t.Errorf("%d replicas sweep", n)
+	}
+	stops[first]()
+	eventually(t, "another one sweeps", func() bool { _, n := leader(); return n == 2 })
+	p.publish(0, 1)
+	p.eventuallyKnown(t, 1)
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// A sweep stops when it is told to, also at a server that does not answer.
+func TestASweepStops(t *testing.T) {
+	p := listenTo(t, "HAPI")
+	reached := make(chan struct{}, 1)
+	p.server.Fault = func(_ http.ResponseWriter, r *http.Request) bool {
+		select {
+		case reached <- struct{}{}:
+		default:
+		}
+		<-r.Context().Done()
+		return true
+	}
+	stop := p.start(t)
+	<-reached
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	stopped := make(chan struct{})
+	go func() { defer close(stopped); stop() }()
+	select {
+	case <-stopped:
+	case <-ctx.Done():
+		t.Fatal("it does not stop")
+	}
+}

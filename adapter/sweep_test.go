@@ -1,0 +1,315 @@
+package adapter_test
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"maps"
+	"strings"
+	"testing"
+	"time"
+
+	"staffetta/adapter"
+	"staffetta/adapter/ledger"
+	"staffetta/config"
+	"staffetta/fhir"
+	fse "staffetta/fhir/sandbox"
+	"staffetta/notifier/sandbox"
+)
+
+// sweptOften makes sweeps as often as the file allows.
+func sweptOften(cfg *config.Config, _ *sandbox.Options) {
+	cfg.Sources[0].Sweep.Every = new(config.Duration(time.Second))
+}
+
+// connected waits until the source is known: what is published from now on is news.
+func (w *town) connected(t *testing.T) {
+	t.Helper()
+	kinds := 1
+	if fhir.Shape(w.cfg.Sources[0].Shape).OfCompositions() {
+		kinds = 2 // Composition and DocumentReference
+	}
+	eventually(t, func() (ledger.CatchUp, bool) {
+		c, err := w.program.Ledger.LookAtCatchUp(t.Context(), w.source)
+		return c, err == nil && len(c.Kinds) == kinds && !c.Swept().IsZero()
+	})
+}
+
+// are wants a decision on each of some cases.
+func (w *town) are(t *testing.T, want string, cases ...fse.Case) {
+	t.Helper()
+	for _, c := range cases {
+		if got := decision(w.record(t, identityOf(c))); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}
+
+// once wants one message for each of some cases, and no other.
+func (w *town) once(t *testing.T, cases ...fse.Case) {
+	t.Helper()
+	n := w.perCode()
+	for _, c := range cases {
+		if got := n[mustParse(t, c.Code)]; got != 1 {
+			t.Errorf("a citizen was told %d times, want once", got)
+		}
+	}
+	if len(w.io.Messages()) != len(cases) {
+		t.Errorf("%d messages, want %d", len(w.io.Messages()), len(cases))
+	}
+}
+
+// HAPI tries for a minute (here: for a moment) and drops what nobody took. What was published while we were away is told when
+// we are back; what was published before we came first is not.
+func TestAnOutageOfOurEndpointLosesNothing(t *testing.T) {
+	w := subscribed(t, "HAPI")
+	w.active(t)
+	w.connected(t)
+	cases := told(6, false)
+	w.publish(cases[0])
+	w.are(t, "notify", cases[0])
+	w.stop()
+	for _, c := range cases[1:5] {
+		w.publish(c)
+	}
+	eventually(t, func() (int, bool) { return w.fse.Dropped(), w.fse.Dropped() == 4 })
+	w.run(t)
+	w.are(t, "notify", cases[:5]...)
+	w.quiet(t)
+	w.once(t, cases[:5]...)
+	w.well(t)
+}
+
+// Only the way to us is broken: we are there, and cannot know. Classic notifications have no numbers and no heartbeat; the
+// periodic sweep finds what HAPI has dropped, and says so.
+func TestABrokenWayToUsLosesNothing(t *testing.T) {
+	f := newFront(t)
+	w := build(t, fhir.ShapeReport, sweptOften, func(cfg *config.Config, _ *sandbox.Options) {
+		cfg.Public.URL, cfg.Sources[0].Subscribe = f.url, "auto"
+	})
+	w.behind(t, f, "HAPI")
+	w.active(t)
+	w.connected(t)
+	cases := told(4, false)
+	f.cut.Store(true)
+	for _, c := range cases {
+		w.publish(c)
+	}
+	eventually(t, func() (int, bool) { return w.fse.Dropped(), w.fse.Dropped() == len(cases) })
+	w.are(t, "notify", cases...)
+	w.quiet(t)
+	w.once(t, cases...)
+	if metrics := w.metrics(t); !strings.Contains(metrics, fmt.Sprintf(`staffetta_missed_hints_total{source="fonte"} %d`, len(cases))) {
+		t.Error("the metrics do not say what was missed")
+	}
+	w.well(t)
+}
+
+// subscribe: never. Everything is found by sweeps, in both kinds of shape; what was there before is told to nobody.
+func TestSweepsAreEnough(t *testing.T) {
+	for _, shape := range []fhir.Shape{fhir.ShapeReport, fhir.ShapeFSE2} {
+		t.Run(string(shape), func(t *testing.T) {
+			w := build(t, shape, sweptOften, func(cfg *config.Config, _ *sandbox.Options) { cfg.Sources[0].Subscribe = "never" })
+			w.fse.Traits = fse.Products()["HAPI"]
+			cases := told(6, shape.OfCompositions())
+			w.publish(cases[0])
+			w.publish(cases[1])
+			w.run(t)
+			w.connected(t)
+			for _, c := range cases[2:] {
+				w.publish(c)
+			}
+			w.are(t, "notify", cases[2:]...)
+			w.quiet(t)
+			w.once(t, cases[2:]...)
+			if n := w.fse.Calls()["POST Subscription"]; n > 0 || len(w.fse.Subscriptions()) > 0 {
+				t.Error("never means never: a Subscription was created")
+			}
+			w.well(t)
+		})
+	}
+}
+
+// A server that is asked to post nothing but pings: each is a look through the source.
+func TestAnEmptyNotificationIsLookedInto(t *testing.T) {
+	w := subscribed(t, "HAPI", func(cfg *config.Config, _ *sandbox.Options) { cfg.Sources[0].Subscription.Content = "empty" })
+	w.active(t)
+	w.connected(t)
+	cases := told(3, false)
+	for _, c := range cases {
+		w.publish(c)
+	}
+	w.are(t, "notify", cases...)
+	w.quiet(t)
+	w.once(t, cases...)
+	w.well(t)
+}
+
+// What hides a document lies in its metadata. Nobody posts that these changed; the sweep sees it, and the citizen is told once
+// it can be seen.
+func TestASweepNoticesAChangeOfVisibility(t *testing.T) {
+	w := build(t, fhir.ShapeFSE2, sweptOften)
+	w.run(t)
+	w.connected(t)
+	var hidden fse.Case
+	for _, c := range fse.Population(200, 3, true) {
+		if c.Reason == "hidden-from-citizen" {
+			hidden = c
+			break
+		}
+	}
+	w.publish(hidden)
+	w.are(t, "suppress hidden-from-citizen", hidden)
+	for _, r := range hidden.Resources {
+		if r["resourceType"] != "DocumentReference" {
+			continue
+		}
+		shown := maps.Clone(r)
+		shown["context"] = maps.Clone(r["context"].(fse.Resource)) //nolint:forcetypeassert // as the sandbox makes it
+		delete(shown["context"].(fse.Resource), "event")
+		w.fse.Put(shown)
+	}
+	w.rests(t, identityOf(hidden), ledger.Delivered)
+	w.once(t, hidden)
+	w.well(t)
+}
+
+// A server that takes our Subscription and never fires: its reports are told all the same, and the verdict stands on the
+// console and in `staffetta subscribe --show`, whose exit code is a finding.
+func TestAServerThatNeverFiresGetsItsVerdict(t *testing.T) {
+	w := subscribed(t, "mute", sweptOften)
+	w.active(t)
+	w.connected(t)
+	show := func() (bool, string) {
+		t.Helper()
+		var out bytes.Buffer
+		well, err := adapter.Subscribe(t.Context(), w.cfg, adapter.NewLog(io.Discard, "error"), adapter.SubscribeOptions{
+			Source: w.source, Mode: adapter.SubscribeShow, Out: &out, Aside: io.Discard,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return well, out.String()
+	}
+	if well, out := show(); !well {
+		t.Errorf("nothing was published yet, and it is accused:\n%s", out)
+	}
+	cases := told(4, false)
+	for _, c := range cases {
+		w.publish(c)
+	}
+	w.are(t, "notify", cases...)
+	const verdict = "accepted our Subscription and has not posted 4 of 4 reports"
+	eventually(t, func() (string, bool) {
+		well, out := show()
+		return out, !well && strings.Contains(out, verdict)
+	})
+	if page := get(t, "http://"+w.program.AdminAddr().String()+"/console/"); !strings.Contains(page, verdict) {
+		t.Errorf("the console does not say so:\n%s", page)
+	}
+	w.quiet(t)
+	w.once(t, cases...)
+}
+
+// Of several replicas one sweeps; when it stops, another one goes on, and nothing is lost or told twice.
+func TestOneReplicaSweepsForAll(t *testing.T) {
+	w := build(t, fhir.ShapeReport, sweptOften)
+	type replica struct {
+		admin string
+		stop  func()
+	}
+	replicas := make([]replica, 2)
+	for i := range replicas {
+		w.run(t)
+		replicas[i] = replica{"http://" + w.program.AdminAddr().String() + "/metrics", w.stop}
+	}
+	sweeps := func(r replica) bool { return strings.Contains(get(t, r.admin), `staffetta_sweeps_total{`) }
+	w.connected(t)
+	cases := told(4, false)
+	w.publish(cases[0])
+	w.publish(cases[1])
+	w.are(t, "notify", cases[:2]...)
+	first, second := replicas[0], replicas[1]
+	if sweeps(second) {
+		first, second = second, first
+	}
+	if !sweeps(first) || sweeps(second) {
+		t.Error("want sweeps of one replica, and of one only")
+	}
+	first.stop()
+	w.publish(cases[2])
+	w.publish(cases[3])
+	eventually(t, func() (string, bool) { return "another one sweeps", len(w.io.Messages()) == len(cases) })
+	if !sweeps(second) {
+		t.Error("it was told, and the other replica has not swept")
+	}
+	w.once(t, cases...)
+}
+
+// What was published before the first connection is told when a person says so, after a dry run, and once.
+func TestABacklogIsToldWhenAPersonSaysSo(t *testing.T) {
+	w := build(t, fhir.ShapeReport)
+	cases := told(3, false)
+	for _, c := range cases {
+		w.publish(c)
+	}
+	w.run(t)
+	w.connected(t)
+	catchUp := func(o adapter.CatchUpOptions) string {
+		t.Helper()
+		var out bytes.Buffer
+		o.Source, o.Resources, o.Out = w.source, 100, &out
+		if err := adapter.CatchUp(t.Context(), w.cfg, adapter.NewLog(io.Discard, "error"), o); err != nil {
+			t.Fatal(err)
+		}
+		return out.String()
+	}
+	undecided := func() bool {
+		t.Helper()
+		c, err := w.program.Ledger.LookAtCatchUp(t.Context(), w.source)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c.Undecided()
+	}
+	dry := catchUp(adapter.CatchUpOptions{DryRun: true})
+	if !strings.Contains(dry, "nobody has decided") || !strings.Contains(dry, "3          notify") {
+		t.Errorf("dry run:\n%s", dry)
+	}
+	if len(w.io.Messages()) > 0 || !undecided() {
+		t.Error("a dry run has told somebody, or has decided")
+	}
+	if out := catchUp(adapter.CatchUpOptions{}); !strings.Contains(out, "3 that were not known") {
+		t.Errorf("done:\n%s", out)
+	}
+	w.are(t, "notify", cases...)
+	w.quiet(t)
+	if out := catchUp(adapter.CatchUpOptions{}); !strings.Contains(out, "0 that were not known, 0 that had changed, 3 that are known as they are") {
+		t.Errorf("once more:\n%s", out)
+	}
+	if dry := catchUp(adapter.CatchUpOptions{DryRun: true}); !strings.Contains(dry, "3          nothing") || !strings.Contains(dry, "decided on") {
+		t.Errorf("dry run afterwards:\n%s", dry)
+	}
+	w.once(t, cases...)
+	if undecided() {
+		t.Error("a person has decided, and it is not noted")
+	}
+	w.well(t)
+}
+
+// A backlog may be left alone: that is a decision, too.
+func TestABacklogMayBeForgone(t *testing.T) {
+	w := build(t, fhir.ShapeReport)
+	w.publish(told(1, false)[0])
+	w.run(t)
+	w.connected(t)
+	if err := adapter.CatchUp(t.Context(), w.cfg, adapter.NewLog(io.Discard, "error"), adapter.CatchUpOptions{Source: w.source, Forgo: true, Out: io.Discard}); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := w.program.Ledger.LookAtCatchUp(t.Context(), w.source); err != nil || c.Undecided() {
+		t.Errorf("undecided %t, %v", c.Undecided(), err)
+	}
+	if n := len(w.io.Messages()); n > 0 {
+		t.Errorf("%d messages", n)
+	}
+}

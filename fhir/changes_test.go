@@ -1,0 +1,416 @@
+package fhir_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"staffetta/fhir"
+	"staffetta/fhir/sandbox"
+)
+
+var began = time.Date(2026, 1, 10, 9, 0, 0, 0, time.UTC)
+
+const finals = "DiagnosticReport?status=final,amended"
+
+// written is a report that changed so long after it began.
+func written(id string, after time.Duration, status string) resource {
+	return resource{
+		"resourceType": "DiagnosticReport", "id": id, "status": status,
+		"meta": resource{"versionId": "1", "lastUpdated": began.Add(after).Format("2006-01-02T15:04:05.000Z")},
+	}
+}
+
+// shelf is a server with n reports, the first one two seconds before began, one every two seconds, and a registered one among them. They
+// were first written in another order.
+func shelf(n int) *sandbox.Server {
+	server := sandbox.NewServer()
+	for i := n - 1; i >= 0; i-- {
+		server.Load(written(fmt.Sprintf("r%04d", i), time.Duration(i-1)*2*time.Second, "final"))
+	}
+	server.Load(written("early", 0, "registered"))
+	return server
+}
+
+// listing is what a look gave: ids in order, without those that came again.
+func listing(ctx context.Context, c *fhir.Changes, look fhir.Look) (ids []string, listed fhir.Listed, err error) {
+	look.Take = func(_ context.Context, events []fhir.Event) error {
+		for _, e := range events {
+			ids = append(ids, e.ID)
+		}
+		return nil
+	}
+	listed, err = c.Since(ctx, look)
+	return ids, listed, err
+}
+
+func changes(t *testing.T, source *fhir.Source, search string) *fhir.Changes {
+	t.Helper()
+	c, err := source.Changes(search)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// range of ids of a shelf.
+func ids(from, to int) (all []string) {
+	for i := from; i < to; i++ {
+		all = append(all, fmt.Sprintf("r%04d", i))
+	}
+	return all
+}
+
+func TestChangesAreListedOnceAndInOrder(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		quirks sandbox.Quirks
+		whole  bool
+	}{
+		{"a server by the book", sandbox.Quirks{}, false},
+		{"pages of seven", sandbox.Quirks{PageMost: 7}, false},
+		{"pages of two, without totals", sandbox.Quirks{PageMost: 2, NoTotal: true}, false},
+		{"no links to next pages", sandbox.Quirks{PageMost: 7, NoNext: true}, false},
+		{"neither links nor totals", sandbox.Quirks{PageMost: 7, NoNext: true, NoTotal: true}, false},
+		{"next pages that expire at once", sandbox.Quirks{PageMost: 7, NextIsGone: http.StatusGone}, false},
+		{"_elements is refused", sandbox.Quirks{NoElements: true, PageMost: 7}, false},
+		{"_elements leaves out meta", sandbox.Quirks{NoMeta: true, PageMost: 7}, false},
+		{"_sort is ignored", sandbox.Quirks{IgnoresSort: true, PageMost: 7}, true},
+		{"_sort is refused", sandbox.Quirks{RefusesSort: true, PageMost: 7}, true},
+		{"_lastUpdated is ignored", sandbox.Quirks{IgnoresTime: true, PageMost: 7}, true},
+		{"_lastUpdated is refused", sandbox.Quirks{RefusesTime: true, PageMost: 7}, true},
+		{"both are ignored", sandbox.Quirks{IgnoresTime: true, IgnoresSort: true, PageMost: 7}, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			server := shelf(60)
+			server.Misbehave(tt.quirks)
+			c := changes(t, source(t, server, fhir.ShapeReport), finals)
+			for range 2 { // the second time it knows the way
+				got, listed, err := listing(t.Context(), c, fhir.Look{Since: began.Add(20 * time.Second)})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if tt.whole {
+					slices.Sort(got)
+					got = slices.Compact(got)
+				}
+				if diff := cmp.Diff(ids(11, 60), got); diff != "" {
+					t.Errorf("(-want +got)\n%s", diff)
+				}
+				if listed.Whole != tt.whole || !listed.Newest.Equal(began.Add(116*time.Second)) {
+					t.Errorf("whole %t, want %t; newest %s", listed.Whole, tt.whole, listed.Newest)
+				}
+			}
+		})
+	}
+}
+
+// The first look says by name what the server ignores.
+func TestWhatIsIgnoredIsNamed(t *testing.T) {
+	for name, quirks := range map[string]sandbox.Quirks{
+		"_sort": {IgnoresSort: true}, "_lastUpdated": {IgnoresTime: true},
+	} {
+		server := shelf(20)
+		server.Misbehave(quirks)
+		_, listed, err := listing(t.Context(), changes(t, source(t, server, fhir.ShapeReport), finals), fhir.Look{Since: began.Add(5 * time.Second)})
+		if err != nil || !slices.Contains(listed.Ignores, name) {
+			t.Errorf("%s: %v, %v", name, listed.Ignores, err)
+		}
+	}
+}
+
+// More resources share a moment than a page holds.
+func TestAMomentLargerThanAPage(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		quirks sandbox.Quirks
+		want   error
+	}{
+		{"links lead through it", sandbox.Quirks{PageMost: 7}, nil},
+		{"links, no totals", sandbox.Quirks{PageMost: 7, NoTotal: true}, nil},
+		{"without links, larger pages do", sandbox.Quirks{NoNext: true}, nil},
+		{"without links, and the server caps its pages", sandbox.Quirks{PageMost: 7, NoNext: true}, fhir.ErrNotCredible},
+		{"the links expire", sandbox.Quirks{PageMost: 7, NextIsGone: http.StatusGone}, fhir.ErrNotCredible},
+		{"the links are refused", sandbox.Quirks{PageMost: 7, NextIsGone: http.StatusBadRequest}, fhir.ErrNotCredible},
+		{"the links are not found", sandbox.Quirks{PageMost: 7, NextIsGone: http.StatusNotFound}, fhir.ErrNotCredible},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			server := sandbox.NewServer()
+			want := append(make([]string, 0, 302), "a")
+			server.Load(written("a", 0, "final"))
+			for i := range 300 {
+				id := fmt.Sprintf("t%03d", i)
+				server.Load(written(id, time.Second, "final"))
+				want = append(want, id)
+			}
+			server.Load(written("z", 2*time.Second, "final"))
+			want = append(want, "z")
+			server.Misbehave(tt.quirks)
+			got, _, err := listing(t.Context(), changes(t, source(t, server, fhir.ShapeReport), finals), fhir.Look{Since: began})
+			if !errors.Is(err, tt.want) {
+				t.Fatalf("error %v, want %v", err, tt.want)
+			}
+			slices.Sort(got)
+			if diff := cmp.Diff(want, got); tt.want == nil && diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+		})
+	}
+}
+
+// What may be wrong is never taken for a whole list.
+func TestAListThatMayBeWrong(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		quirks sandbox.Quirks
+		look   fhir.Look
+		want   error
+		says   string
+	}{
+		{"200 with an OperationOutcome", sandbox.Quirks{ErrorInside: true}, fhir.Look{}, fhir.ErrNotCredible, "OperationOutcome"},
+		{"the total shrinks", sandbox.Quirks{Shrinks: true, PageMost: 7}, fhir.Look{}, fhir.ErrNotCredible, "total shrinks"},
+		{"the total shrinks from page to page", sandbox.Quirks{Shrinks: true, PageMost: 7, RefusesSort: true}, fhir.Look{}, fhir.ErrNotCredible, "total shrinks"},
+		{"everything must be read, and the links expire", sandbox.Quirks{RefusesSort: true, PageMost: 7, NextIsGone: http.StatusGone}, fhir.Look{}, fhir.ErrNotCredible, "not there any more"},
+		{"everything must be read, and there are no links", sandbox.Quirks{RefusesSort: true, PageMost: 7, NoNext: true}, fhir.Look{}, fhir.ErrNotCredible, "no link"},
+		{"empty where something was", sandbox.Quirks{Empty: true}, fhir.Look{Expected: began.Add(time.Minute)}, fhir.ErrNotCredible, "something was before"},
+		{"empty where nothing was", sandbox.Quirks{Empty: true}, fhir.Look{}, nil, ""},
+		{"empty before what was", sandbox.Quirks{}, fhir.Look{Since: began.Add(time.Hour), Expected: began.Add(time.Minute)}, nil, ""},
+		{"what was is gone, and others are there", sandbox.Quirks{}, fhir.Look{Since: began.Add(time.Hour), Expected: began.Add(2 * time.Hour)}, nil, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			server := shelf(60)
+			server.Misbehave(tt.quirks)
+			if tt.look.Since.IsZero() {
+				tt.look.Since = began
+			}
+			_, _, err := listing(t.Context(), changes(t, source(t, server, fhir.ShapeReport), finals), tt.look)
+			if !errors.Is(err, tt.want) || (err != nil && !strings.Contains(err.Error(), tt.says)) {
+				t.Errorf("error %v, want %v that says %q", err, tt.want, tt.says)
+			}
+		})
+	}
+}
+
+// Where everything must be read there is a bound, and a verdict.
+func TestTooMuchToBeReadAsAWhole(t *testing.T) {
+	server := sandbox.NewServer()
+	server.Fault = func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Query().Has("_sort") {
+			w.WriteHeader(http.StatusBadRequest)
+		} else {
+			_, _ = w.Write([]byte(`{"resourceType":"Bundle","total":1000000,"entry":[{"resource":{"resourceType":"DiagnosticReport","id":"r","meta":{"lastUpdated":"2026-01-10T09:00:00Z"}}}]}`))
+		}
+		return true
+	}
+	_, listed, err := listing(t.Context(), changes(t, source(t, server, fhir.ShapeReport), finals), fhir.Look{Since: began})
+	if !errors.Is(err, fhir.ErrCannotList) || listed.Pages > 1 {
+		t.Errorf("%v after %d pages, want %v after one", err, listed.Pages, fhir.ErrCannotList)
+	}
+}
+
+// A parameter of the search that the server ignores would list what nobody asked for.
+func TestASearchThatIsIgnored(t *testing.T) {
+	server := shelf(20)
+	server.Lenient = true
+	got, _, err := listing(t.Context(), changes(t, source(t, server, fhir.ShapeReport), "DiagnosticReport?category=LAB"), fhir.Look{Since: began})
+	if !errors.Is(err, fhir.ErrCannotList) || !strings.Contains(err.Error(), "category") || len(got) > 0 {
+		t.Errorf("%d listed, %v", len(got), err)
+	}
+	server.Lenient = false
+	if _, _, err = listing(t.Context(), changes(t, source(t, server, fhir.ShapeReport), "DiagnosticReport?category=LAB"), fhir.Look{Since: began}); !errors.Is(err, fhir.ErrCannotList) {
+		t.Errorf("a strict server refuses it: %v", err)
+	}
+}
+
+// Statuses are checked by us: a server that ignores them lists them all.
+func TestStatusesAreChecked(t *testing.T) {
+	server := shelf(5)
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		query := r.URL.Query()
+		query.Del("status")
+		r.URL.RawQuery = query.Encode()
+		server.ServeHTTP(w, r)
+	})
+	got, listed, err := listing(t.Context(), changes(t, source(t, handler, fhir.ShapeReport), finals), fhir.Look{Since: began.Add(-time.Hour)})
+	if diff := cmp.Diff(ids(0, 5), got); err != nil || diff != "" || !slices.Contains(listed.Ignores, "status") {
+		t.Errorf("%v, %v (-want +got)\n%s", listed.Ignores, err, diff)
+	}
+}
+
+// While it is read, the source goes on: what is changed moves to the end, what is new comes after it.
+func TestAListThatMovesWhileItIsRead(t *testing.T) {
+	for name, quirks := range map[string]sandbox.Quirks{"with totals": {PageMost: 7}, "without": {PageMost: 7, NoTotal: true}} {
+		t.Run(name, func(t *testing.T) {
+			server := shelf(60)
+			server.Misbehave(quirks)
+			at, n := 200*time.Second, 0
+			c := changes(t, source(t, server, fhir.ShapeReport), finals)
+			got, _, err := listing(t.Context(), c, fhir.Look{Since: began, Pace: func(context.Context) error {
+				if n++; n > 2 && n < 9 { // one that was listed, and one that was not yet, change; one comes
+					at += time.Second
+					server.Load(written(fmt.Sprintf("r%04d", 2*n), at, "final"))
+					server.Load(written(fmt.Sprintf("r%04d", 50+n), at, "final"))
+					server.Load(written(fmt.Sprintf("new%d", n), at, "final"))
+				}
+				return nil
+			}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := ids(1, 60)
+			for i := 3; i < 9; i++ {
+				want = append(want, fmt.Sprintf("new%d", i))
+			}
+			slices.Sort(want)
+			slices.Sort(got)
+			if diff := cmp.Diff(want, slices.Compact(got)); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+		})
+	}
+}
+
+// A server that does not sort, and whose first page is in order by chance, must not hide what lies behind it.
+func TestOrderByChance(t *testing.T) {
+	server := sandbox.NewServer()
+	for i := range 30 {
+		at := time.Duration(i) * time.Second
+		if i == 6 {
+			at = time.Hour // the last of the first page was changed later
+		}
+		server.Load(written(fmt.Sprintf("r%04d", i), at, "final"))
+	}
+	server.Misbehave(sandbox.Quirks{IgnoresSort: true, PageMost: 7, NoTotal: true})
+	got, _, err := listing(t.Context(), changes(t, source(t, server, fhir.ShapeReport), finals), fhir.Look{Since: began})
+	slices.Sort(got)
+	if diff := cmp.Diff(ids(0, 30), slices.Compact(got)); err != nil || diff != "" {
+		t.Errorf("%v (-want +got)\n%s", err, diff)
+	}
+}
+
+func TestTheServersClock(t *testing.T) {
+	for _, ahead := range []time.Duration{0, 5 * time.Minute, -5 * time.Minute} {
+		server := shelf(3)
+		server.Now = func() time.Time { return time.Now().Add(ahead) }
+		_, listed, err := listing(t.Context(), changes(t, source(t, server, fhir.ShapeReport), finals), fhir.Look{Since: began})
+		if off := time.Until(listed.Date) - ahead; err != nil || off.Abs() > 5*time.Second {
+			t.Errorf("ahead %s, want %s, %v", time.Until(listed.Date), ahead, err)
+		}
+	}
+}
+
+func TestChangesInXML(t *testing.T) {
+	server := shelf(20)
+	server.XML = true
+	server.Misbehave(sandbox.Quirks{PageMost: 7})
+	got, _, err := listing(t.Context(), changes(t, source(t, server, fhir.ShapeReport), finals), fhir.Look{Since: began})
+	if diff := cmp.Diff(ids(1, 20), got); err != nil || diff != "" {
+		t.Errorf("%v (-want +got)\n%s", err, diff)
+	}
+}
+
+// Large resources come in smaller pages.
+func TestLargeResources(t *testing.T) {
+	server := sandbox.NewServer()
+	for i := range 12 {
+		r := written(fmt.Sprintf("r%04d", i), time.Duration(i)*time.Second, "final")
+		r["conclusion"] = strings.Repeat("x", 200_000)
+		server.Load(r)
+	}
+	got, _, err := listing(t.Context(), changes(t, source(t, server, fhir.ShapeReport), finals), fhir.Look{Since: began})
+	slices.Sort(got)
+	if diff := cmp.Diff(ids(0, 12), slices.Compact(got)); err != nil || diff != "" {
+		t.Errorf("%v (-want +got)\n%s", err, diff)
+	}
+}
+
+// A link, an id or a self link of the server makes us call nobody else, and is in no error.
+func TestChangesAskNobodyElse(t *testing.T) {
+	called := false
+	evil := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { called = true }))
+	t.Cleanup(evil.Close)
+	for name, body := range map[string]string{
+		"link": `{"resourceType":"Bundle","link":[{"relation":"next","url":"` + evil.URL + `/RSSMRA80A01H501U"}],"entry":[]}`,
+		"id":   `{"resourceType":"Bundle","entry":[{"resource":{"resourceType":"DiagnosticReport","id":"../RSSMRA80A01H501U","meta":{"lastUpdated":"2026-01-10T09:00:00Z"}}}]}`,
+		"type": `{"resourceType":"Bundle","entry":[{"resource":{"resourceType":"RSSMRA80A01H501U","id":"a","meta":{"lastUpdated":"2026-01-10T09:00:00Z"}}}]}`,
+		"none": `{"resourceType":"RSSMRA80A01H501U"}`,
+	} {
+		c := changes(t, source(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if by := r.URL.Query().Get("_sort"); by == "" || r.URL.Query().Get("_count") != "1" {
+				_, _ = w.Write([]byte(body))
+				return
+			}
+			_, _ = w.Write([]byte(`{"resourceType":"Bundle","entry":[]}`))
+		}), fhir.ShapeReport), finals)
+		got, _, err := listing(t.Context(), c, fhir.Look{Since: began})
+		if err == nil || strings.Contains(err.Error(), "RSSMRA") || strings.Contains(err.Error(), evil.URL) || len(got) > 0 || called {
+			t.Errorf("%s: %d listed, %v", name, len(got), err)
+		}
+	}
+}
+
+func TestChangesStop(t *testing.T) {
+	server := shelf(60)
+	server.Misbehave(sandbox.Quirks{PageMost: 7})
+	ctx, cancel := context.WithCancel(t.Context())
+	c := changes(t, source(t, server, fhir.ShapeReport), finals)
+	_, err := c.Since(ctx, fhir.Look{Since: began, Take: func(context.Context, []fhir.Event) error { cancel(); return nil }})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v, want that it was cancelled", err)
+	}
+}
+
+func TestTroubleOfTheServer(t *testing.T) {
+	for status, want := range map[int]fhir.TroubleKind{
+		http.StatusUnauthorized: fhir.Unauthorized, http.StatusForbidden: fhir.Unauthorized, http.StatusTooManyRequests: fhir.Throttled,
+		http.StatusInternalServerError: fhir.Unavailable,
+	} {
+		c := changes(t, source(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }), fhir.ShapeReport), finals)
+		_, _, err := listing(t.Context(), c, fhir.Look{Since: began})
+		if trouble, is := errors.AsType[*fhir.Trouble](err); !is || trouble.Kind != want {
+			t.Errorf("%d: %v, want %s", status, err, want)
+		}
+	}
+}
+
+func TestSearchesOfASweep(t *testing.T) {
+	const report = "DiagnosticReport?status=final%2Camended%2Ccorrected%2Cappended%2Ccancelled%2Centered-in-error"
+	for _, tt := range []struct {
+		name              string
+		shape             fhir.Shape
+		criteria, filters []string
+		want              []string
+	}{
+		{"those of the shape", fhir.ShapeReport, nil, nil, []string{report}},
+		{"those of compositions", fhir.ShapeFSE2, nil, nil, []string{
+			"Composition?status=final%2Camended%2Centered-in-error", "DocumentReference?status=current%2Csuperseded%2Centered-in-error",
+		}},
+		{"the criteria of the Subscription", fhir.ShapeReport, []string{"DiagnosticReport?category=LAB"}, []string{"DiagnosticReport?category=RAD"}, []string{"DiagnosticReport?category=LAB"}},
+		{"narrowed by filters", fhir.ShapeReport, nil, []string{"DiagnosticReport?category=LAB", "subject=Patient/1"}, []string{
+			"DiagnosticReport?category=LAB&" + strings.TrimPrefix(report, "DiagnosticReport?") + "&subject=Patient%2F1",
+		}},
+		{"a filter that says which status", fhir.ShapeReport, nil, []string{"DiagnosticReport?status=final"}, []string{"DiagnosticReport?status=final"}},
+		{"filters of another type than the shape's", fhir.ShapeFSE2, nil, []string{"DiagnosticReport?category=LAB"}, []string{"DiagnosticReport?category=LAB"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if diff := cmp.Diff(tt.want, fhir.Searches(tt.shape, tt.criteria, tt.filters)); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+		})
+	}
+	if _, err := source(t, http.NotFoundHandler(), fhir.ShapeReport).Changes("status=final"); err == nil {
+		t.Error("a search without a type was taken")
+	}
+	if _, err := url.ParseQuery(strings.TrimPrefix(report, "DiagnosticReport?")); err != nil {
+		t.Error(err)
+	}
+}

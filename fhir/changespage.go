@@ -1,0 +1,159 @@
+package fhir
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"time"
+
+	"github.com/go-json-experiment/json"
+)
+
+// changesPage is one page of changes.
+type changesPage struct {
+	ResourceType text               `json:"resourceType"`
+	Total        text               `json:"total"`
+	Entry        list[changesEntry] `json:"entry"`
+	Link         list[pageLink]     `json:"link"`
+
+	total int // -1: it does not say
+	next  string
+	hits  []changed
+}
+
+type changesEntry struct {
+	Resource list[changesResource] `json:"resource"`
+	Search   list[mode]            `json:"search"`
+}
+
+type changesResource struct {
+	ResourceType text              `json:"resourceType"`
+	ID           text              `json:"id"`
+	Meta         list[changesMeta] `json:"meta"`
+	Status       text              `json:"status"`
+	Issue        list[issue]       `json:"issue"`
+}
+
+type changesMeta struct {
+	VersionID   text `json:"versionId"`
+	LastUpdated text `json:"lastUpdated"`
+}
+
+// changed is one hit.
+type changed struct {
+	Event
+	status string
+}
+
+// changes asks for one page; errUnsupported where the server refuses it, or has it not any more.
+func (s *Source) changes(ctx context.Context, target, doing string) (*changesPage, time.Time, error) {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target, http.NoBody)
+	if err != nil {
+		return nil, time.Time{}, &Trouble{Kind: Unusable, Doing: doing}
+	}
+	req.Header.Set("Accept", "application/fhir+json, application/fhir+xml;q=0.5")
+	req.Header.Set("Prefer", "handling=strict")
+	req.Header.Set("Cache-Control", "no-cache")
+	res, err := s.send(req, doing)
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	defer func() { _ = res.Body.Close() }()
+	switch {
+	case res.StatusCode == http.StatusNotFound, res.StatusCode == http.StatusGone, searchRefused(res.StatusCode):
+		return nil, time.Time{}, errUnsupported
+	case res.StatusCode != http.StatusOK:
+		return nil, time.Time{}, refused(res, doing)
+	}
+	date, _ := http.ParseTime(res.Header.Get("Date"))
+	p, err := readChanges(res, Limits{MaxBytes: s.o.MaxBody, MaxDepth: s.o.MaxDepth})
+	switch {
+	case err != nil && ctx.Err() != nil && errors.Is(context.Cause(ctx), context.Canceled):
+		return nil, date, fmt.Errorf("%s: %w", doing, ctx.Err())
+	case err != nil && ctx.Err() != nil:
+		return nil, date, &Trouble{Kind: Unavailable, Doing: doing, Err: ctx.Err()}
+	case errors.Is(err, errTooLarge):
+		return nil, date, err
+	case err != nil:
+		return nil, date, &Trouble{Kind: Unusable, Status: res.StatusCode, Doing: doing, Err: err}
+	}
+	return p, date, nil
+}
+
+func readChanges(res *http.Response, limits Limits) (*changesPage, error) {
+	var p changesPage
+	body, err := openBody(res.Body, limits.MaxBytes)
+	if err == nil {
+		err = json.UnmarshalRead(body.asJSON(limits), &p)
+	}
+	switch {
+	case err != nil && body != nil && body.xml:
+		return nil, unreadableAnswer(asXMLTrouble(err, ""))
+	case err != nil:
+		return nil, unreadableAnswer(err)
+	case p.ResourceType != "Bundle":
+		return nil, errors.New("the answer is no Bundle")
+	}
+	return &p, nil
+}
+
+// read understands the entries.
+func (p *changesPage) read(kind string) error {
+	if p.total = -1; p.Total != "" {
+		p.total = int(count(string(p.Total)))
+	}
+	for _, l := range p.Link {
+		if l.Relation == "next" {
+			p.next = string(l.URL)
+		}
+	}
+	p.hits = make([]changed, 0, len(p.Entry))
+	for i := range p.Entry {
+		r := p.Entry[i].Resource.first()
+		if r.ResourceType == "OperationOutcome" && slices.ContainsFunc(r.Issue, issue.isError) {
+			return notCredible(errOutcome.Error())
+		}
+		if mode := p.Entry[i].Search.first().Mode; mode != "" && mode != "match" || r.ResourceType == "OperationOutcome" {
+			continue
+		}
+		m := r.Meta.first()
+		hit := changed{Event{Type: kind, ID: string(r.ID), Version: string(m.VersionID), LastUpdated: parseInstant(string(m.LastUpdated))}, string(r.Status)}
+		switch {
+		case string(r.ResourceType) != kind || !IsID(hit.ID):
+			return notCredible("it holds what is no " + kind)
+		case hit.LastUpdated.IsZero():
+			return errNoTimes
+		}
+		p.hits = append(p.hits, hit)
+	}
+	return nil
+}
+
+func (i issue) isError() bool { return i.Severity == "error" || i.Severity == "fatal" }
+
+// last is the moment of the last hit.
+func (p *changesPage) last() time.Time { return p.hits[len(p.hits)-1].LastUpdated }
+
+// ignored is a parameter of the search that the server did not use, by its own words: the self link has what was (FHIR,
+// search). Without one, or with an empty one, nothing is known.
+func (p *changesPage) ignored(search url.Values) string {
+	at := slices.IndexFunc(p.Link, func(l pageLink) bool { return l.Relation == "self" })
+	if at < 0 {
+		return ""
+	}
+	self, err := url.Parse(string(p.Link[at].URL))
+	if err != nil || !self.Query().Has("_lastUpdated") { // it is abridged, or opaque
+		return ""
+	}
+	for name := range search {
+		if name != "status" && !self.Query().Has(name) { // a status is checked by us
+			return name
+		}
+	}
+	return ""
+}
