@@ -48,7 +48,7 @@ func (d *Document) concerns(withdrawn bool) bool {
 
 // readReport reads a document that is a report, with its patient in the same call where the server can.
 func (s *Source) readReport(ctx context.Context, l Locator, withdrawn bool) (Document, error) {
-	p, err := s.search(ctx, "DiagnosticReport", url.Values{"_id": {l.ID}, "_include": {"DiagnosticReport:subject"}})
+	p, err := s.only(ctx, "DiagnosticReport", url.Values{"_id": {l.ID}, "_include": {"DiagnosticReport:subject"}})
 	if err != nil && !errors.Is(err, errUnsupported) {
 		return Document{}, err
 	}

@@ -26,6 +26,11 @@ func (s *Source) search(ctx context.Context, kind string, query url.Values) (*po
 	return s.searchFor(ctx, searched{kind: kind, query: query, pages: pagesAtMost})
 }
 
+// only asks for one resource by its id: whatever does not come along on the first page is asked for by its own id.
+func (s *Source) only(ctx context.Context, kind string, query url.Values) (*pool, error) {
+	return s.searchFor(ctx, searched{kind: kind, query: query, pages: 1, part: true})
+}
+
 // newest asks for the latest resources of one type that fit; those behind them are given up.
 func (s *Source) newest(ctx context.Context, kind string, query url.Values) (*pool, error) {
 	query["_sort"], query["_count"] = []string{"-_lastUpdated"}, []string{latestAtMost}
