@@ -107,7 +107,7 @@ func TestCatchUpSaysWhatIsWrong(t *testing.T) {
 	if code, out, logs := r.catchUp(t, "--dry-run"); code != exitFinding || !strings.Contains(logs, "not credible") {
 		t.Errorf("a list that may be wrong: exit code %d\n%s%s", code, out, logs)
 	}
-	if code, _, logs := command(t, "catchup", "nobody", "--dry-run", "--config", r.file); code != exitFinding || !strings.Contains(logs, "nobody") {
+	if code, _, logs := command(t, "catchup", "nobody", "--dry-run", "--config", r.file); code != exitFinding || !strings.Contains(logs, "want the name of a source: regione") {
 		t.Errorf("an unknown source: exit code %d, %s", code, logs)
 	}
 }

@@ -38,6 +38,14 @@ func TestWrongUsageIsTwo(t *testing.T) {
 	}
 }
 
+// Why somebody pauses is shown to all who look: nothing personal may be in it.
+func TestAPauseHoldsNothingPersonal(t *testing.T) {
+	code, _, logs := command(t, "pause", "--config", fileWith(t, ""), "--who", "giulia", "--why", "RSSMRA80A01 H501U asked")
+	if code != exitFinding || !strings.Contains(logs, "holds a codice fiscale") || strings.Contains(logs, "RSSMRA80A01") {
+		t.Errorf("exit code %d: %s", code, logs)
+	}
+}
+
 func TestAFindingIsOne(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "staffetta.yaml")
 	if err := os.WriteFile(path, []byte("ledger: {retension: 90d}\n"), 0o600); err != nil {

@@ -15,8 +15,8 @@ import (
 type reports struct {
 	List      reportsList      `cmd:"" help:"List what is held: a person must look at it."`
 	Show      reportsShow      `cmd:"" help:"Show one record with its timeline."`
-	Release   reportsRelease   `cmd:"" help:"Say yes where a rule said no: the document is looked at again without that rule."`
-	Retry     reportsRetry     `cmd:"" help:"Have a record looked at now, by all rules."`
+	Release   reportsRelease   `cmd:"" help:"Say yes where a rule said no: the document is looked at again without that rule. What is held as uncertain is sent, perhaps for the second time."`
+	Retry     reportsRetry     `cmd:"" help:"Have a record looked at now, by all rules. Not what is held as uncertain: that is released, or forgotten."`
 	Forget    reportsForget    `cmd:"" help:"End a held record; nobody is told."`
 	Reconcile reportsReconcile `cmd:"" help:"Answer a citizen who asks: of which documents were they told, and when? Exit code 1 where one is not known."`
 }

@@ -254,7 +254,7 @@ func TestSubscribeSaysWhatIsWrong(t *testing.T) {
 			}
 		})
 	}
-	if code, _, logs := command(t, "subscribe", "nobody", "--config", found(t, "HAPI", "report", "").file); code != exitFinding || !strings.Contains(logs, "nobody") {
+	if code, _, logs := command(t, "subscribe", "nobody", "--config", found(t, "HAPI", "report", "").file); code != exitFinding || !strings.Contains(logs, "want the name of a source: ") {
 		t.Errorf("an unknown source: exit code %d, %s", code, logs)
 	}
 }

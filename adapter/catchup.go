@@ -30,7 +30,7 @@ type CatchUpOptions struct {
 func CatchUp(ctx context.Context, cfg *config.Config, log *slog.Logger, o CatchUpOptions) error {
 	at := slices.IndexFunc(cfg.Sources, func(s config.Source) bool { return s.Name == o.Source })
 	if at < 0 {
-		return fmt.Errorf("no source is called %q", o.Source)
+		return noSuchSource(cfg)
 	}
 	r := retrieval{cfg: cfg, o: o, source: cfg.Sources[at], now: time.Now()}
 	if o.DryRun && cfg.Redis.Embedded() {

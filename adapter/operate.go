@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 
+	"staffetta/adapter/desk"
 	"staffetta/adapter/ledger"
 	"staffetta/config"
 )
@@ -76,6 +77,9 @@ func CheckIO(cfg *config.Config, out io.Writer) {
 
 // PauseSending stops all sending, on all replicas, until it is resumed.
 func PauseSending(ctx context.Context, cfg *config.Config, log *slog.Logger, who, why string, out io.Writer) error {
+	if err := desk.CheckBy(ledger.By{Who: who, Why: why}); err != nil {
+		return err
+	}
 	return withLedger(ctx, cfg, log, func(led *ledger.Ledger) error {
 		if err := led.Pace().Pause(ctx, who, why); err != nil {
 			return err

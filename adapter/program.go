@@ -208,7 +208,7 @@ func newRelay(cfg *config.Config, o relay.Options) *relay.Relay {
 		PersonTag: o.Ledger.PersonTag,
 	}
 	o.Rate, o.DailyCap, o.OneMessage = cfg.IO.Rate, cfg.IO.DailyCap, time.Duration(cfg.Policy.OneMessage)
-	o.Workers = cfg.Workers
+	o.Workers, o.Off = cfg.Workers, cfg.IO.Mode == config.ModeOff
 	o.Settle, o.Lease = time.Duration(cfg.Policy.Settle), time.Duration(cfg.Ledger.Lease)
 	return relay.New(o)
 }
@@ -320,7 +320,7 @@ func newIO(cfg *config.Config) (*notifier.Client, *notifier.Composer, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	io, err := notifier.NewClient(notifier.ClientOptions{BaseURL: cfg.IO.BaseURL, Keys: keys, HTTP: client})
+	io, err := notifier.NewClient(notifier.ClientOptions{BaseURL: cfg.IO.BaseURL, Keys: keys, HTTP: client, Premium: cfg.IO.Premium})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -71,11 +71,20 @@ type SubscribeOptions struct {
 	Out, Aside io.Writer
 }
 
+// noSuchSource never repeats what was typed in place of a source: it may be personal.
+func noSuchSource(cfg *config.Config) error {
+	names := make([]string, len(cfg.Sources))
+	for i, s := range cfg.Sources {
+		names[i] = s.Name
+	}
+	return fmt.Errorf("want the name of a source: %s", strings.Join(names, ", "))
+}
+
 // Subscribe creates, renews, shows or removes our Subscription at a source; well is false where it does not work now.
 func Subscribe(ctx context.Context, cfg *config.Config, log *slog.Logger, o SubscribeOptions) (well bool, err error) {
 	at := slices.IndexFunc(cfg.Sources, func(s config.Source) bool { return s.Name == o.Source })
 	if at < 0 {
-		return false, fmt.Errorf("no source is called %q", o.Source)
+		return false, noSuchSource(cfg)
 	}
 	e := errand{cfg: cfg, o: o, source: cfg.Sources[at], out: o.Out}
 	if err := e.allowed(); err != nil {

@@ -238,7 +238,7 @@ type ModI struct {
 // IO is the IO API.
 type IO struct {
 	BaseURL          string     `yaml:"base_url"`      // with /api/v1, default https://api.io.pagopa.it/api/v1
-	Key              Secret     `yaml:"key"`           // a service's primary key
+	Key              Secret     `yaml:"key"`           // a service's primary key; not needed in mode off
 	KeyFile          string     `yaml:"key_file"`      // read again when it changes
 	SecondaryKey     Secret     `yaml:"secondary_key"` // tried when the other one is refused, for rotation
 	SecondaryKeyFile string     `yaml:"secondary_key_file"`
@@ -259,6 +259,9 @@ type IO struct {
 	// DailyCap is how many messages are sent in one day of Europe/Rome, by all replicas together, default 0: without limit.
 	// What is above it waits for the next day.
 	DailyCap int `yaml:"daily_cap"`
+	// Premium says that the institution's contract is the Premium one: messages are ADVANCED, and IO says whether they were
+	// read. Default false; without that contract IO refuses every ADVANCED message.
+	Premium bool `yaml:"premium"`
 }
 
 // Message is what the citizen reads. Secure channels are always required: there is no key to say otherwise.
@@ -326,7 +329,7 @@ type Documents struct {
 // Policy is the times and ages of the default rules.
 type Policy struct {
 	Settle          Duration `yaml:"settle"`           // merges bursts of versions into one message, default 1m; 0 = at once
-	MaxAge          Duration `yaml:"max_age"`          // of documents announced for the first time, default 30d
+	MaxAge          Duration `yaml:"max_age"`          // of documents announced for the first time, when we hear of them; default 30d
 	ReplacementWait Duration `yaml:"replacement_wait"` // for the successor of a document that is gone, default 15m
 	Minors          string   `yaml:"minors"`           // suppress (default), notify, or 14 to 17: the youngest age told
 	VisibleWait     Duration `yaml:"visible_wait"`     // for a document that its citizen cannot open yet, default 72h, then a person must look

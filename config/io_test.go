@@ -73,3 +73,11 @@ func TestKeysAreReadAgain(t *testing.T) {
 		t.Errorf("a file that is not there: %v", err)
 	}
 }
+
+// With io.mode off IO is asked nothing, and nothing needs its key.
+func TestIOOffNeedsNoKey(t *testing.T) {
+	c, err := config.Load(filepath.Join("testdata", "io-key-off.yaml"))
+	if err != nil || c.IO.Mode != config.ModeOff {
+		t.Errorf("%v", err)
+	}
+}

@@ -49,7 +49,7 @@ func (c *Config) secrets() []secretField {
 		secretField{"redis.sentinel_password", &c.Redis.SentinelPassword, &c.Redis.SentinelPasswordFile, false},
 		secretField{"ledger.seal_key", &c.Ledger.SealKey, &c.Ledger.SealKeyFile, true},
 		secretField{"ledger.naming_key", &c.Ledger.NamingKey, &c.Ledger.NamingKeyFile, false},
-		secretField{"io.key", &c.IO.Key, &c.IO.KeyFile, true},
+		secretField{"io.key", &c.IO.Key, &c.IO.KeyFile, c.IO.Mode != ModeOff},
 		secretField{"io.secondary_key", &c.IO.SecondaryKey, &c.IO.SecondaryKeyFile, false},
 		secretField{"remote.manage_key", &c.Remote.ManageKey, &c.Remote.ManageKeyFile, false},
 	)

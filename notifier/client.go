@@ -27,6 +27,8 @@ type ClientOptions struct {
 	// other key is tried where one is refused.
 	Keys func() []string
 	HTTP *http.Client
+	// Premium says that the institution's contract is the Premium one: messages are ADVANCED (reference io.md, 2.2).
+	Premium bool
 }
 
 // Client calls IO, once for each call: what an answer means for the future belongs to the ledger's timetable.
@@ -37,6 +39,7 @@ type Client struct {
 	// timeout of one call; 0: none
 	timeout time.Duration
 	keys    func() []string
+	level   string       // of messages: STANDARD, ADVANCED
 	valid   atomic.Int32 // place of the key that worked last
 }
 
@@ -46,10 +49,12 @@ func NewClient(o ClientOptions) (*Client, error) {
 	if err != nil || base.Host == "" {
 		return nil, errors.New("io.base_url is no URL")
 	}
-	if len(o.Keys()) == 0 {
-		return nil, errors.New("io.key is empty")
+	c := &Client{
+		base: strings.TrimSuffix(o.BaseURL, "/"), http: o.HTTP.Transport, timeout: o.HTTP.Timeout, keys: o.Keys, level: "STANDARD",
 	}
-	c := &Client{base: strings.TrimSuffix(o.BaseURL, "/"), http: o.HTTP.Transport, timeout: o.HTTP.Timeout, keys: o.Keys}
+	if o.Premium {
+		c.level = "ADVANCED"
+	}
 	if c.http == nil {
 		c.http = http.DefaultTransport
 	}
@@ -67,9 +72,10 @@ func (c *Client) Profile(ctx context.Context, recipient fiscalcode.Code) Answer 
 		PreferredLanguages []string `json:"preferred_languages"`
 	}
 	if json.Unmarshal(got.body, &profile) != nil || profile.SenderAllowed == nil {
-		return Answer{Kind: Unavailable, HTTPStatus: got.status, Reason: "unreadable-answer"}
+		return got.unreadable()
 	}
-	answer := Answer{Kind: NotAllowed, HTTPStatus: got.status, Languages: profile.PreferredLanguages}
+	answer := got.answer(NotAllowed)
+	answer.Languages = profile.PreferredLanguages
 	if *profile.SenderAllowed {
 		answer.Kind = Allowed
 	}
@@ -80,7 +86,7 @@ func (c *Client) Profile(ctx context.Context, recipient fiscalcode.Code) Answer 
 // created.
 func (c *Client) Send(ctx context.Context, m Message) Answer {
 	got := c.call(ctx, http.MethodPost, "/messages", messageRequest{
-		FiscalCode: m.Recipient.Reveal(), FeatureLevelType: "STANDARD",
+		FiscalCode: m.Recipient.Reveal(), FeatureLevelType: c.level,
 		Content: messageContent{Subject: m.Subject, Markdown: m.Markdown, RequireSecureChannels: true, ThirdPartyData: m.Remote.data()},
 	})
 	if got.status != http.StatusCreated {
@@ -92,7 +98,9 @@ func (c *Client) Send(ctx context.Context, m Message) Answer {
 	if json.Unmarshal(got.body, &created) != nil || !ulid.MatchString(created.ID) {
 		created.ID = "" // created all the same; its delivery cannot be followed
 	}
-	return Answer{Kind: Created, HTTPStatus: got.status, MessageID: created.ID}
+	answer := got.answer(Created)
+	answer.MessageID = created.ID
+	return answer
 }
 
 // ulid is what IO's message ids are (reference io.md, 2.2).
@@ -110,9 +118,11 @@ func (c *Client) Status(ctx context.Context, recipient fiscalcode.Code, id strin
 		ReadStatus string `json:"read_status"`
 	}
 	if json.Unmarshal(got.body, &status) != nil || status.Status == "" {
-		return Answer{Kind: Unavailable, HTTPStatus: got.status, Reason: "unreadable-answer"}
+		return got.unreadable()
 	}
-	return Answer{Kind: StatusKnown, HTTPStatus: got.status, Status: status.Status, ReadStatus: status.ReadStatus}
+	answer := got.answer(StatusKnown)
+	answer.Status, answer.ReadStatus = status.Status, status.ReadStatus
+	return answer
 }
 
 type profileRequest struct {
@@ -155,6 +165,18 @@ type answered struct {
 	header  http.Header
 	body    []byte
 	written bool // the request may have reached IO
+	inVain  int  // exchanges before it, whose key was refused
+}
+
+// answer is what it says, as far as every exchange says it.
+func (a answered) answer(kind Kind) Answer {
+	return Answer{Kind: kind, HTTPStatus: a.status, InVain: a.inVain}
+}
+
+func (a answered) unreadable() Answer {
+	answer := a.answer(Unavailable)
+	answer.Reason = "unreadable-answer"
+	return answer
 }
 
 // maxAnswer is more than any answer of IO that we read.
@@ -170,10 +192,11 @@ func (c *Client) call(ctx context.Context, method, path string, body any) answer
 		}
 	}
 	keys, first := c.keys(), int(c.valid.Load())
-	var got answered
+	got := answered{status: http.StatusUnauthorized} // without any key IO would say no other
 	for i := range keys {
 		n := (first + i) % len(keys)
 		got = c.once(ctx, method, path, content, keys[n])
+		got.inVain = i
 		if got.status != http.StatusUnauthorized {
 			c.valid.Store(int32(n)) //nolint:gosec // one of two
 			break
@@ -247,7 +270,7 @@ func (a answered) title() string {
 
 // refused is what anything but success means (reference io.md, table 2.6).
 func (a answered) refused(what purpose) Answer {
-	answer := Answer{HTTPStatus: a.status}
+	answer := a.answer("")
 	switch a.status {
 	case 0:
 		answer.Kind, answer.Reason = Unavailable, "no-answer"

@@ -188,11 +188,19 @@ func TestWhetherAMessageMayHaveBeenCreated(t *testing.T) {
 	}
 }
 
+// A call with another key than the one that worked last is one call more.
 func TestTheOtherKeyIsTried(t *testing.T) {
 	io := sandbox.New(sandbox.Options{Keys: []string{nextKey}})
 	c := client(t, io)
-	if got := c.Send(t.Context(), message(t)); got.Kind != notifier.Created {
-		t.Fatalf("with the secondary key: %s", got.Kind)
+	if got := c.Send(t.Context(), message(t)); got.Kind != notifier.Created || got.InVain != 1 {
+		t.Fatalf("with the secondary key: %s, after %d calls in vain", got.Kind, got.InVain)
+	}
+	if got := c.Profile(t.Context(), message(t).Recipient); got.Kind != notifier.Allowed || got.InVain != 0 {
+		t.Errorf("once it is known: %s, after %d calls in vain", got.Kind, got.InVain)
+	}
+	io.SetKeys("third")
+	if got := c.Status(t.Context(), message(t).Recipient, "01ARZ3NDEKTSV4RRFFQ69G5FAV"); got.Kind != notifier.KeyRefused || got.InVain != 1 {
+		t.Errorf("neither works: %s, after %d calls in vain", got.Kind, got.InVain)
 	}
 	if n := len(io.Messages()); n != 1 {
 		t.Errorf("%d messages, want 1", n)

@@ -53,4 +53,5 @@ type Answer struct {
 	Languages  []string
 	Reason     string        // a fixed word of ours for logs and held records, e.g. bad-request, no-configuration
 	RetryAfter time.Duration // with Throttled; 0 when IO named none
+	InVain     int           // calls before the one that was answered so, whose key was refused
 }

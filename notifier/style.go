@@ -68,6 +68,7 @@ var ofBody = []rule{
 	{"holds an image: the phone would fetch it, and tell its server", image.MatchString},
 	{"begins a table, which the app does not draw", func(line string) bool { return strings.HasPrefix(strings.TrimSpace(line), "|") }},
 	{"holds a link that the app does not follow from a text, want https, mailto or tel", hasOddLink},
+	{"holds a number outside of a link: a date or an id may be personal", hasNumber},
 }
 
 var (
@@ -75,7 +76,16 @@ var (
 	image    = regexp.MustCompile(`!\[`)
 	link     = regexp.MustCompile(`\]\(\s*([^)\s]*)|([A-Za-z][A-Za-z0-9+.-]*)://`)
 	linkable = regexp.MustCompile(`^(https://|mailto:|tel:)`)
+	// unread is where a number says nothing of a person: a link with its text, an address in clear, a place in a list.
+	unread = regexp.MustCompile(`\[[^\]]*\]\([^)]*\)|(?:https://|mailto:|tel:)[^\s>]*|^\s*\d+[.)]\s`)
 )
+
+// courtesy is an Italian sentence that begins with what its reader can do, and calls that reader by no name.
+var courtesy = regexp.MustCompile(`(?:^|[.:;]|\b(?:ora|adesso))[\s*_#>]*(?:può|potrà)\s+(?:acced|apr|consult|entr|legg|scaric|trov|ved|visualizz)`)
+
+func hasNumber(line string) bool {
+	return strings.ContainsFunc(unread.ReplaceAllString(line, ""), unicode.IsDigit)
+}
 
 func hasUnfit(line string) bool {
 	return !utf8.ValidString(line) || strings.ContainsFunc(line, func(r rune) bool {
@@ -160,6 +170,10 @@ func rulesOfButton(language string, wording Wording) []rule {
 func wordRules(language string, wording Wording) []rule {
 	w := wordsOf[language]
 	rules := []rule{says(w.telling, "names an exam, a place, a doctor or an outcome: a message that IO keeps is neutral")}
+	if len(w.formal) > 0 {
+		const want = "speaks as to a stranger (Lei, Suo), want tu"
+		rules = append(rules, says(w.formal, want), rule{want, func(line string) bool { return courtesy.MatchString(strings.ToLower(line)) }})
+	}
 	if wording == Novita {
 		rules = append(rules, says(w.report, "says that it is about a report, which message.wording novita never does"))
 	}

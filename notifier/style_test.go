@@ -84,6 +84,7 @@ func TestALanguageIsAddedByFiles(t *testing.T) {
 func TestTextsThatBreakARule(t *testing.T) {
 	const first, second, last = "# C'è un nuovo documento", "Nel tuo Fascicolo Sanitario Elettronico (FSE) è disponibile un nuovo documento.",
 		"Puoi leggerlo quando vuoi: premi **{{.Button}}**{{if not .SSO}} ed entra con la tua identità digitale (SPID o CIE){{end}}."
+	const formal = "speaks as to a stranger (Lei, Suo), want tu"
 	const neutral = "names an exam, a place, a doctor or an outcome: a message that IO keeps is neutral"
 	for _, tt := range []struct{ name, old, line, want string }{
 		{"a title is short", first, "# " + strings.Repeat("Un nuovo documento ", 7), "published.it.md: subject: 133 UTF-16 units, want 10 to 120"},
@@ -101,6 +102,17 @@ func TestTextsThatBreakARule(t *testing.T) {
 		{"a text names no department", second, "Un documento di Radiologia.", "published.it.md:3: " + neutral},
 		{"a text names no doctor", second, "Un documento della dott.ssa Bianchi.", "published.it.md:3: " + neutral},
 		{"a text names no outcome", second, "L'esito è disponibile.", "published.it.md:3: " + neutral},
+		{"nor a professor", second, "Un referto del prof. Rossi.", "published.it.md:3: " + neutral},
+		{"nor a professor by her whole title", second, "Un documento della professoressa Rossi.", "published.it.md:3: " + neutral},
+		{"a text holds no date", second, "Un documento del 12/11/2026.", "published.it.md:3: holds a number outside of a link: a date or an id may be personal"},
+		{"nor a date in words", second, "Un documento del 3 marzo.", "published.it.md:3: holds a number outside of a link: a date or an id may be personal"},
+		{"nor a number beside a link", second, "Documento 4711: [chiama](tel:+390612345).", "published.it.md:3: holds a number outside of a link: a date or an id may be personal"},
+		{"a citizen is no stranger", second, "Il Suo documento è disponibile.", "published.it.md:3: " + formal},
+		{"nor in small letters", second, "La preghiamo di leggerlo.", "published.it.md:3: " + formal},
+		{"nor by the form of the verb", last, "Prema **{{.Button}}**.", "published.it.md:5: " + formal},
+		{"nor by a sentence without a subject", last, "Può leggerlo quando vuole: **{{.Button}}**.", "published.it.md:5: " + formal},
+		{"nor by a later one", second, "C'è un nuovo documento. Ora può consultarlo.", "published.it.md:3: " + formal},
+		{"nor in a title", first, "# C'è un documento per Lei", "published.it.md:1: " + formal},
 		{"a rule cuts the e-mail preview", second, "---", "published.it.md:3: is a rule (---), which cuts the text that IO forwards by e-mail"},
 		{"also of other marks", second, "* * *", "published.it.md:3: is a rule (---), which cuts the text that IO forwards by e-mail"},
 		{"also as the line below a heading", second, "Novità\n------", "published.it.md:4: is a rule (---), which cuts the text that IO forwards by e-mail"},
@@ -286,6 +298,24 @@ func TestButtonTextsThatBreakARule(t *testing.T) {
 		got := mistakes(t, o)
 		if (want == "") != (got == nil) || (want != "" && !slices.Contains(got, "message.button_text.it: "+want)) {
 			t.Errorf("%q: got %q, want %q", text, got, want)
+		}
+	}
+}
+
+// What is not forbidden may stand in a text: numbers of links and lists, and words that only begin like others.
+func TestTextsThatBreakNoRule(t *testing.T) {
+	for _, line := range []string{
+		"Per un aiuto [chiama 800 123 456](tel:800123456).",
+		"Leggi come si fa: https://fascicolo.example.it/aiuto/2026.",
+		"1. Apri il Fascicolo.\n2. Cerca il documento.",
+		"Entra con il tuo profilo: un professionista può aiutarti.",
+		"Le novità si leggono presto, e la lettera può attendere.",
+		"Aprilo dove nessun altro può leggere.",
+	} {
+		o := options()
+		o.Folder = folderWith(t, "published.it.md", strings.Replace(well, "Puoi leggerlo", line+"\n\nPuoi leggerlo", 1))
+		if got := mistakes(t, o); got != nil {
+			t.Errorf("%q: %q", line, got)
 		}
 	}
 }

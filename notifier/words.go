@@ -7,6 +7,7 @@ type words struct {
 	openings     []string // at the beginning of the text
 	spatial      []string
 	formulas     []string
+	formal       []string // forms of courtesy, where the manual wants others: it speaks of Italian
 	telling      []string // exam, ward, doctor, facility, outcome
 	report       []string // what the wording novita avoids
 }
@@ -24,10 +25,15 @@ var wordsOf = map[string]words{
 			"ai sensi", "in oggetto", "la informiamo", "la invitiamo", "le comunichiamo", "suddett*", "sopracitat*", "summenzionat*",
 			"cordiali saluti", "distinti saluti", "codest*",
 		},
+		// The third person to whom one speaks. What is also said of somebody else, or of a thing, is not here.
+		formal: []string{
+			"lei", "suo", "sua", "suoi", "sue", "acceda", "apra", "clicchi", "legga", "prema", "scelga", "vada", "si rivolga",
+			"la preghiamo", "la avvisiamo", "la ringraziamo", "le abbiamo scritto", "le avevamo scritto", "le ricordiamo", "le scriviamo",
+		},
 		telling: []string{
 			"ospedal*", "clinic*", "ambulatori*", "repart*", "laboratori*", "radiolog*", "cardiolog*", "oncolog*", "psichiatr*",
 			"ginecolog*", "istolog*", "esame", "esami", "analisi", "prelievo", "tampone", "ecografi*", "risonanza", "radiografi*",
-			"biopsi*", "diagnos*", "esito", "esiti", "positiv*", "negativ*", "dott", "dottor*", "primario", "asl", "ausl", "asst", "ulss",
+			"biopsi*", "diagnos*", "esito", "esiti", "positiv*", "negativ*", "dott", "dottor*", "prof", "professor*", "primario", "asl", "ausl", "asst", "ulss",
 		},
 		report: []string{"refert*"},
 	},
@@ -42,7 +48,7 @@ var wordsOf = map[string]words{
 		telling: []string{
 			"hospital*", "clinic", "clinics", "ward", "wards", "laborator*", "lab", "radiolog*", "cardiolog*", "oncolog*", "psychiatr*",
 			"exam", "exams", "examination*", "test", "tests", "scan", "scans", "x-ray*", "biops*", "diagnos*", "outcome*", "positive",
-			"negative", "dr",
+			"negative", "dr", "prof", "professor*",
 		},
 		report: []string{"report", "reports"},
 	},
@@ -57,7 +63,7 @@ var wordsOf = map[string]words{
 		},
 		telling: []string{
 			"krankenhaus*", "klinik*", "abteilung*", "labor*", "ambulatori*", "radiolog*", "kardiolog*", "onkolog*", "psychiatri*",
-			"untersuchung*", "blutabnahme*", "biopsi*", "diagnos*", "ergebnis*", "positiv*", "negativ*", "dr", "primar*",
+			"untersuchung*", "blutabnahme*", "biopsi*", "diagnos*", "ergebnis*", "positiv*", "negativ*", "dr", "prof", "professor*", "primar*",
 		},
 		report: []string{"befund*"},
 	},
@@ -70,7 +76,8 @@ var wordsOf = map[string]words{
 		},
 		telling: []string{
 			"hospital*", "clínica*", "ambulatori*", "laboratori*", "radiolog*", "cardiolog*", "oncolog*", "psiquiatr*", "examen",
-			"exámenes", "análisis", "prueba", "pruebas", "biopsia*", "diagnóstic*", "resultado*", "positiv*", "negativ*", "dr", "dra",
+			"exámenes", "análisis", "prueba", "pruebas", "biopsia*", "diagnóstic*", "resultado*", "positiv*", "negativ*", "dr", "dra", "prof",
+			"profesor*", //nolint:misspell // Spanish
 		},
 		report: []string{"informe", "informes"},
 	},
@@ -83,7 +90,7 @@ var wordsOf = map[string]words{
 		},
 		telling: []string{
 			"hôpita*", "clinique*", "ambulatoire*", "laboratoire*", "radiolog*", "cardiolog*", "oncolog*", "psychiatri*", "examen*",
-			"analyse*", "biopsie*", "diagnosti*", "résultat*", "positif*", "négatif*", "dr",
+			"analyse*", "biopsie*", "diagnosti*", "résultat*", "positif*", "négatif*", "dr", "pr", "prof", "professeur*",
 		},
 		report: []string{"compte rendu", "comptes rendus", "compte-rendu", "comptes-rendus", "rapport", "rapports"},
 	},

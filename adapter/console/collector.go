@@ -29,7 +29,7 @@ var (
 	usedDesc    = prometheus.NewDesc("staffetta_io_daily_cap_used", "Messages of the daily cap that were granted today.", nil, nil)
 	beganDesc   = prometheus.NewDesc("staffetta_ledger_began_timestamp_seconds",
 		"When the ledger was empty, in s since 1970: what was told before that it does not know. It changes only where Redis was emptied.", nil, nil)
-	backlogDesc = prometheus.NewDesc("staffetta_backlog_seconds", "Time until what is due by now is done, at the present rate; +Inf where it does not come to an end.", nil, nil)
+	backlogDesc = prometheus.NewDesc("staffetta_backlog_seconds", "Time until what is due by now is done, at the present rate; +Inf where it does not come to an end. Where the daily cap is reached: whole days until all that waits is done.", nil, nil)
 )
 
 // Describe names the figures.
@@ -61,11 +61,6 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 		gauge(oldestDesc, max(0, stats.Oldest[source].Seconds()), source)
 	}
 	gauge(trackedDesc, float64(stats.Tracked))
-	backlog := math.Inf(1)
-	if lasts, ok := c.io.backlog(stats); ok {
-		backlog = lasts.Seconds()
-	}
-	gauge(backlogDesc, backlog)
 	for reason, n := range stats.Held {
 		gauge(heldDesc, float64(n), reason)
 	}
@@ -76,6 +71,11 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 	if err != nil {
 		return
 	}
+	backlog := math.Inf(1)
+	if lasts, ok := c.io.backlog(stats, state); ok {
+		backlog = lasts.Seconds()
+	}
+	gauge(backlogDesc, backlog)
 	paused := 0.0
 	if state.OperatorPaused {
 		paused = 1

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	_ "embed" // the page
+	"fmt"
 	"html/template"
 	"log/slog"
 	"net/http"
@@ -17,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"staffetta/adapter/ledger"
+	"staffetta/notifier"
 )
 
 // Options are what the console looks at.
@@ -44,13 +46,31 @@ func (io IO) used(state ledger.PaceState) int {
 	return state.Messages
 }
 
-// backlog is when what is due by now will be done, at the present rate; ok is false where it will not be, or nobody knows.
-func (io IO) backlog(stats ledger.Stats) (lasts time.Duration, ok bool) {
-	const slowest = 1.0 / 3600 // one record an hour is none
-	due := int64(0)
-	for _, n := range stats.Overdue {
-		due += n
+// total is how many there are at all sources.
+func total(bySource map[string]int64) (sum int64) {
+	for _, n := range bySource {
+		sum += n
 	}
+	return sum
+}
+
+// days is how many days what waits takes at least, once the messages of today are sent; 0 where the daily cap does not decide.
+func (io IO) days(stats ledger.Stats, state ledger.PaceState) int64 {
+	most := int64(io.DailyCap)
+	if most == 0 || io.Mode == "off" || int64(io.used(state)) < most {
+		return 0
+	}
+	return (total(stats.Due) + most - 1) / most
+}
+
+// backlog is when what is due by now will be done, at the present rate; ok is false where it will not be, or nobody knows. Where
+// the daily cap decides, it is when all that waits will be.
+func (io IO) backlog(stats ledger.Stats, state ledger.PaceState) (lasts time.Duration, ok bool) {
+	const slowest, day = 1.0 / 3600, 24 * time.Hour // one record an hour is none
+	if days := io.days(stats, state); days > 0 {
+		return time.Duration(days) * day, true
+	}
+	due := total(stats.Overdue)
 	if due == 0 {
 		return 0, true
 	}
@@ -140,6 +160,9 @@ type view struct {
 	Journal []ledger.Entry
 }
 
+// SecureChannels is what the institution itself must look after.
+func (view) SecureChannels() string { return notifier.SecureChannels }
+
 type card struct {
 	Name, Help, Tone string
 	Value            int64
@@ -211,7 +234,7 @@ func (c *console) look(ctx context.Context) (view, error) {
 	for _, rec := range held[:min(len(held), heldLines)] {
 		v.Held = append(v.Held, heldLine{Key: rec.Key.String(), Source: rec.Source, Reason: rec.Reason, Since: rec.Since})
 	}
-	v.Sent, v.Backlog = c.IO.used(v.Pace), c.forecast(stats, v.Now)
+	v.Sent, v.Backlog = c.IO.used(v.Pace), c.forecast(stats, v.Pace, v.Now)
 	v.Paused = paused(v.Pace, v.Now)
 	v.count(stats, c.Sources)
 	for i := range v.Sources {
@@ -249,11 +272,18 @@ func (c *console) catchUp(ctx context.Context, line *sourceLine) error {
 }
 
 // forecast says in words when what is due is done.
-func (c *console) forecast(stats ledger.Stats, now time.Time) string {
-	lasts, ok := c.IO.backlog(stats)
+func (c *console) forecast(stats ledger.Stats, state ledger.PaceState, now time.Time) string {
+	days, waiting := c.IO.days(stats, state), total(stats.Due)
+	lasts, ok := c.IO.backlog(stats, state)
 	switch {
+	case days == 1:
+		return fmt.Sprintf("at %d messages a day, what waits (%d) is done in 1 day", c.IO.DailyCap, waiting)
+	case days > 1:
+		return fmt.Sprintf("at %d messages a day, what waits (%d) is done in %d days", c.IO.DailyCap, waiting, days)
 	case !ok:
 		return "what is due does not come to an end at the present rate"
+	case lasts < time.Second && waiting > 0:
+		return fmt.Sprintf("nothing waits for us, %d wait for their time", waiting)
 	case lasts < time.Second:
 		return "nothing waits"
 	}

@@ -2,6 +2,7 @@ package console_test
 
 import (
 	"crypto/sha256"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -79,7 +80,7 @@ func TestThePageAnswersWhoMustBeLookedAt(t *testing.T) {
 	}
 	page := get(t, handler, "/console/").Body.String()
 	for _, want := range []string{
-		"see staffetta catchup", "has not posted &lt;4&gt; of 4", "the last sweep was none: its total shrinks", "<td class=\"n\">never</td>", key.String(), "two-codes", "lab", "decided-hold", "All sending is paused</strong> by Giulia", "&lt;trial&gt;", "io is paused",
+		"require_secure_channel, sensitive information", "see staffetta catchup", "has not posted &lt;4&gt; of 4", "the last sweep was none: its total shrinks", "<td class=\"n\">never</td>", key.String(), "two-codes", "lab", "decided-hold", "All sending is paused</strong> by Giulia", "&lt;trial&gt;", "io is paused",
 	} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page does not say %q", want)
@@ -135,8 +136,10 @@ func TestThePageSaysHowSendingStands(t *testing.T) {
 		page, metrics   []string
 	}{
 		{"off", "off", "20261124", 0, []string{"io.mode is off", "not come to an end"}, []string{`staffetta_io_mode{mode="off"} 1`, "staffetta_backlog_seconds +Inf"}},
-		{"test", "test", "20261124", 0.25, []string{"io.mode is test", "is done in 4s"}, []string{`staffetta_io_mode{mode="test"} 1`, "staffetta_backlog_seconds 4"}},
-		{"the day's messages are sent", "live", "20261124", 10, []string{"io.mode is live", "5 of 5 messages", "waits for tomorrow"}, []string{"staffetta_io_daily_cap 5", "staffetta_io_daily_cap_used 5"}},
+		{"test", "test", "20261125", 0.25, []string{"io.mode is test", "is done in 4s"}, []string{`staffetta_io_mode{mode="test"} 1`, "staffetta_backlog_seconds 4"}},
+		{"the day's messages are sent", "live", "20261124", 10, []string{
+			"io.mode is live", "5 of 5 messages", "waits for tomorrow", "what waits (1) is done in 1 day.",
+		}, []string{"staffetta_io_daily_cap 5", "staffetta_io_daily_cap_used 5", "staffetta_backlog_seconds 86400"}},
 		{"the next day", "live", "20261125", 10, []string{"0 of 5 messages"}, []string{"staffetta_io_daily_cap_used 0", "staffetta_backlog_seconds 0.1"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -155,5 +158,48 @@ func TestThePageSaysHowSendingStands(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What waits is never called nothing: for the day's cap, or for its time.
+func TestTheForecastKnowsWhatWaits(t *testing.T) {
+	_, l, _ := open(t, redistest.Embedded(t))
+	for i := range 11 {
+		locator := fhir.Locator{Type: "DiagnosticReport", ID: fmt.Sprint("later-", i)}
+		hint := ledger.Hint{
+			Key: l.DocumentKey("lab", locator), Source: "lab", Locator: locator, State: ledger.Pending, Settle: time.Hour,
+		}
+		if _, err := l.Admit(t.Context(), []ledger.Hint{hint}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := l.Pace().Take(t.Context(), ledger.Want{Calls: 2, Rate: 100, Class: "messages", Messages: 5, Cap: 5, Day: "20261124"}); err != nil {
+		t.Fatal(err)
+	}
+	for day, want := range map[string]string{
+		"20261124": "at 5 messages a day, what waits (11) is done in 3 days", "20261125": "nothing waits for us, 11 wait for their time",
+	} {
+		handler := console.New(console.Options{
+			Ledger: l, Registry: prometheus.NewRegistry(), Sources: []string{"lab"}, Log: slog.New(slog.DiscardHandler),
+			IO: console.IO{Mode: "live", DailyCap: 5, StepRate: func() float64 { return 1 }, Today: func() string { return day }},
+		})
+		if page := get(t, handler, "/console/").Body.String(); !strings.Contains(page, want) {
+			t.Errorf("on %s the page does not say %q", day, want)
+		}
+	}
+}
+
+// Who is told at all is said on every page, also while Redis is away.
+func TestTheModeIsSaidWithoutRedis(t *testing.T) {
+	server := redistest.Embedded(t)
+	_, l, _ := open(t, server)
+	_ = server.Close()
+	for _, mode := range []string{"off", "test", "live"} {
+		handler := console.New(console.Options{
+			Ledger: l, Registry: prometheus.NewRegistry(), Sources: []string{"lab"}, Log: slog.New(slog.DiscardHandler), IO: console.IO{Mode: mode},
+		})
+		if page := get(t, handler, "/console/").Body.String(); !strings.Contains(page, "io.mode is "+mode) || !strings.Contains(page, "cannot be read") {
+			t.Errorf("the page does not say that io.mode is %s", mode)
+		}
 	}
 }

@@ -3,7 +3,6 @@ package desk
 import (
 	"context"
 	"slices"
-	"strings"
 	"time"
 
 	"staffetta/adapter/ledger"
@@ -19,39 +18,19 @@ const (
 	forgotten = "forgotten"
 )
 
+// uncertain is the reason of a record of which nobody knows whether its message reached IO.
+const uncertain = "uncertain"
+
 // Order is what a person wants done, who that is, and why.
 type Order struct {
 	By         ledger.By
 	EvenHidden bool // also what the citizen's portal hides from them: they will be sent to an empty page
 }
 
-// longestWhy is how long a reason may be; the journal is no diary.
-const longestWhy = 200
-
-// check refuses what must not stand in the journal.
-func (o Order) check() error {
-	switch why := strings.TrimSpace(o.By.Why); {
-	case why == "":
-		return refuse("want a reason (--why)")
-	case len(why) > longestWhy || strings.ContainsFunc(why, func(c rune) bool { return c < ' ' }):
-		return refuse("want a reason of one line and at most %d bytes", longestWhy)
-	}
-	for word := range strings.FieldsFuncSeq(o.By.Who+" "+o.By.Why, func(c rune) bool { return !isAlphanumeric(c) }) {
-		if _, err := fiscalcode.Parse(word); err == nil {
-			return refuse("who or why holds a codice fiscale: both are kept in the journal, where nothing personal may be")
-		}
-	}
-	return nil
-}
-
-func isAlphanumeric(c rune) bool {
-	return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')
-}
-
 // Release lets a person's yes have its effect: what is held or suppressed by a rule that a person may override is looked at
 // again without that rule, and anything else that waits for a person is looked at again.
 func (d *Desk) Release(ctx context.Context, name Name, o Order) (ledger.Record, error) {
-	if err := o.check(); err != nil {
+	if err := CheckBy(o.By); err != nil {
 		return ledger.Record{}, err
 	}
 	n, err := d.find(ctx, name)
@@ -116,13 +95,15 @@ func standing(rec *ledger.Record) string {
 
 // Retry has a record looked at now, whatever it waits for.
 func (d *Desk) Retry(ctx context.Context, name Name, o Order) (ledger.Record, error) {
-	if err := o.check(); err != nil {
+	if err := CheckBy(o.By); err != nil {
 		return ledger.Record{}, err
 	}
 	n, err := d.find(ctx, name)
 	switch {
 	case err != nil:
 		return n.rec, err
+	case n.rec.State == ledger.Held && n.rec.Reason == uncertain:
+		return n.rec, refuse("its citizen may have been told: a release sends it, perhaps once more; forget ends it")
 	case n.rec.State == ledger.Held:
 		return n.rec, d.letGo(ctx, n.rec, retried, o.By)
 	}
@@ -131,7 +112,7 @@ func (d *Desk) Retry(ctx context.Context, name Name, o Order) (ledger.Record, er
 
 // Forget ends a held record without telling anybody.
 func (d *Desk) Forget(ctx context.Context, name Name, o Order) (ledger.Record, error) {
-	if err := o.check(); err != nil {
+	if err := CheckBy(o.By); err != nil {
 		return ledger.Record{}, err
 	}
 	n, err := d.find(ctx, name)
@@ -200,7 +181,7 @@ func (d *Desk) change(ctx context.Context, n named, event string, by ledger.By, 
 	return d.settle(ctx, rec, ledger.Next{Due: rec.Now})
 }
 
-// take leases a record, whether it is due, held or rests.
+// take leases a record, whether it is due, held or rests. What is held stays so until it is settled.
 func (d *Desk) take(ctx context.Context, n named) (ledger.Record, error) {
 	if n.rec.Source == "" {
 		return n.rec, refuse("it rests, and has forgotten where its document is: name it by its source and Type/id")
@@ -214,7 +195,7 @@ func (d *Desk) take(ctx context.Context, n named) (ledger.Record, error) {
 	case seized == ledger.Busy:
 		return rec, ErrBusy
 	case rec.Reason != n.rec.Reason:
-		// Somebody else was quicker. The lease ends, and it is looked at again.
+		// Somebody else was quicker: what is leased waits for the end of the lease, and stays as it is.
 		return rec, refuse("it has changed in the meantime: look at it again")
 	}
 	if rec.Locator == (fhir.Locator{}) {
@@ -241,7 +222,7 @@ type Done struct {
 // only counts. What is hidden from its citizen is released one by one only.
 func (d *Desk) ReleaseAll(ctx context.Context, f Filter, o Order, dry bool) (Done, error) {
 	done := Done{Refused: map[string]int{}}
-	if err := o.check(); err != nil {
+	if err := CheckBy(o.By); err != nil {
 		return done, err
 	}
 	o.EvenHidden = false

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -64,7 +65,7 @@ func (d *Desk) find(ctx context.Context, name Name) (named, error) {
 	}
 	source, is := d.Sources[name.Source]
 	if !is {
-		return named{}, refuse("no source is called %q", name.Source)
+		return named{}, d.noSuchSource()
 	}
 	locator, err := locatorOf(name.Resource)
 	if err != nil {
@@ -96,6 +97,11 @@ func (d *Desk) keysOf(name string, source *fhir.Source, l fhir.Locator) []ledger
 		return []ledger.Key{document}
 	}
 	return []ledger.Key{d.Ledger.FindKey(name, l.Type, l.ID), document}
+}
+
+// noSuchSource never repeats what was typed in place of a source: it may hold a codice fiscale.
+func (d *Desk) noSuchSource() error {
+	return refuse("want the name of a source: %s", strings.Join(slices.Sorted(maps.Keys(d.Sources)), ", "))
 }
 
 // locatorOf reads Type/id or system|value. Its error never repeats it: it may hold a codice fiscale.

@@ -40,7 +40,7 @@ func (d *Desk) Reconcile(ctx context.Context, source, who string) (Reconciled, e
 	var r Reconciled
 	from, is := d.Sources[source]
 	if !is {
-		return r, refuse("no source is called %q", source)
+		return r, d.noSuchSource()
 	}
 	code, err := fiscalcode.Parse(who)
 	id := ""

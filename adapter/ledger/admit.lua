@@ -74,6 +74,10 @@ local function live(rk, r, key, order, version, settle)
   local set = prefix .. 'due:' .. source
   if state == 'H' then
     if differs then journal(key, source, 'hint') end
+    if r[6] then -- a person is about to do something with it: settle makes it due
+      redis.call('HSET', rk, 'd', math.max(tonumber(r[9] or 0), now + settle), 'i', (r[9] and tag ~= r[10]) and '*' or tag)
+      redis.call('HSETNX', rk, 'f1', now)
+    end
     if wait == 'o' then -- it waits for its source only: no person is needed for another look
       redis.call('ZREM', prefix .. 'held', key)
       redis.call('HSET', rk, 's', r[12] or 'P', 'e', now)

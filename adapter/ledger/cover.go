@@ -52,3 +52,11 @@ func (l *Ledger) Uncover(ctx context.Context, rec Record, person Tag, told Told,
 	c := &call{script: uncoverScript, key: coverKey(rec.Source, person), args: []any{rec.Key.String(), value, window.Milliseconds()}}
 	return l.run(ctx, []*call{c})
 }
+
+// Lapse ends that the message of a record, which was not delivered, covers other documents of the person told.
+func (l *Ledger) Lapse(ctx context.Context, rec Record) error {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	c := &call{script: lapseScript, key: coverKey(rec.Source, rec.Told.Person), args: []any{rec.Told.MessageID}}
+	return l.run(ctx, []*call{c})
+}

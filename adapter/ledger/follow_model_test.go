@@ -37,7 +37,8 @@ func TestSecondModel(t *testing.T) {
 			m := &followModel{l: open(t, client), ctx: t.Context(), source: map[Key]int64{}, owed: map[Key]bool{}, told: map[Key]Told{}}
 			m.l.skew = func() time.Duration { return m.jumped }
 			rt.Repeat(map[string]func(*rapid.T){
-				"admit": m.admit, "claim": m.claim, "settle": m.settle, "settle again": m.again, "jump": m.jump, "release": m.release, "": m.check,
+				"admit": m.admit, "claim": m.claim, "settle": m.settle, "settle again": m.again, "jump": m.jump, "release": m.release,
+				"seize": m.seize, "": m.check,
 			})
 			m.drain(rt)
 		})
@@ -161,6 +162,22 @@ func (m *followModel) jump(t *rapid.T) {
 
 func (m *followModel) release(t *rapid.T) {
 	_, _ = m.l.Release(m.ctx, m.hint(t).Key, "released", By{})
+}
+
+// seize is a person's deed, which is settled, late or never.
+func (m *followModel) seize(t *rapid.T) {
+	h := m.hint(t)
+	rec, got, err := m.l.Reopen(m.ctx, h.Source, h.Key, h.Locator)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != Taken {
+		return
+	}
+	if rec.State == Held {
+		rec.State = Pending // as a deed settles it
+	}
+	m.took(t, rec)
 }
 
 func (m *followModel) check(t *rapid.T) {

@@ -21,9 +21,10 @@ const paceKey = "staffetta:{io}:pace"
 func prefix(partition int) string { return "staffetta:{" + strconv.Itoa(partition) + "}:" }
 
 // What is not of one partition has keys of its own.
-func leaseKey(name string) string     { return "staffetta:lease:" + name }
-func subKey(source, id string) string { return "staffetta:sub:" + source + ":" + id }
-func subsKey(source string) string    { return "staffetta:sub:" + source } // set of the ids
+func leaseKey(name string) string      { return "staffetta:lease:" + name }
+func subKey(source, id string) string  { return "staffetta:sub:" + source + ":" + id }
+func subsKey(source string) string     { return "staffetta:sub:" + source } // set of the ids
+func askedKey(messageID string) string { return "staffetta:asked:" + messageID }
 func coverKey(source string, person Tag) string {
 	return "staffetta:cover:" + source + ":" + base64.RawURLEncoding.EncodeToString(person[:])
 }

@@ -62,6 +62,7 @@ type modelRecord struct {
 	rests   bool // it has a named end
 	late    bool // a message was recorded late: the next outcome may have to look once more
 	told    time.Time
+	leased  time.Duration // until then, of jumped time: nobody else gets it
 }
 
 type modelClaim struct {
@@ -124,7 +125,7 @@ func TestLedgerIsItsModel(t *testing.T) {
 			run := &modelRun{l: open(t, client), m: model{records: map[Key]*modelRecord{}}, ctx: t.Context()}
 			run.l.skew = func() time.Duration { return run.m.jumped }
 			rt.Repeat(map[string]func(*rapid.T){
-				"admit": run.admit, "claim": run.claim, "settle": run.settle, "crash": run.crash, "jump": run.jump, "release": run.release,
+				"admit": run.admit, "claim": run.claim, "settle": run.settle, "crash": run.crash, "jump": run.jump, "release": run.release, "seize": run.seize,
 				"flush scripts": run.flush, "": run.check,
 			})
 			run.drain(rt)
@@ -194,6 +195,7 @@ func (r *modelRun) took(t *rapid.T, rec Record) {
 		t.Fatalf("claimed with order %d as read, the model says %d", rec.ReadOrder, of.order)
 	}
 	r.m.claims = append(r.m.claims, &modelClaim{rec: rec, until: r.m.jumped + defaultLease})
+	of.leased = r.m.jumped + defaultLease
 }
 
 func (r *modelRun) settle(t *rapid.T) {
@@ -239,7 +241,7 @@ func (r *modelRun) settleAs(t *rapid.T, i int, state State, order int64) {
 	if got[0] == StaleToken {
 		return
 	}
-	of.order, of.version, of.late = order, Tag{1}, false
+	of.order, of.version, of.late, of.leased = order, Tag{1}, false, 0
 	if state == Delivered {
 		of.told = rec.Told.At
 	}
@@ -263,11 +265,45 @@ func (r *modelRun) release(t *rapid.T) {
 	h := r.hint(t)
 	of := r.m.records[h.Key]
 	got, err := r.l.Release(r.ctx, h.Key, "released", By{})
-	if err != nil || got != (of != nil && of.held) {
+	if err != nil || got != (of != nil && of.held && r.m.jumped >= of.leased) {
 		t.Fatalf("release: %t, %v", got, err)
 	}
 	if got {
-		of.held, of.owed = false, true
+		of.held, of.owed, of.leased = false, true, 0
+		r.m.supersede(h.Key)
+	}
+}
+
+// seize is a person's deed, or a replacement, that is about to be settled: what is held stays held until then.
+func (r *modelRun) seize(t *rapid.T) {
+	h := r.hint(t)
+	h.Order, h.Version = 0, Tag{}
+	of := r.m.records[h.Key]
+	rec, got, err := r.l.Reopen(r.ctx, h.Source, h.Key, h.Locator)
+	if err != nil {
+		t.Fatal(err)
+	}
+	late := r.l.redis.HExists(r.ctx, recordKey(h.Key), "k").Val()
+	switch {
+	case of == nil || r.m.jumped < of.leased || (got == Busy && late):
+		if want := map[bool]Seized{true: Unknown, false: Busy}[of == nil]; got != want {
+			t.Fatalf("seize: %s, the model says %s", got, want)
+		}
+		return
+	case got != Taken || (of.held != (rec.State == Held)):
+		t.Fatalf("seize: %s in state %s; the model says held %t", got, rec.State, of.held)
+	case of.rests:
+		r.m.admits(h)
+	}
+	r.m.supersede(h.Key)
+	r.m.claims = append(r.m.claims, &modelClaim{rec: rec, until: r.m.jumped + defaultLease})
+	of.leased = r.m.jumped + defaultLease
+}
+
+// supersede is a claim that takes over from those before it.
+func (m *model) supersede(key Key) {
+	for _, c := range m.claims {
+		c.over = c.over || c.rec.Key == key
 	}
 }
 

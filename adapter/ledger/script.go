@@ -36,6 +36,10 @@ var (
 	coverSource string
 	//go:embed uncover.lua
 	uncoverSource string
+	//go:embed lapse.lua
+	lapseSource string
+	//go:embed ask.lua
+	askSource string
 )
 
 var (
@@ -51,6 +55,8 @@ var (
 	heardScript   = redis.NewScript(heardSource)
 	coverScript   = redis.NewScript(coverSource)
 	uncoverScript = redis.NewScript(uncoverSource)
+	lapseScript   = redis.NewScript(lapseSource)
+	askScript     = redis.NewScript(askSource)
 )
 
 // call is one script to be run, with the records that it carries.

@@ -18,7 +18,7 @@ const (
 )
 
 // Seize leases one record of a source by its key, whenever it is due: a document that replaces another one ends its record
-// (design, section 4, Replacement). A record that rests is opened for it.
+// (design, section 4, Replacement). A record that rests is opened for it; one that is held stays held until it is settled.
 func (l *Ledger) Seize(ctx context.Context, source string, key Key) (Record, Seized, error) {
 	return l.seize(ctx, Hint{Key: key, Source: source, State: Pending})
 }

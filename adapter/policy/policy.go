@@ -33,6 +33,8 @@ type Question struct {
 	WaitingFor   string
 	WaitingSince time.Time
 	Waits        int // looks in vain so far, for the widening gaps of «not final»
+	// HeardAt is when we first heard of what is decided on; zero for now. The age cut-off counts until then.
+	HeardAt time.Time
 	// Released are the reasons that a person has overridden for this edition (see ReleaseOf).
 	Released []string
 	Now      time.Time

@@ -281,14 +281,21 @@ func (r *Rules) hiv(q *Question) (Decision, bool) {
 	return no()
 }
 
+// DailyCap is the reason of a message that waits for the next day, since those of this one are sent.
+const DailyCap = "daily-cap"
+
 // tooOld concerns first announcements only, and counts from the latest of the document's date and the last time that it
-// was hidden.
+// was hidden, until we heard of it: what waited for us since then (a pause, the daily cap, IO being away) is no older for that.
 func (r *Rules) tooOld(q *Question) (Decision, bool) {
 	from := q.Document.Date
 	if q.HiddenAt.After(from) {
 		from = q.HiddenAt
 	}
-	if q.Told.Any || from.IsZero() || q.Now.Sub(from) <= r.o.MaxAge {
+	heard := q.HeardAt
+	if heard.IsZero() {
+		heard = q.Now
+	}
+	if q.Told.Any || from.IsZero() || heard.Sub(from) <= r.o.MaxAge || q.WaitingFor == DailyCap {
 		return no()
 	}
 	return suppress("too-old")

@@ -127,6 +127,18 @@ func TestRules(t *testing.T) {
 		{"9: a local GE may be geriatrics", []change{func(q *policy.Question) { q.Document.Categories = code("urn:local", "GE") }}, policy.Notify, ""},
 		{"10: HIV by code", []change{func(q *policy.Question) { q.Document.Codes = code(loinc, "20447-9") }}, policy.Suppress, "hiv"},
 		{"11: too old", []change{func(q *policy.Question) { q.Document.Date = noon.Add(-31 * 24 * time.Hour) }}, policy.Suppress, "too-old"},
+		{"11: too old when we heard of it", []change{func(q *policy.Question) {
+			q.Document.Date, q.HeardAt = noon.Add(-40*24*time.Hour), noon.Add(-time.Hour)
+		}}, policy.Suppress, "too-old"},
+		{"11: old by now, and it waited for us", []change{func(q *policy.Question) {
+			q.Document.Date, q.HeardAt = noon.Add(-40*24*time.Hour), noon.Add(-35*24*time.Hour)
+		}}, policy.Notify, ""},
+		{"11: shown again lately", []change{func(q *policy.Question) {
+			q.Document.Date, q.HiddenAt, q.HeardAt = noon.AddDate(-1, 0, 0), noon.AddDate(0, 0, -2), noon.AddDate(0, 0, -1)
+		}}, policy.Notify, ""},
+		{"11: it waits for the daily cap, whatever was hinted since", []change{func(q *policy.Question) {
+			q.Document.Date, q.WaitingFor, q.WaitingSince = noon.AddDate(0, 0, -40), policy.DailyCap, noon.AddDate(0, 0, -39)
+		}}, policy.Notify, ""},
 		{"11: old, but hidden until yesterday", []change{func(q *policy.Question) {
 			q.Document.Date, q.HiddenAt = noon.Add(-90*24*time.Hour), noon.Add(-24*time.Hour)
 		}}, policy.Notify, ""},

@@ -19,8 +19,8 @@ import (
 	iobox "staffetta/notifier/sandbox"
 )
 
-// 5,000 take some 15 s on two cores, and a minute with -race: `go test ./adapter/relay -run Ambiguity -ambiguous 5000`.
-var ambiguous = flag.Int("ambiguous", 1000, "documents of TestAmbiguity")
+// 5,000 take some 10 s on two cores, and half a minute with -race; -short is content with fewer.
+var ambiguous = flag.Int("ambiguous", 5000, "documents of TestAmbiguity, a tenth of them with -short")
 
 // run takes steps with all that is due, as slots do, and lets time go on whenever nothing is, until everything rests.
 func (w *stage) run(t *testing.T, later *atomic.Int64) {
@@ -79,6 +79,10 @@ func reportOfNumber(rw http.ResponseWriter, r *http.Request) bool {
 // IO creates a message and the connection is cut before it can say so, for every fifth one. No message is lost, and nobody is
 // told twice but where `uncertain: resend` says so; each such case is counted, and its record knows.
 func TestAmbiguity(t *testing.T) {
+	documents := *ambiguous
+	if testing.Short() {
+		documents /= 10
+	}
 	for _, hold := range []bool{false, true} {
 		t.Run(map[bool]string{false: "resend", true: "hold"}[hold], func(t *testing.T) {
 			var later atomic.Int64
@@ -86,7 +90,7 @@ func TestAmbiguity(t *testing.T) {
 			w := newStageOn(t, redistest.Start(t), skew, iobox.Options{Cut: 0.2, Seed: 7})
 			w.Timetable.HoldUncertain = hold
 			w.fse.Fault = reportOfNumber
-			hints := make([]ledger.Hint, *ambiguous)
+			hints := make([]ledger.Hint, documents)
 			owners := map[fiscalcode.Code]ledger.Key{}
 			for i := range hints {
 				l := fhir.Locator{Type: "DiagnosticReport", ID: strconv.Itoa(i)}
@@ -108,7 +112,7 @@ func TestAmbiguity(t *testing.T) {
 					cut++
 				}
 			}
-			if counted := int(countOf(w.Metrics.uncertain)); counted != cut || cut < *ambiguous/10 {
+			if counted := int(countOf(w.Metrics.uncertain)); counted != cut || cut < documents/10 {
 				t.Errorf("%d uncertain sends are counted, %d answers were cut", counted, cut)
 			}
 			held, known := 0, 0

@@ -67,45 +67,51 @@ func dayOf(at time.Time) day {
 	return day{name: at.Format("20060102"), ends: time.Date(at.Year(), at.Month(), at.Day()+1, 0, 0, 0, 0, at.Location())}
 }
 
-// take takes n calls, those for messages with one message, waiting at most for longest.
+// take takes n calls, waiting at most for longest.
 func (b *budget) take(ctx context.Context, n int, purpose class, longest time.Duration) taken {
-	if got := b.fromStock(n, purpose); got != notInTime {
-		return got
+	got, _ := b.takeOf(ctx, n, purpose, longest)
+	return got
+}
+
+// takeOf is take, and for a message it says of which day it is.
+func (b *budget) takeOf(ctx context.Context, n int, purpose class, longest time.Duration) (taken, string) {
+	if got, of := b.fromStock(n, purpose); got != notInTime {
+		return got, of
 	}
 	ctx, cancel := context.WithTimeout(ctx, longest)
 	defer cancel()
 	select {
 	case <-ctx.Done():
-		return notInTime
+		return notInTime, ""
 	case <-b.turns[purpose]:
 	}
 	defer func() { b.turns[purpose] <- struct{}{} }()
 	for {
-		if got := b.fromStock(n, purpose); got != notInTime {
-			return got
+		if got, of := b.fromStock(n, purpose); got != notInTime {
+			return got, of
 		}
 		if !b.refill(ctx, n, purpose) {
-			return notInTime
+			return notInTime, ""
 		}
 	}
 }
 
 // fromStock takes from what this process has.
-func (b *budget) fromStock(n int, purpose class) taken {
+func (b *budget) fromStock(n int, purpose class) (taken, string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	capped := b.capped(purpose)
 	switch {
 	case capped && b.messages == 0 && b.full:
-		return tomorrow
+		return tomorrow, ""
 	case b.have[purpose] < n || (capped && b.messages == 0):
-		return notInTime
+		return notInTime, ""
 	}
 	b.have[purpose] -= n
 	if capped {
 		b.messages--
 	}
-	return granted
+	return granted, b.today.name
 }
 
 // capped says whether a day's messages are counted; what is left of another day is gone.
@@ -119,14 +125,21 @@ func (b *budget) capped(purpose class) bool {
 	return true
 }
 
-// notPosted gives back a message that was not sent, and the calls that were not made for it.
-func (b *budget) notPosted(calls int) {
+// notPosted gives back a message of a day that was not sent, and the calls that were not made for it.
+func (b *budget) notPosted(of string, calls int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.have[forMessages] += calls
-	if b.capped(forMessages) {
+	if b.capped(forMessages) && of == b.today.name { // what is left of another day is gone
 		b.messages++
 	}
+}
+
+// made counts calls that were made beyond those that were taken: the next ones wait for as many more.
+func (b *budget) made(calls int, purpose class) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.have[purpose] -= calls
 }
 
 // refill asks Redis for a slice, and waits as long as Redis says where there is none.

@@ -3,10 +3,12 @@ package relay
 import (
 	"math"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"staffetta/adapter/ledger"
+	"staffetta/adapter/ledger/redistest"
 	"staffetta/adapter/policy"
 	fse "staffetta/fhir/sandbox"
 	"staffetta/notifier"
@@ -72,10 +74,11 @@ func TestTheCapCountsMessages(t *testing.T) {
 	b := newBudget(w.Ledger.Pace(), 1e5, 3, func(time.Time) { spent++ })
 	take := func() taken { return b.take(t.Context(), callsPerMessage, forMessages, time.Minute) }
 	for range 20 {
-		if got := take(); got != granted {
+		got, of := b.takeOf(t.Context(), callsPerMessage, forMessages, time.Minute)
+		if got != granted {
 			t.Fatal(got)
 		}
-		b.notPosted(1)
+		b.notPosted(of, 1)
 	}
 	for range 3 {
 		if got := take(); got != granted {
@@ -158,13 +161,13 @@ func TestCapped(t *testing.T) {
 	now := time.Now()
 	ends := now.Add(time.Hour)
 	for _, state := range []ledger.State{ledger.Pending, ledger.Sending, ledger.Sent, ledger.Delivered} {
-		rec := ledger.Record{State: state, Reason: reasonUncertain, Told: ledger.Told{At: now}}
+		rec := ledger.Record{State: state, Reason: reasonUncertain, HintAt: now, Told: ledger.Told{At: now}}
 		o := Timetable{Polls: []time.Duration{time.Second}}.capped(rec, ends, now)
-		want := dailyCap
+		want := policy.DailyCap
 		if state == ledger.Sending {
 			want = reasonUncertain
 		}
-		if o.record.State != state || o.record.Reason != want || !o.next.Due.Equal(ends) || o.next.Wait != ledger.WaitFixed {
+		if o.record.State != state || o.record.Reason != want || o.next.Due.Before(ends.Add(time.Second)) || o.next.Due.After(ends.Add(time.Hour)) || o.next.Wait != ledger.WaitFixed {
 			t.Errorf("%s: %s (%s) until %s", state, o.record.State, o.record.Reason, o.next.Due)
 		}
 		if state == ledger.Sent && o.next.Track.IsZero() {
@@ -206,5 +209,62 @@ func TestAHeldRecordKnowsItsEdition(t *testing.T) {
 	}
 	if policy.ReleaseOf(o.record.Reason) != policy.Never {
 		t.Error("nobody could be told")
+	}
+}
+
+// On the next day what waits longest comes first, after the first second and within the first hour.
+func TestTurnOf(t *testing.T) {
+	before := turnOf(0)
+	if before != time.Hour {
+		t.Errorf("what was heard of at midnight has its turn after %s", before)
+	}
+	for waits := 10 * time.Minute; waits < 90*24*time.Hour; waits += 10 * time.Minute {
+		turn := turnOf(waits)
+		if turn >= before || turn < time.Second {
+			t.Fatalf("what waits for %s has its turn after %s, ten minutes less after %s", waits, turn, before)
+		}
+		before = turn
+	}
+}
+
+// What was taken before midnight and not sent is given back to the day that it was of, which is over.
+func TestTheCapAtMidnight(t *testing.T) {
+	var later atomic.Int64
+	w := newStageOn(t, redistest.Embedded(t), func() time.Duration { return time.Duration(later.Load()) }, iobox.Options{})
+	b := newBudget(w.Ledger.Pace(), 1e5, 3, func(time.Time) {})
+	days := make([]string, 0, 3)
+	for range 3 {
+		got, of := b.takeOf(t.Context(), callsPerMessage, forMessages, time.Minute)
+		if got != granted {
+			t.Fatal(got)
+		}
+		days = append(days, of)
+	}
+	later.Add(int64(24 * time.Hour))
+	for _, of := range days {
+		b.notPosted(of, 1)
+	}
+	n := 0
+	for b.take(t.Context(), callsPerMessage, forMessages, time.Minute) == granted {
+		n++
+	}
+	if n != 3 {
+		t.Errorf("%d messages on the next day, want 3", n)
+	}
+}
+
+// A call whose key was refused, and that was made again with the other one, counts twice.
+func TestACallWithTheOtherKeyCounts(t *testing.T) {
+	w := newStage(t, iobox.Options{})
+	w.heard(t.Context(), "profile", notifier.Answer{Kind: notifier.Allowed, InVain: 1}, forMessages)
+	if have := w.budget.have[forMessages]; have != -1 {
+		t.Errorf("%d calls are left of none", have)
+	}
+	refused := must(w.Metrics.calls.GetMetricWithLabelValues("profile", string(notifier.KeyRefused)))
+	if countOf(refused) != 1 {
+		t.Error("the call in vain is not counted")
+	}
+	if got := w.budget.take(t.Context(), callsPerMessage, forMessages, time.Minute); got != granted {
+		t.Errorf("the next message: %s", got)
 	}
 }

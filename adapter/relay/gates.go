@@ -29,6 +29,7 @@ const (
 // named (throttled, refused, a person's) are shared by all replicas in Redis; the breakers are this process' own.
 type gates struct {
 	pace     *ledger.Pace
+	ioOff    bool // io.mode: off
 	rate     *throughput
 	metrics  *Metrics
 	log      *slog.Logger
@@ -125,9 +126,11 @@ func (g *gates) open(sources []string) opened {
 	g.mu.Unlock()
 	now := time.Now()
 	var o opened
-	io := g.breakers[""].State()
-	o.track, o.few = io != gobreaker.StateOpen && now.After(state.IOPausedUntil), io == gobreaker.StateHalfOpen
-	if !o.track || state.OperatorPaused {
+	if !g.ioOff {
+		io := g.breakers[""].State()
+		o.track, o.few = io != gobreaker.StateOpen && now.After(state.IOPausedUntil), io == gobreaker.StateHalfOpen
+	}
+	if (!o.track && !g.ioOff) || state.OperatorPaused {
 		return o
 	}
 	for _, name := range sources {

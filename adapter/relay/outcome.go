@@ -64,6 +64,7 @@ func held(happened Happened, rec ledger.Record) outcome {
 		rec.Detail, rec.Reason = rec.Reason, reasonUncertain // whatever stops it: the person may have been told
 	}
 	rec.State = ledger.Held
+	rec = calm(rec) // once a person has acted, its troubles are counted anew
 	next := ledger.Next{}
 	if rec.Reason == "no-document" || rec.Reason == "not-visible" {
 		next.Wait = ledger.WaitSource
@@ -246,15 +247,20 @@ func (t Timetable) afterSend(rec ledger.Record, answer notifier.Answer, person l
 	return holdFor(rec, "unknown-answer")
 }
 
-// dailyCap is the reason of a message that waits for the next day.
-const dailyCap = "daily-cap"
-
 // capped waits for the next day, since the messages of this one are sent. What is uncertain stays known to be.
 func (t Timetable) capped(rec ledger.Record, ends, now time.Time) outcome {
 	if rec.State != ledger.Sending {
-		rec = because(calm(rec), dailyCap, now)
+		rec = because(calm(rec), policy.DailyCap, now)
 	}
-	return happen(rec, Deferred, t.later(rec, ends, ledger.WaitFixed, now))
+	return happen(rec, Deferred, t.later(rec, ends.Add(turnOf(ends.Sub(rec.HintAt))), ledger.WaitFixed, now))
+}
+
+// turnOf is when, in the first hour of a day, it is the turn of what waits for that long by then: what waits longest comes
+// first, and everything after the day's first second.
+func turnOf(waits time.Duration) time.Duration {
+	const first, last, day = time.Second, time.Hour, 24 * time.Hour
+	share := 1 / (1 + max(0, waits).Seconds()/day.Seconds())
+	return first + time.Duration(share*float64(last-first))
 }
 
 // told is a record whose message IO has taken.
@@ -320,15 +326,18 @@ func (t Timetable) afterStatus(rec ledger.Record, answer notifier.Answer, now ti
 	return holdFor(rec, "unknown-answer")
 }
 
+// The final statuses (reference io.md, 2.4).
+const processed, rejected, failed = "PROCESSED", "REJECTED", "FAILED"
+
 // afterStatusWord reads IO's open list of statuses (reference io.md, 2.4).
 func (t Timetable) afterStatusWord(rec ledger.Record, answer notifier.Answer, now time.Time) outcome {
 	switch answer.Status {
-	case "PROCESSED":
+	case processed:
 		rec.Told.ReadStatus = readStatus(answer.ReadStatus)
 		return t.ends(noRecipient(rec), DeliveredByIO, now)
-	case "REJECTED":
+	case rejected:
 		return t.ends(because(noRecipient(rec), "rejected", now), RejectedByIO, now)
-	case "FAILED":
+	case failed:
 		rec = because(noRecipient(rec), "failed", now)
 		rec.Told = unsaid(rec.Told)
 		return happen(rec, FailedByIO, ledger.Next{})

@@ -32,6 +32,7 @@ type Options struct {
 	DailyCap  int     // messages in one day, all replicas together; 0: without limit
 	// OneMessage is for how long the message about a new document covers others of its citizen; 0: not at all.
 	OneMessage time.Duration
+	Off        bool          // io.mode: off; IO is asked nothing, and what is on its way is followed when that is over
 	Workers    int           // documents worked on at once
 	Settle     time.Duration // policy.settle, for documents that a find record leads to
 	Lease      time.Duration // of a claim
@@ -68,6 +69,7 @@ func New(o Options) *Relay {
 	}
 	r.pace = new(throughput)
 	r.gates = newGates(o.Ledger.Pace(), r.names, r.pace, o.Metrics, o.Log)
+	r.gates.ioOff = o.Off
 	r.budget = newBudget(o.Ledger.Pace(), o.Rate, o.DailyCap, r.capReached)
 	return r
 }

@@ -138,6 +138,9 @@ func (r *Relay) handOver(ctx context.Context, c *claimed, doc fhir.Document) err
 	if err != nil || seized != ledger.Taken {
 		return err // it is in other hands: the next look tries again
 	}
+	if heir.State == ledger.Held && heir.Reason == reasonUncertain {
+		return nil // it stays held: a person must say whether its citizen was told
+	}
 	heir = startOf(heir)
 	if !slices.Contains(heir.LedTo, c.Key) {
 		heir.LedTo = append(heir.LedTo, c.Key)

@@ -3,7 +3,6 @@ package relay
 import (
 	"context"
 	"log/slog"
-	"strings"
 	"time"
 
 	"staffetta/adapter/ledger"
@@ -33,7 +32,8 @@ func (r *Relay) send(ctx context.Context, c claimed, doc fhir.Document, publicat
 
 // announce takes what a message costs from the budget and goes on; what was not sent in the end is given back.
 func (r *Relay) announce(ctx context.Context, c claimed, doc fhir.Document, publication ledger.Publication) outcome {
-	switch r.budget.take(ctx, callsPerMessage, forMessages, r.Lease/2) {
+	got, today := r.budget.takeOf(ctx, callsPerMessage, forMessages, r.Lease/2)
+	switch got {
 	case notInTime:
 		return r.Timetable.givenBack(c.Record, c.now())
 	case tomorrow:
@@ -42,26 +42,26 @@ func (r *Relay) announce(ctx context.Context, c claimed, doc fhir.Document, publ
 	}
 	languages, refused := r.askProfile(ctx, c, doc)
 	if refused != nil {
-		r.budget.notPosted(1)
+		r.budget.notPosted(today, 1)
 		return *refused
 	}
 	sending, msg, err := r.compose(c, doc, publication, languages)
 	if err != nil {
-		r.budget.notPosted(1)
+		r.budget.notPosted(today, 1)
 		return holdFor(c.Record, "message-not-composed")
 	}
 	c.last.Wait() // no more records than slots are ever in sending
 	if !r.writeSending(ctx, sending) {
-		r.budget.notPosted(1)
+		r.budget.notPosted(today, 1)
 		return r.Timetable.givenBack(c.Record, c.now())
 	}
 	posting, done := beyond(ctx, postAtShutdown)
 	defer done()
 	answer := r.IO.Send(posting, msg)
 	if answer.Kind != notifier.Created && answer.Kind != notifier.Unclear {
-		r.budget.notPosted(0)
+		r.budget.notPosted(today, 0)
 	}
-	r.heard(ctx, "message", answer)
+	r.heard(ctx, "message", answer, forMessages)
 	r.Metrics.sent(c.Source, sending.Publication, answer)
 	o := r.Timetable.afterSend(sending, answer, r.Ledger.PersonTag(sending.Recipient), c.now())
 	o.referenced = r.Composer.WantsReference() && answer.Kind == notifier.Created
@@ -92,7 +92,7 @@ func (r *Relay) askProfile(ctx context.Context, c claimed, doc fhir.Document) ([
 		o := r.Timetable.givenBack(c.Record, c.now())
 		return nil, &o
 	}
-	r.heard(ctx, "profile", answer)
+	r.heard(ctx, "profile", answer, forMessages)
 	o := r.Timetable.afterProfile(c.Record, answer, c.now())
 	if o.happened == AboutToSend {
 		return answer.Languages, nil
@@ -155,21 +155,4 @@ func (r *Relay) unclearClaim(ctx context.Context, c claimed) (claimed, *outcome)
 		return c, &held
 	}
 	return c, nil
-}
-
-// track asks IO how the delivery stands.
-func (r *Relay) track(ctx context.Context, c claimed) outcome {
-	if r.budget.take(ctx, 1, forPolls, r.Lease/2) != granted {
-		return happen(c.Record, StillOnItsWay, ledger.Next{Track: c.now(), Wait: ledger.WaitDelivery})
-	}
-	answer := r.IO.Status(ctx, c.Recipient, c.Told.MessageID)
-	if ctx.Err() != nil {
-		return happen(c.Record, StillOnItsWay, ledger.Next{Track: c.now(), Wait: ledger.WaitDelivery})
-	}
-	r.heard(ctx, "status", answer)
-	o := r.Timetable.afterStatus(c.Record, answer, c.now())
-	if o.happened == DeliveredByIO && o.record.Told.ReadStatus != "" {
-		r.Metrics.read.WithLabelValues(strings.ToLower(o.record.Told.ReadStatus)).Inc()
-	}
-	return o
 }

@@ -256,6 +256,7 @@ func (r *Relay) question(c claimed, doc fhir.Document, rules policy.SourceRules)
 			Withdrawn:   told.Publication == ledger.WithdrawnPub,
 		},
 		HiddenAt: c.HiddenAt, WaitingFor: reason, WaitingSince: since, Waits: c.Attempts, Now: c.now(), Released: c.Released,
+		HeardAt: c.HintAt,
 	}
 }
 
@@ -279,8 +280,12 @@ func (r *Relay) sourceTrouble(ctx context.Context, c claimed, err error) outcome
 	return r.Timetable.afterTrouble(c.Record, trouble, c.now())
 }
 
-// heard counts an answer of IO and notes what it says of all of IO.
-func (r *Relay) heard(ctx context.Context, call string, answer notifier.Answer) {
+// heard counts an answer of IO, and what was asked in vain before it, and notes what it says of all of IO.
+func (r *Relay) heard(ctx context.Context, call string, answer notifier.Answer, purpose class) {
+	if answer.InVain > 0 {
+		r.budget.made(answer.InVain, purpose)
+		r.Metrics.calls.WithLabelValues(call, string(notifier.KeyRefused)).Add(float64(answer.InVain))
+	}
 	r.Metrics.calls.WithLabelValues(call, string(answer.Kind)).Inc()
 	r.gates.answered(ctx, answer)
 }
