@@ -82,7 +82,7 @@ func (r *retrieval) backlog(ctx context.Context, led *ledger.Ledger) (b catchup.
 		}
 	}
 	return catchup.Backlog{
-		Name: r.source.Name, Shape: fhir.Shape(r.source.Shape), Source: read.Source, Searches: searches(r.source), Since: since,
+		Name: r.source.Name, Shape: fhir.Shape(r.source.Shape), Source: read.Source, Searches: searches(r.source), Spare: spareSearches(r.source), Since: since,
 		Ledger: led, Settle: time.Duration(r.cfg.Policy.Settle),
 	}, nil
 }
@@ -109,6 +109,9 @@ func minute(at time.Time) string { return at.Local().Format("2006-01-02 15:04") 
 func (r *retrieval) sayFound(found []catchup.Found) {
 	for _, f := range found {
 		r.say("searched", "%s: %d resources in %d calls", f.Search, f.Hits, f.Pages)
+		if f.Refused != "" {
+			r.say("", "the server lists this search, and refuses it: %s", f.Refused)
+		}
 		for _, name := range f.Ignores {
 			r.say("", "the server ignores %s", name)
 		}

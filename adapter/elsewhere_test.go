@@ -279,7 +279,7 @@ func TestNobodyIsCalledElsewhereToSubscribe(t *testing.T) {
 			w := e.town(t, fhir.ShapeReport, func(cfg *config.Config, _ *sandbox.Options) {
 				cfg.Public.URL = f.url
 				if fse.Products()[product].Topics != nil {
-					cfg.Sources[0].Subscription.Topic = e.url + "/topics/report"
+					cfg.Sources[0].Subscription.Topic = config.OneOrMore{e.url + "/topics/report"}
 				}
 			})
 			w.behind(t, f, product)

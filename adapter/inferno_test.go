@@ -91,7 +91,7 @@ func newSuite(t *testing.T, content string) *suite {
 	s.us = newGatekeeper(t, httputil.NewSingleHostReverseProxy(to))
 	s.town = build(t, fhir.ShapeReport, func(cfg *config.Config, _ *sandbox.Options) {
 		cfg.Public.URL = s.us.url
-		cfg.Sources[0].Subscription = config.Subscription{Topic: fse.ReportTopic, Heartbeat: new(config.Duration(0)), Content: content}
+		cfg.Sources[0].Subscription = config.Subscription{Topic: config.OneOrMore{fse.ReportTopic}, Heartbeat: new(config.Duration(0)), Content: content}
 	})
 	s.server = newGatekeeper(t, s.town.fse)
 	s.town.cfg.Sources[0].BaseURL = s.server.url + "/fhir"

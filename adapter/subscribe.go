@@ -25,17 +25,18 @@ func newKeeper(cfg *config.Config, sources map[string]relay.Source, led *ledger.
 	o := catchup.KeeperOptions{Ledger: led, Metrics: registry, Log: log}
 	for _, s := range cfg.Sources {
 		if s.Subscribe == "auto" {
-			o.Sources = append(o.Sources, catchup.Source{Name: s.Name, Subscriber: newSubscriber(cfg, s, sources[s.Name].Source)})
+			first := func(ctx context.Context, choice fhir.Choice) { logSample(ctx, cfg, s, choice, log) }
+			o.Sources = append(o.Sources, catchup.Source{Name: s.Name, Subscriber: newSubscriber(cfg, s, sources[s.Name].Source, first)})
 		}
 	}
 	return catchup.NewKeeper(o)
 }
 
-// newSubscriber subscribes at a source as the file says.
-func newSubscriber(cfg *config.Config, s config.Source, source *fhir.Source) *fhir.Subscriber {
+// newSubscriber subscribes at a source as the file says. First, where set, is called before the first Subscription is created.
+func newSubscriber(cfg *config.Config, s config.Source, source *fhir.Source, first func(context.Context, fhir.Choice)) *fhir.Subscriber {
 	sub := s.Subscription
 	w := fhir.Wish{
-		Flavour: fhir.Flavour(s.Flavour), BaseURL: sub.BaseURL, Criteria: sub.Criteria, Topic: sub.Topic, Filters: sub.Filters, Content: sub.Content, Heartbeat: time.Duration(*sub.Heartbeat),
+		Flavour: fhir.Flavour(s.Flavour), BaseURL: sub.BaseURL, Criteria: sub.Criteria, Topics: sub.Topic, Filters: sub.Filters, Content: sub.Content, Heartbeat: time.Duration(*sub.Heartbeat),
 		Timeout: time.Duration(*sub.Timeout), MaxCount: *sub.MaxCount, End: time.Duration(sub.End), Contact: sub.Contact,
 	}
 	if tokens := s.Receive.Tokens(); len(tokens) > 0 {
@@ -47,7 +48,7 @@ func newSubscriber(cfg *config.Config, s config.Source, source *fhir.Source) *fh
 	if cfg.Public.URL != "" {
 		w.Endpoint = strings.TrimSuffix(cfg.Public.URL, "/") + "/fhir/" + s.Name
 	}
-	return fhir.NewSubscriber(fhir.SubscriberOptions{Source: source, Wish: w})
+	return fhir.NewSubscriber(fhir.SubscriberOptions{Source: source, Wish: w, First: first})
 }
 
 // SubscribeMode is what is done about our Subscription.
@@ -98,7 +99,7 @@ func Subscribe(ctx context.Context, cfg *config.Config, log *slog.Logger, o Subs
 	if err != nil {
 		return false, err
 	}
-	e.subscriber = newSubscriber(cfg, e.source, read.Source)
+	e.subscriber = newSubscriber(cfg, e.source, read.Source, nil)
 	if cfg.Redis.Embedded() {
 		e.say("redis", "embedded: nothing is remembered of what was created; it is found again by its endpoint")
 		well, err = e.run(ctx)
@@ -169,8 +170,8 @@ func (e *errand) introduce(ctx context.Context) error {
 		return err
 	}
 	e.say("flavour", "%s: %s", choice.Flavour, choice.Why)
-	if choice.Topic != "" {
-		e.say("topic", "%s", choice.Topic)
+	for _, topic := range choice.Topics {
+		e.say("topic", "%s", topic)
 	}
 	for _, warning := range choice.Warnings {
 		e.say("warning", "%s", warning)
@@ -183,25 +184,7 @@ func (e *errand) sample(ctx context.Context, choice fhir.Choice) error {
 	if e.o.Sample == 0 {
 		return nil
 	}
-	rules, err := newRules(e.cfg)
-	if err != nil {
-		return err
-	}
-	client, err := e.source.Client()
-	if err != nil {
-		return err
-	}
-	read, err := newSource(e.cfg, e.source, catchup.Allowed(client, catchup.Allowance(e.o.Sample)), nil)
-	if err != nil {
-		return err
-	}
-	searches := e.source.Subscription.Filters
-	if choice.Flavour == fhir.FlavourClassic {
-		searches = e.subscriber.Criteria()
-	}
-	s, err := catchup.TakeSample(ctx, catchup.SampleOptions{
-		Source: read.Source, Shape: fhir.Shape(e.source.Shape), Rules: rules, Choices: read.Rules, Searches: searches, N: e.o.Sample, Now: time.Now(),
-	})
+	s, err := takeSample(ctx, e.cfg, e.source, choice, catchup.SampleOptions{N: e.o.Sample})
 	if err != nil {
 		e.say("sample", "none was taken: %v", err)
 		return ctx.Err()
@@ -213,14 +196,7 @@ func (e *errand) sample(ctx context.Context, choice fhir.Choice) error {
 func (e *errand) saySample(s catchup.Sample) {
 	e.say("sample", "the last %d %s, as if nobody had been told of them; nobody is told now", s.Resources, s.Kind)
 	for _, m := range s.Matches {
-		switch {
-		case m.Unknown != "":
-			e.say("", "%s: %s", m.Search, m.Unknown)
-		case m.Of == 0:
-			e.say("", "%s: there is no %s", m.Search, m.Kind)
-		default:
-			e.say("", "%s: %d of %d match%s", m.Search, m.Matched, m.Of, rest(m))
-		}
+		e.say("", "%s", matched(m))
 	}
 	for _, line := range verdicts(s.Verdicts) {
 		e.say("", "rules: %s", line)
@@ -228,48 +204,6 @@ func (e *errand) saySample(s catchup.Sample) {
 	if s.Stopped != "" {
 		e.say("", "not all were looked at: %s", s.Stopped)
 	}
-}
-
-// rest says what those are that do not match.
-func rest(m catchup.Match) string {
-	lines := make([]string, 0, len(m.Statuses))
-	for status, n := range m.Statuses {
-		line := fmt.Sprintf("%d `%s`", n, status)
-		if len(m.Statuses) == 1 {
-			line = fmt.Sprintf("all are `%s`", status)
-		}
-		lines = append(lines, line)
-	}
-	slices.Sort(lines)
-	switch {
-	case len(lines) == 0:
-		return ""
-	case m.Matched == 0:
-		return ": " + strings.Join(lines, ", ")
-	}
-	return "; of the others " + strings.Join(lines, ", ")
-}
-
-// verdicts are one line each, the frequent ones first.
-func verdicts(counts map[catchup.Verdict]int) []string {
-	all := frequent(counts)
-	lines := make([]string, len(all))
-	for i, v := range all {
-		lines[i] = fmt.Sprintf("%d %s", counts[v], v)
-	}
-	return lines
-}
-
-// frequent are verdicts, the frequent ones first.
-func frequent(counts map[catchup.Verdict]int) []catchup.Verdict {
-	all := make([]catchup.Verdict, 0, len(counts))
-	for v := range counts {
-		all = append(all, v)
-	}
-	slices.SortFunc(all, func(a, b catchup.Verdict) int {
-		return cmp.Or(cmp.Compare(counts[b], counts[a]), cmp.Compare(a.Action, b.Action), cmp.Compare(a.Reason, b.Reason))
-	})
-	return all
 }
 
 // known is what is remembered.
@@ -291,6 +225,9 @@ func (e *errand) ensure(ctx context.Context) (bool, error) {
 	ensured, err := e.apply(ctx)
 	for _, k := range ensured.Kept {
 		e.sayKept(k)
+	}
+	for _, refused := range ensured.Refused {
+		e.sayRefused(refused)
 	}
 	e.sayForeign(ensured.Foreign)
 	if err != nil {
@@ -324,6 +261,14 @@ func (e *errand) sayKept(k fhir.Kept) {
 		why += ", as a new one: the server forbids updates"
 	}
 	e.say(string(k.Deed), "Subscription/%s %s%s", k.ID, k.Criteria, why)
+}
+
+func (e *errand) sayRefused(r fhir.Refused) {
+	rest := ""
+	if r.Spare {
+		rest = "; not every server knows this one, and sweeps look for the same"
+	}
+	e.say("refused", "%s: %v%s", r.Criteria, r.Err, rest)
 }
 
 func (e *errand) sayState(k fhir.Kept) {
@@ -376,8 +321,25 @@ func (e *errand) show(ctx context.Context) (bool, error) {
 	if len(ours) == 0 {
 		e.say("found", "no Subscription of ours")
 	}
+	well = e.sayAbsent(ours) && well
 	e.sayForeign(foreign)
 	return well, nil
+}
+
+// sayAbsent says what is wanted and has no Subscription; false where it should have one. Whatever is not there at all was said.
+func (e *errand) sayAbsent(ours []fhir.Kept) (well bool) {
+	well = true
+	for _, one := range e.subscriber.Absent(ours) {
+		switch {
+		case len(ours) == 0:
+		case one.Spare:
+			e.say("absent", "%s has no Subscription: the server refuses it, or `staffetta subscribe` made none yet; sweeps look for the same", one.Criteria)
+		default:
+			e.say("absent", "%s has no Subscription", one.Criteria)
+			well = false
+		}
+	}
+	return well
 }
 
 // sayVerdicts says what sweeps have found of the server's posts; true where it does not post.

@@ -23,12 +23,12 @@ func newSweeper(
 	}
 	for _, s := range cfg.Sources {
 		swept := catchup.Swept{
-			Name: s.Name, Shape: fhir.Shape(s.Shape), Source: sources[s.Name].Source, Searches: searches(s),
+			Name: s.Name, Shape: fhir.Shape(s.Shape), Source: sources[s.Name].Source, Searches: searches(s), Spare: spareSearches(s),
 			Every: time.Duration(*s.Sweep.Every), Since: time.Duration(s.Sweep.Since), Overlap: time.Duration(s.Sweep.Overlap),
 			Kept: s.Subscribe == "auto",
 		}
 		if s.Subscribe != "never" {
-			swept.Subscriber = newSubscriber(cfg, s, swept.Source)
+			swept.Subscriber = newSubscriber(cfg, s, swept.Source, nil)
 		}
 		o.Sources = append(o.Sources, swept)
 	}
@@ -37,11 +37,19 @@ func newSweeper(
 
 // searches are those of a source's sweeps.
 func searches(s config.Source) []string {
-	criteria := s.Sweep.Criteria
-	if len(criteria) == 0 {
-		criteria = s.Subscription.Criteria
+	return fhir.Searches(fhir.Shape(s.Shape), searchCriteria(s), s.Subscription.Filters)
+}
+
+// spareSearches are those beside them that not every server knows.
+func spareSearches(s config.Source) []string {
+	return fhir.SpareSearches(fhir.Shape(s.Shape), searchCriteria(s), s.Subscription.Filters)
+}
+
+func searchCriteria(s config.Source) []string {
+	if len(s.Sweep.Criteria) > 0 {
+		return s.Sweep.Criteria
 	}
-	return fhir.Searches(fhir.Shape(s.Shape), criteria, s.Subscription.Filters)
+	return s.Subscription.Criteria
 }
 
 // newTally notes what the sources post.

@@ -29,6 +29,12 @@ func (w *town) connected(t *testing.T) {
 	if fhir.Shape(w.cfg.Sources[0].Shape).OfCompositions() {
 		kinds = 2 // Composition and DocumentReference
 	}
+	w.connectedTo(t, kinds)
+}
+
+// connectedTo waits until so many resource types of the source are known.
+func (w *town) connectedTo(t *testing.T, kinds int) {
+	t.Helper()
 	eventually(t, func() (ledger.CatchUp, bool) {
 		c, err := w.program.Ledger.LookAtCatchUp(t.Context(), w.source)
 		return c, err == nil && len(c.Kinds) == kinds && !c.Swept().IsZero()

@@ -126,8 +126,10 @@ type Subscription struct {
 	// Criteria are searches of the classic flavour, Type?parameter=value, one Subscription each. Default: whatever a citizen may
 	// be told of in the source's shape.
 	Criteria []string `yaml:"criteria"`
-	Topic    string   `yaml:"topic"`   // canonical, of backport and r5; default: the server's only topic for reports
-	Filters  []string `yaml:"filters"` // of the topic, Type?parameter=value, all of which must hold; default none
+	// Topic is a canonical, of backport and r5, or a list of them, one Subscription each. Default: the server's only topic for
+	// each resource type of the source's shape.
+	Topic   OneOrMore `yaml:"topic"`
+	Filters []string  `yaml:"filters"` // of topics, Type?parameter=value, all of which must hold; default none
 	// Content is how much a notification says: id-only (default), full-resource or empty. A classic one carries the whole
 	// resource, or nothing with empty.
 	Content   string    `yaml:"content"`

@@ -291,6 +291,13 @@ func TestMistakes(t *testing.T) {
 			`sources[0].subscription.contact: want a URL, a mail address or a telephone number`,
 			`sources[0].subscription.base_url: want the scheme and host of base_url: our credentials are shown to no other one`,
 		}},
+		{"topics are canonicals, each once", "subscription-topics.yaml", []string{
+			`sources[0].subscription.topic[1]: want the canonical URL of a topic`,
+			`sources[0].subscription.topic[2]: named twice`,
+		}},
+		{"a topic is a text, or a list", "subscription-topic-words.yaml", []string{
+			`line 9: want a text, or a list of texts`,
+		}},
 		{"IO needs a key", "io-key-absent.yaml", []string{
 			`io.key: missing, want it here or as key_file`,
 		}},

@@ -176,11 +176,7 @@ var search = regexp.MustCompile(`^[A-Z][A-Za-z]+\?[!-~]*$`)
 func (s Subscription) validate(key string, m *mistakes) {
 	m.searches(key+"criteria", s.Criteria)
 	m.searches(key+"filters", s.Filters)
-	if s.Topic != "" {
-		if u, err := url.Parse(s.Topic); err != nil || !u.IsAbs() || !validToken(Secret(s.Topic)) {
-			m.add(key+"topic", "want the canonical URL of a topic")
-		}
-	}
+	s.validateTopics(key+"topic", m)
 	m.oneOf(key+"content", s.Content, "id-only", "full-resource", "empty")
 	if *s.Heartbeat != 0 {
 		m.between(key+"heartbeat", *s.Heartbeat, 10*time.Second, day)
@@ -194,6 +190,22 @@ func (s Subscription) validate(key string, m *mistakes) {
 	}
 	if strings.ContainsFunc(s.Contact, func(c rune) bool { return c < ' ' || c > '~' }) {
 		m.add(key+"contact", "want a URL, a mail address or a telephone number")
+	}
+}
+
+func (s Subscription) validateTopics(key string, m *mistakes) {
+	for i, topic := range s.Topic {
+		at := key
+		if len(s.Topic) > 1 {
+			at = fmt.Sprintf("%s[%d]", key, i)
+		}
+		u, err := url.Parse(topic)
+		switch {
+		case err != nil || !u.IsAbs() || !validToken(Secret(topic)):
+			m.add(at, "want the canonical URL of a topic")
+		case slices.Contains(s.Topic[:i], topic):
+			m.add(at, "named twice")
+		}
 	}
 }
 

@@ -59,6 +59,28 @@ func (d Duration) String() string {
 // MarshalText writes what ParseDuration reads.
 func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
+// OneOrMore is a list of texts; a single one may be written without it.
+type OneOrMore []string
+
+var errOneOrMore = errors.New("want a text, or a list of texts")
+
+// UnmarshalYAML reads a text or a list of them. An empty text is as good as none. Its error never repeats what is written.
+func (o *OneOrMore) UnmarshalYAML(node *yaml.Node) error {
+	var one string
+	var several []string
+	switch {
+	case node.Decode(&one) == nil && one == "":
+		*o = nil
+	case node.Decode(&one) == nil:
+		*o = OneOrMore{one}
+	case node.Decode(&several) == nil:
+		*o = several
+	default:
+		return errOneOrMore
+	}
+	return nil
+}
+
 // ByteSize is a number of bytes, written as 512KiB, 64MiB, 1GiB or a plain number.
 type ByteSize int64
 

@@ -2,8 +2,11 @@ package config_test
 
 import (
 	"math"
+	"slices"
 	"testing"
 	"time"
+
+	"go.yaml.in/yaml/v4"
 
 	"staffetta/config"
 )
@@ -87,5 +90,32 @@ func TestByteSizeIsWrittenInItsLargestUnit(t *testing.T) {
 		if got := size.String(); got != text {
 			t.Errorf("%d bytes are written as %s, want %s", int64(size), got, text)
 		}
+	}
+}
+
+func TestOneOrMore(t *testing.T) {
+	for _, tt := range []struct {
+		name, text string
+		want       config.OneOrMore
+		wantErr    bool
+	}{
+		{"one", "a", config.OneOrMore{"a"}, false},
+		{"several", "[a, b]", config.OneOrMore{"a", "b"}, false},
+		{"a list of one", "[a]", config.OneOrMore{"a"}, false},
+		{"an empty list", "[]", nil, false},
+		{"empty", `""`, nil, false},
+		{"nothing", "", nil, false},
+		{"a mapping", "{a: b}", nil, true},
+		{"a list of lists", "[[a]]", nil, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var got struct {
+				Topic config.OneOrMore `yaml:"topic"`
+			}
+			err := yaml.Load([]byte("topic: "+tt.text), &got)
+			if (err != nil) != tt.wantErr || !slices.Equal(got.Topic, tt.want) {
+				t.Errorf("got %q and error %v, want %q and error: %t", got.Topic, err, tt.want, tt.wantErr)
+			}
+		})
 	}
 }

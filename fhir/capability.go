@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -40,6 +41,8 @@ type Capability struct {
 	Interactions []string
 	Backport     bool // it lists the profile of the R4 backport, or calls itself one of its servers
 	Topics       []Topic
+
+	resources []restResource // that it lists
 }
 
 // Topic is a topic that the server knows.
@@ -65,6 +68,28 @@ func (c *Capability) canWrite(interaction string) bool {
 	return c == nil || len(c.Interactions) == 0 || slices.Contains(c.Interactions, interaction)
 }
 
+// Searches says whether the server lists a search: its type, that it can be searched, and its parameters. Where a type is
+// listed without interactions, or without parameters, nothing speaks against them.
+func (c *Capability) Searches(criteria string) bool {
+	kind, query, err := ParseCriteria(criteria)
+	if c == nil || err != nil {
+		return false
+	}
+	return slices.ContainsFunc(c.resources, func(r restResource) bool { return string(r.Type) == kind && r.searches(query) })
+}
+
+func (r restResource) searches(query url.Values) bool {
+	if len(r.Interaction) > 0 && !slices.ContainsFunc(r.Interaction, func(i interaction) bool { return i.Code == "search-type" }) {
+		return false
+	}
+	for name := range query {
+		if len(r.SearchParam) > 0 && !slices.ContainsFunc(r.SearchParam, func(p searchParam) bool { return string(p.Name) == name }) {
+			return false
+		}
+	}
+	return true
+}
+
 // statement is a CapabilityStatement.
 type statement struct {
 	ResourceType text           `json:"resourceType"`
@@ -87,11 +112,16 @@ type restResource struct {
 	Type             text              `json:"type"`
 	SupportedProfile texts             `json:"supportedProfile"`
 	Interaction      list[interaction] `json:"interaction"`
+	SearchParam      list[searchParam] `json:"searchParam"`
 	Extension        list[canonical]   `json:"extension"`
 }
 
 type interaction struct {
 	Code text `json:"code"`
+}
+
+type searchParam struct {
+	Name text `json:"name"`
 }
 
 type canonical struct {
@@ -141,6 +171,41 @@ const (
 
 // Capability reads what the server says of itself, with the topics that it knows; nil where it says nothing.
 func (s *Source) Capability(ctx context.Context) (*Capability, error) {
+	from, err := s.statement(ctx)
+	if err != nil || from == nil {
+		return nil, err
+	}
+	c := from.capability()
+	if from.listsTopics() {
+		more, err := s.topics(ctx)
+		if err != nil && !errors.Is(err, errUnsupported) {
+			return nil, err
+		}
+		c.addTopics(more)
+	}
+	return c, nil
+}
+
+// Knows are those of some searches that the server says it knows. Without any, nobody is asked.
+func (s *Source) Knows(ctx context.Context, searches []string) (known []string, err error) {
+	if len(searches) == 0 {
+		return nil, nil
+	}
+	from, err := s.statement(ctx)
+	if err != nil || from == nil {
+		return nil, err
+	}
+	c := from.capability()
+	for _, search := range searches {
+		if c.Searches(search) {
+			known = append(known, search)
+		}
+	}
+	return known, nil
+}
+
+// statement is the server's CapabilityStatement; nil where it has none.
+func (s *Source) statement(ctx context.Context) (*statement, error) {
 	const doing = "read CapabilityStatement"
 	r, err := s.exchange(ctx, call{method: http.MethodGet, target: s.o.BaseURL + "/metadata", doing: doing})
 	switch {
@@ -155,15 +220,7 @@ func (s *Source) Capability(ctx context.Context) (*Capability, error) {
 	if json.Unmarshal(r.body, &from) != nil || from.ResourceType != "CapabilityStatement" {
 		return nil, &Trouble{Kind: Unusable, Doing: doing, Err: errors.New("the answer is no CapabilityStatement")}
 	}
-	c := from.capability()
-	if from.listsTopics() {
-		more, err := s.topics(ctx)
-		if err != nil && !errors.Is(err, errUnsupported) {
-			return nil, err
-		}
-		c.addTopics(more)
-	}
-	return c, nil
+	return &from, nil
 }
 
 func (from *statement) capability() *Capability {
@@ -176,6 +233,9 @@ func (from *statement) capability() *Capability {
 		if strings.Contains(strings.ToLower(string(named.Name)), p.named) {
 			c.Product = p.product
 		}
+	}
+	for _, r := range from.Rest {
+		c.resources = append(c.resources, r.Resource...)
 	}
 	for _, r := range from.resources("Subscription") {
 		c.Subscription = true
@@ -206,6 +266,18 @@ func (from *statement) resources(kind text) (all []restResource) {
 }
 
 func (from *statement) listsTopics() bool { return len(from.resources("SubscriptionTopic")) > 0 }
+
+// topic is one that the server lists; nil where it does not.
+func (c *Capability) topic(canonical string) *Topic {
+	if c == nil {
+		return nil
+	}
+	at := slices.IndexFunc(c.Topics, func(t Topic) bool { return t.URL == canonical })
+	if at < 0 {
+		return nil
+	}
+	return &c.Topics[at]
+}
 
 // addTopics adds topics that are not known yet, and what is learned of known ones.
 func (c *Capability) addTopics(more []Topic) {

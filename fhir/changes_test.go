@@ -399,6 +399,9 @@ func TestSearchesOfASweep(t *testing.T) {
 			"DiagnosticReport?category=LAB&" + strings.TrimPrefix(report, "DiagnosticReport?") + "&subject=Patient%2F1",
 		}},
 		{"a filter that says which status", fhir.ShapeReport, nil, []string{"DiagnosticReport?status=final"}, []string{"DiagnosticReport?status=final"}},
+		{"a filter of documents that are Bundles", fhir.ShapeHL7IT, nil, []string{"Bundle?identifier=a"}, []string{
+			"Composition?status=final%2Camended%2Centered-in-error", "DocumentReference?status=current%2Csuperseded%2Centered-in-error",
+		}},
 		{"filters of another type than the shape's", fhir.ShapeFSE2, nil, []string{"DiagnosticReport?category=LAB"}, []string{"DiagnosticReport?category=LAB"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -406,6 +409,23 @@ func TestSearchesOfASweep(t *testing.T) {
 				t.Errorf("(-want +got)\n%s", diff)
 			}
 		})
+	}
+	for _, tt := range []struct {
+		name              string
+		shape             fhir.Shape
+		criteria, filters []string
+		want              []string
+	}{
+		{"documents of hl7-it that are Bundles only", fhir.ShapeHL7IT, nil, nil, []string{"Bundle?type=document"}},
+		{"narrowed by filters", fhir.ShapeHL7IT, nil, []string{"Bundle?identifier=a", "Composition?b=c"}, []string{"Bundle?identifier=a&type=document"}},
+		{"criteria are all", fhir.ShapeHL7IT, []string{"Composition?status=final"}, nil, nil},
+		{"filters of other types are all", fhir.ShapeHL7IT, nil, []string{"DiagnosticReport?category=LAB"}, nil},
+		{"none in fse2", fhir.ShapeFSE2, nil, nil, nil},
+		{"none in shape report", fhir.ShapeReport, nil, nil, nil},
+	} {
+		if diff := cmp.Diff(tt.want, fhir.SpareSearches(tt.shape, tt.criteria, tt.filters)); diff != "" {
+			t.Errorf("spare: %s: (-want +got)\n%s", tt.name, diff)
+		}
 	}
 	if _, err := source(t, http.NotFoundHandler(), fhir.ShapeReport).Changes("status=final"); err == nil {
 		t.Error("a search without a type was taken")

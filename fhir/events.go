@@ -129,8 +129,23 @@ func Searches(shape Shape, criteria, filters []string) []string {
 	if len(criteria) > 0 {
 		return criteria
 	}
-	var searches []string
-	for _, search := range searchesOf(shape, filters) {
+	if others := othersOf(shape, filters); len(others) > 0 {
+		return narrowed(others, filters)
+	}
+	return narrowed(criteriaOf(shape), filters)
+}
+
+// SpareSearches are those beside them that not every server knows.
+func SpareSearches(shape Shape, criteria, filters []string) []string {
+	if len(criteria) > 0 || len(othersOf(shape, filters)) > 0 {
+		return nil
+	}
+	return narrowed(spareCriteriaOf(shape), filters)
+}
+
+// narrowed are searches with the filters that are for their types.
+func narrowed(searches, filters []string) (all []string) {
+	for _, search := range searches {
 		kind, query, err := ParseCriteria(search)
 		if err != nil {
 			continue
@@ -147,29 +162,24 @@ func Searches(shape Shape, criteria, filters []string) []string {
 				query[name] = append(query[name], values...)
 			}
 		}
-		searches = append(searches, kind+"?"+query.Encode())
+		all = append(all, kind+"?"+query.Encode())
 	}
-	return searches
+	return all
 }
 
-// searchesOf are those of the shape, or of the types that filters name where these are others.
-func searchesOf(shape Shape, filters []string) []string {
-	usual := criteriaOf(shape)
-	var others []string
+// othersOf are searches for the types that filters name; none where one of these is the shape's.
+func othersOf(shape Shape, filters []string) (others []string) {
+	usual := slices.Concat(criteriaOf(shape), spareCriteriaOf(shape))
 	for _, filter := range filters {
 		kind, _, err := ParseCriteria(filter)
 		if err != nil || kind == "" {
 			continue
 		}
-		for _, search := range usual {
-			if strings.HasPrefix(search, kind+"?") {
-				return usual
-			}
+		if slices.ContainsFunc(usual, func(search string) bool { return strings.HasPrefix(search, kind+"?") }) {
+			return nil
 		}
 		others = append(others, kind+"?")
 	}
-	if slices.Sort(others); len(others) > 0 {
-		return slices.Compact(others)
-	}
-	return usual
+	slices.Sort(others)
+	return slices.Compact(others)
 }

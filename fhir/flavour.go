@@ -21,12 +21,15 @@ const (
 // ErrNoSubscriptions says that a server does not list the resource at all.
 var ErrNoSubscriptions = errors.New("the server lists no Subscription: set flavour where it has them all the same, else `subscribe: never`")
 
-// Choice is the flavour in which we subscribe, and why.
+// Choice is the flavour in which we subscribe, and why. Each topic or search has a Subscription of its own.
 type Choice struct {
 	Flavour  Flavour
-	Topic    string // of backport and r5
-	Why      string // for people
+	Topics   []string // of backport and r5
+	Criteria []string // of classic
+	Why      string   // for people
 	Warnings []string
+
+	spare []string // of the criteria, those that a server may refuse
 }
 
 // choose decides by what the server says of itself (nil: nothing) and by what is configured.
@@ -35,13 +38,26 @@ func choose(c *Capability, w Wish, shape Shape) (Choice, error) {
 	if err != nil {
 		return Choice{}, err
 	}
-	if choice.Flavour != FlavourClassic && choice.Topic == "" {
-		if choice.Topic, err = chooseTopic(c, w, shape); err != nil {
-			return Choice{}, err
+	if choice.Flavour == FlavourClassic {
+		choice.chooseCriteria(c, w, shape)
+	} else if choice.Topics, err = chooseTopics(c, w, shape); err != nil {
+		return Choice{}, err
+	}
+	choice.warn(c, w, shape)
+	return choice, nil
+}
+
+// chooseCriteria are the configured ones, or those of the shape, with the spare ones that the server lists.
+func (choice *Choice) chooseCriteria(c *Capability, w Wish, shape Shape) {
+	if choice.Criteria = w.Criteria; len(w.Criteria) > 0 {
+		return
+	}
+	choice.Criteria = criteriaOf(shape)
+	for _, criteria := range spareCriteriaOf(shape) {
+		if c.Searches(criteria) {
+			choice.Criteria, choice.spare = append(choice.Criteria, criteria), append(choice.spare, criteria)
 		}
 	}
-	choice.warn(c, w)
-	return choice, nil
 }
 
 func chooseFlavour(c *Capability, w Wish, shape Shape) (Choice, error) {
@@ -63,58 +79,86 @@ func chooseFlavour(c *Capability, w Wish, shape Shape) (Choice, error) {
 }
 
 // chooseR4 prefers a topic where the server has one for us: classic notifications have no numbers, no heartbeat and no status.
+// One for Bundles alone is none: classic searches tell of more.
 func chooseR4(c *Capability, w Wish, shape Shape, release string) (Choice, error) {
-	fitting := fitting(c.Topics, shape)
+	kinds := singleKindsOf(shape)
 	switch {
-	case w.Topic != "":
+	case len(w.Topics) > 0:
 		return Choice{Flavour: FlavourBackport, Why: release + ", and a topic is configured"}, nil
-	case len(fitting) > 0:
-		return Choice{Flavour: FlavourBackport, Why: release + ", and the server has a topic for " + strings.Join(kindsOf(shape), " or ")}, nil
+	case slices.ContainsFunc(kinds, func(kind string) bool { return len(fitting(c.Topics, kind)) > 0 }):
+		return Choice{Flavour: FlavourBackport, Why: release + ", and the server has a topic for " + orOf(kinds)}, nil
 	case c.Backport:
-		_, err := chooseTopic(c, w, shape)
-		return Choice{}, err
+		_, err := chooseTopics(c, w, shape)
+		return Choice{Flavour: FlavourBackport, Why: release + ", by the backport's profile"}, err
 	case len(c.Topics) > 0:
-		return Choice{Flavour: FlavourClassic, Why: fmt.Sprintf("%s, and none of its %d topics is one for %s", release, len(c.Topics), strings.Join(kindsOf(shape), " or "))}, nil
+		return Choice{Flavour: FlavourClassic, Why: fmt.Sprintf("%s, and none of its %d topics is one for %s", release, len(c.Topics), orOf(kinds))}, nil
 	}
 	return Choice{Flavour: FlavourClassic, Why: release + ", without the backport's profile and without topics"}, nil
 }
 
-// chooseTopic is the configured topic, or the only one that watches our resources: a wrong topic would be silence.
-func chooseTopic(c *Capability, w Wish, shape Shape) (string, error) {
-	if w.Topic != "" {
-		return w.Topic, nil
+// chooseTopics are the configured topics, or the only one for each of our resource types that has any: a wrong topic would be
+// silence, and all that fit would be too many.
+func chooseTopics(c *Capability, w Wish, shape Shape) (topics []string, err error) {
+	if len(w.Topics) > 0 {
+		return w.Topics, nil
 	}
 	const want = "name one as subscription.topic"
 	if c == nil || len(c.Topics) == 0 {
-		return "", errors.New("the server lists no topics: " + want + ", as its operators say, or set flavour: classic")
+		return nil, errors.New("the server lists no topics: " + want + ", as its operators say, or set flavour: classic")
 	}
-	switch fit := fitting(c.Topics, shape); len(fit) {
-	case 1:
-		return fit[0].URL, nil
-	case 0:
-		return "", fmt.Errorf("none of the server's %d topics says that it watches %s: %s (%s), or set flavour: classic",
-			len(c.Topics), strings.Join(kindsOf(shape), " or "), want, urls(c.Topics))
-	default:
-		return "", fmt.Errorf("several topics watch %s: %s (%s)", strings.Join(kindsOf(shape), " or "), want, urls(fit))
+	kinds := kindsOf(shape)
+	for _, kind := range kinds {
+		fit := fitting(c.Topics, kind)
+		switch {
+		case len(fit) > 1:
+			return nil, fmt.Errorf("several topics watch %s: name those that are meant as subscription.topic (%s)", kind, urls(fit))
+		case len(fit) == 1 && !slices.Contains(topics, fit[0].URL):
+			topics = append(topics, fit[0].URL)
+		}
 	}
+	if len(topics) == 0 {
+		return nil, fmt.Errorf("none of the server's %d topics says that it watches %s: %s (%s), or set flavour: classic",
+			len(c.Topics), orOf(kinds), want, urls(c.Topics))
+	}
+	return topics, nil
 }
 
-// kindsOf are the resource types whose changes tell of a document of the shape.
+// kindsOf are the resource types whose changes tell of a document of the shape. One of hl7-it may be kept as a Bundle alone.
 func kindsOf(shape Shape) []string {
+	if shape == ShapeHL7IT {
+		return append(singleKindsOf(shape), "Bundle")
+	}
+	return singleKindsOf(shape)
+}
+
+func singleKindsOf(shape Shape) []string {
 	if shape.OfCompositions() {
 		return []string{"Composition", "DocumentReference", "DiagnosticReport"}
 	}
 	return []string{"DiagnosticReport"}
 }
 
-// fitting are the topics that watch our resources: as they say themselves, or else by their name.
-func fitting(topics []Topic, shape Shape) (fit []Topic) {
+func orOf(kinds []string) string { return strings.Join(kinds, " or ") }
+
+// fitting are the topics that watch a resource type: as they say themselves, or else by their name.
+func fitting(topics []Topic, kind string) (fit []Topic) {
 	for _, t := range topics {
-		if slices.ContainsFunc(kindsOf(shape), t.watches) {
+		if t.watches(kind) {
 			fit = append(fit, t)
 		}
 	}
 	return fit
+}
+
+// filtersFor are the filters of one topic among several: those of types that it is known not to watch are for the others.
+func filtersFor(t Topic, filters []string, shape Shape) (all []string) {
+	known := len(t.Types) > 0 || slices.ContainsFunc(kindsOf(shape), t.watches)
+	for _, filter := range filters {
+		if kind, _, err := ParseCriteria(filter); err != nil || kind == "" || !known || t.watches(kind) {
+			all = append(all, filter)
+		}
+	}
+	return all
 }
 
 func (t Topic) watches(kind string) bool {
@@ -139,7 +183,7 @@ func urls(topics []Topic) string {
 }
 
 // warn says what works and is probably not meant.
-func (choice *Choice) warn(c *Capability, w Wish) {
+func (choice *Choice) warn(c *Capability, w Wish, shape Shape) {
 	add := func(text string) { choice.Warnings = append(choice.Warnings, text) }
 	if c == nil {
 		add("the server shows no CapabilityStatement: nothing of what is configured could be checked against it")
@@ -149,12 +193,20 @@ func (choice *Choice) warn(c *Capability, w Wish) {
 		add("Firely Server keeps Subscriptions that are created here and never looks at them: it evaluates those below /administration, " +
 			"set subscription.base_url")
 	}
-	if choice.Flavour == FlavourClassic && w.Topic != "" {
+	if choice.Flavour == FlavourClassic && len(w.Topics) > 0 {
 		add("subscription.topic is not used by a classic Subscription")
 	}
-	listed := func(t Topic) bool { return t.URL == choice.Topic }
-	if choice.Topic != "" && len(c.Topics) > 0 && !slices.ContainsFunc(c.Topics, listed) {
-		add("the server does not list the configured topic")
+	for _, topic := range choice.Topics {
+		if len(c.Topics) > 0 && c.topic(topic) == nil {
+			add("the server does not list a configured topic: " + printable(topic))
+		}
+	}
+	if len(choice.Topics) > 0 && len(w.Topics) == 0 {
+		for _, criteria := range criteriaOf(shape) {
+			if kind, _, _ := strings.Cut(criteria, "?"); len(fitting(c.Topics, kind)) == 0 {
+				add("the server has no topic for " + kind + ": what changes there is noticed by sweeps only")
+			}
+		}
 	}
 	if !c.canWrite("create") {
 		add("the server says that Subscriptions cannot be created")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"time"
 )
 
@@ -30,6 +31,38 @@ func (s *Subscriber) Look(ctx context.Context, known []Remembered) (ours []Kept,
 		ours = append(ours, s.kept(step{deed: Unchanged, held: h}, h))
 	}
 	return ours, foreign, err
+}
+
+// Absent is what is wanted and not there.
+type Absent struct {
+	Criteria string // or the topic
+	Spare    bool   // a server may refuse it
+}
+
+// Absent are the searches and topics that none of our Subscriptions is about; nothing where the server was not asked yet, or
+// cannot have what is configured.
+func (s *Subscriber) Absent(ours []Kept) (all []Absent) {
+	if s.asked.IsZero() {
+		return nil
+	}
+	for _, w := range s.wanted() {
+		if !slices.ContainsFunc(ours, func(k Kept) bool { return same(k.Criteria, w.criteria) }) {
+			all = append(all, Absent{w.criteria, w.spare})
+		}
+	}
+	return all
+}
+
+// Watches says whether one of our Subscriptions at the server tells of a resource type. A topic of which nothing is known may.
+func (s *Subscriber) Watches(ctx context.Context, kind string, known []Remembered) (bool, error) {
+	ours, _, err := s.look(ctx, known)
+	return slices.ContainsFunc(ours, func(h *held) bool {
+		if of, _, err := ParseCriteria(h.criteria); err == nil {
+			return of == kind
+		}
+		topic := s.server.topic(h.criteria)
+		return topic == nil || topic.watches(kind)
+	}), err
 }
 
 // look finds ours also where what is configured now cannot be had from the server.

@@ -57,7 +57,16 @@ type Ensured struct {
 	Server  *Capability // nil: it says nothing of itself
 	Choice  Choice
 	Kept    []Kept
+	Refused []Refused
 	Foreign int // post to our endpoint and are not ours: left alone
+}
+
+// Refused is a Subscription that the server does not take. Where it is a spare one, whose search not every server knows, this
+// is no failure: sweeps look for the same.
+type Refused struct {
+	Criteria string // or the topic
+	Spare    bool
+	Err      error
 }
 
 // SubscriberOptions are what a Subscriber needs.
@@ -66,6 +75,8 @@ type SubscriberOptions struct {
 	Wish   Wish
 	Now    func() time.Time                                 // nil: time.Now
 	Pause  func(ctx context.Context, d time.Duration) error // nil: a timer
+	// First, where set, is called once before the first Subscription is created at a server that has none of ours.
+	First func(ctx context.Context, choice Choice)
 }
 
 // Subscriber keeps our Subscriptions at one source. It is used by one goroutine at a time.
@@ -75,16 +86,19 @@ type Subscriber struct {
 	wish   Wish
 	now    func() time.Time
 	pause  func(context.Context, time.Duration) error
+	first  func(context.Context, Choice)
 
 	asked    time.Time // when the server was asked what it speaks
 	server   *Capability
 	choice   Choice
-	noStatus bool // it has no $status
+	noStatus bool     // it has no $status
+	refused  []string // spare criteria, since then
+	begun    bool     // First was called, or need not be
 }
 
 // NewSubscriber makes a Subscriber; it calls nobody yet.
 func NewSubscriber(o SubscriberOptions) *Subscriber {
-	s := &Subscriber{source: o.Source, base: strings.TrimSuffix(o.Wish.BaseURL, "/"), wish: o.Wish, now: o.Now, pause: o.Pause}
+	s := &Subscriber{source: o.Source, base: strings.TrimSuffix(o.Wish.BaseURL, "/"), wish: o.Wish, now: o.Now, pause: o.Pause, first: o.First}
 	if s.base == "" {
 		s.base = o.Source.o.BaseURL
 	}
@@ -124,6 +138,7 @@ func (s *Subscriber) Learn(ctx context.Context) (*Capability, Choice, error) {
 	if s.choice, err = choose(server, s.wish, s.source.o.Shape); err != nil {
 		return server, Choice{}, err
 	}
+	s.refused = nil
 	for _, w := range s.wanted() {
 		if err := w.check(); err != nil {
 			return server, s.choice, err
@@ -133,22 +148,55 @@ func (s *Subscriber) Learn(ctx context.Context) (*Capability, Choice, error) {
 	return s.server, s.choice, nil
 }
 
-// Ensure makes the server have exactly the Subscriptions of ours that are wanted. It is idempotent. Where it fails half
-// way, what was done so far is given with the error.
+// Ensure makes the server have exactly the Subscriptions of ours that are wanted. It is idempotent. One that the server
+// refuses keeps us from none of the others. Where it fails, what was done is given with the error.
 func (s *Subscriber) Ensure(ctx context.Context, known []Remembered) (Ensured, error) {
 	var e Ensured
 	steps, err := s.plan(ctx, known, &e)
 	if err != nil {
 		return e, err
 	}
+	s.beforeFirst(ctx, steps)
+	var errs []error
 	for _, step := range steps {
-		kept, err := s.take(ctx, step)
-		if err != nil {
-			return e, err
+		if step.deed == Removed && len(errs) > 0 {
+			continue // it is better than none
 		}
-		e.Kept = append(e.Kept, kept)
+		kept, err := s.take(ctx, step)
+		switch trouble, is := errors.AsType[*Trouble](err); {
+		case err == nil:
+			e.Kept = append(e.Kept, kept)
+		case !is || trouble.Kind != Unusable || ctx.Err() != nil:
+			return e, errors.Join(append(errs, err)...)
+		case !s.refuse(&e, step, err):
+			errs = append(errs, err)
+		}
 	}
-	return e, nil
+	return e, errors.Join(errs...)
+}
+
+// beforeFirst calls First where nothing of ours is there yet.
+func (s *Subscriber) beforeFirst(ctx context.Context, steps []step) {
+	if s.begun || s.first == nil {
+		return
+	}
+	if s.begun = true; !slices.ContainsFunc(steps, func(st step) bool { return st.held != nil }) {
+		s.first(ctx, s.choice)
+	}
+}
+
+// refuse notes what the server does not take; true where we can do without. Such a one is not asked for again, as long as we
+// believe what the server said of itself.
+func (s *Subscriber) refuse(e *Ensured, st step, err error) bool {
+	if st.wanted == nil {
+		return false
+	}
+	e.Refused = append(e.Refused, Refused{Criteria: st.wanted.criteria, Spare: st.wanted.spare, Err: err})
+	if !st.wanted.spare || st.held != nil {
+		return false
+	}
+	s.refused = append(s.refused, st.wanted.criteria)
+	return true
 }
 
 // Intended is one thing that Ensure would do.

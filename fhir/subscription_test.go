@@ -31,8 +31,9 @@ type clinic struct {
 	known  []fhir.Remembered
 	now    time.Time
 
-	mu   sync.Mutex
-	took []string // methods and kinds of the notifications that came with the right token
+	mu        sync.Mutex
+	documents bool     // the source keeps Compositions
+	took      []string // methods and kinds of the notifications that came with the right token
 }
 
 func open(t *testing.T, traits sandbox.Traits) *clinic {
@@ -54,7 +55,7 @@ func open(t *testing.T, traits sandbox.Traits) *clinic {
 		c.wish.Heartbeat = 0
 	}
 	if traits.Topics != nil && !traits.ListsTopics && !traits.TopicSearch {
-		c.wish.Topic = sandbox.ReportTopic
+		c.wish.Topics = []string{sandbox.ReportTopic}
 	}
 	if traits.Administration {
 		c.wish.BaseURL = served.URL + "/administration"
@@ -71,10 +72,19 @@ func (c *clinic) open(t *testing.T, shape fhir.Shape) *fhir.Source {
 	return source
 }
 
+// keeps says how the server keeps its documents.
+func (c *clinic) keeps(t *testing.T, shape fhir.Shape) {
+	t.Helper()
+	c.source = c.open(t, shape)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.documents = shape.OfCompositions()
+}
+
 // take is our endpoint: it knows no Subscription, only its token.
 func (c *clinic) take(w http.ResponseWriter, r *http.Request) {
 	c.mu.Lock()
-	token := c.wish.Token
+	token, documents := c.wish.Token, c.documents
 	c.mu.Unlock()
 	if r.Header.Get("Authorization") != "Bearer "+token {
 		w.WriteHeader(http.StatusUnauthorized)
@@ -82,7 +92,7 @@ func (c *clinic) take(w http.ResponseWriter, r *http.Request) {
 	}
 	told, err := fhir.DecodeNotification(fhir.NotificationRequest{
 		Method: r.Method, PathType: tailOf(r.URL.Path, 2), PathID: tailOf(r.URL.Path, 1), ContentType: r.Header.Get("Content-Type"),
-		Body: r.Body, Limits: limits,
+		Body: r.Body, Limits: limits, Documents: documents,
 	})
 	if err != nil {
 		w.WriteHeader(http.StatusBadRequest)
@@ -408,7 +418,7 @@ func TestChangesOfConfiguration(t *testing.T) {
 // The same changes are seen in what the server shows, where nothing is remembered.
 func TestDifferencesAreSeenAtTheServer(t *testing.T) {
 	for field, change := range map[string]func(*fhir.Wish){
-		"criteria":  func(w *fhir.Wish) { w.Topic = "https://fse.example.it/topics/other" },
+		"criteria":  func(w *fhir.Wish) { w.Topics = []string{"https://fse.example.it/topics/other"} },
 		"token":     func(w *fhir.Wish) { w.Token = "another" },
 		"filters":   func(w *fhir.Wish) { w.Filters = []string{"DiagnosticReport?status=final"} },
 		"content":   func(w *fhir.Wish) { w.Content = fhir.ContentFull },
@@ -423,7 +433,7 @@ func TestDifferencesAreSeenAtTheServer(t *testing.T) {
 				traits.HidesHeaders = false
 				traits.Topics["https://fse.example.it/topics/other"] = "DiagnosticReport"
 				c := open(t, traits)
-				c.wish.Topic = sandbox.ReportTopic
+				c.wish.Topics = []string{sandbox.ReportTopic}
 				c.ensure(t)
 				change(&c.wish)
 				c.known = nil
@@ -436,6 +446,198 @@ func TestDifferencesAreSeenAtTheServer(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// Topics of one resource type each, as some servers have them.
+const (
+	compositions = "https://fse.example.it/topics/composition"
+	references   = "https://fse.example.it/topics/documentreference"
+	bundles      = "https://fse.example.it/topics/bundle"
+)
+
+// topical is a server that has a topic for each of some resource types.
+func topical(product string, canonicals ...string) sandbox.Traits {
+	traits := sandbox.Products()[product]
+	traits.Topics = map[string]string{}
+	for _, canonical := range canonicals {
+		kinds := map[string]string{compositions: "Composition", references: "DocumentReference", bundles: "Bundle", sandbox.ReportTopic: "DiagnosticReport"}
+		traits.Topics[canonical] = kinds[canonical]
+	}
+	return traits
+}
+
+// A server with one topic for each resource type has one Subscription of ours for each, through their whole life.
+func TestTheLifeOfSubscriptionsToSeveralTopics(t *testing.T) {
+	for _, product := range []string{"R5", "HAPI topics", "Aidbox", "fhir-candle"} {
+		t.Run(product, func(t *testing.T) {
+			traits := topical(product, compositions, references)
+			c := open(t, traits)
+			c.keeps(t, fhir.ShapeFSE2)
+			c.wish.End = 90 * 24 * time.Hour
+			anew := map[bool]string{true: " anew"}[traits.NoUpdate || traits.LiesOfUpdate]
+			c.wants(t, "first", c.ensure(t), "created, created", "active active")
+			c.wants(t, "again", c.ensure(t), "unchanged, unchanged", "active active")
+			c.known = nil
+			c.wants(t, "again, with nothing remembered", c.ensure(t), "unchanged, unchanged", "active active")
+			c.server.Put(resource{"resourceType": "DocumentReference", "id": "d1", "status": "current"})
+			c.server.Put(resource{"resourceType": "Composition", "id": "c1", "status": "final"})
+			c.server.Deliver(t.Context())
+			for _, want := range []string{"POST event-notification DocumentReference/d1", "POST event-notification Composition/c1"} {
+				if !slices.Contains(c.taken(), want) {
+					t.Errorf("took %q, want %s among them", c.taken(), want)
+				}
+			}
+			c.server.SetStatus(c.known[1].ID, "error")
+			c.wants(t, "one is in error", c.ensure(t), "unchanged, reactivated"+anew+": error", "active active")
+			c.now = c.now.Add(61 * 24 * time.Hour)
+			c.wants(t, "their end is near", c.ensure(t), "renewed"+anew+": end, renewed"+anew+": end", "active active")
+			c.wish.Topics = []string{references}
+			c.wants(t, "only one is configured", c.ensure(t), "unchanged, removed: not wanted", "active")
+			c.wish.Topics = []string{compositions, references}
+			c.wants(t, "both are configured", c.ensure(t), "created, unchanged", "active active")
+			removed, _, err := c.subscriber().Remove(t.Context(), c.known)
+			if err != nil || len(removed) != 2 || c.statuses() != "" {
+				t.Errorf("removed %d, left %q, %v", len(removed), c.statuses(), err)
+			}
+		})
+	}
+}
+
+// Filters are for one resource type: with several topics each has those that are for its own.
+func TestEachTopicHasItsOwnFilters(t *testing.T) {
+	c := open(t, topical("R5", compositions, references))
+	c.keeps(t, fhir.ShapeFSE2)
+	c.wish.Filters = []string{"Composition?status=final", "status=current"}
+	c.ensure(t)
+	for _, one := range c.server.Subscriptions() {
+		want := map[any]int{compositions: 2, references: 1}[one["topic"]]
+		if filters, _ := one["filterBy"].([]any); len(filters) != want {
+			t.Errorf("%v has %d filters, want %d", one["topic"], len(filters), want)
+		}
+	}
+	c.wants(t, "again", c.ensure(t), "unchanged, unchanged", "active active")
+}
+
+// Documents of hl7-it may be kept as Bundles only: they are asked for where the server says that it knows them.
+func TestDocumentBundlesAreSubscribed(t *testing.T) {
+	const compositions, references = "Composition?status=final,amended,entered-in-error", "DocumentReference?status=current,superseded,entered-in-error"
+	for _, tt := range []struct {
+		name   string
+		shape  fhir.Shape
+		change func(*sandbox.Traits, *fhir.Wish)
+		want   string
+	}{
+		{"hl7-it", fhir.ShapeHL7IT, nil, compositions + " " + references + " Bundle?type=document"},
+		{"fse2 has none", fhir.ShapeFSE2, nil, compositions + " " + references},
+		{"a server that does not list Bundle", fhir.ShapeHL7IT, func(t *sandbox.Traits, _ *fhir.Wish) { t.Documents = false }, compositions + " " + references},
+		{"criteria are configured", fhir.ShapeHL7IT, func(_ *sandbox.Traits, w *fhir.Wish) { w.Criteria = []string{compositions} }, compositions},
+		{"a server that refuses them", fhir.ShapeHL7IT, func(t *sandbox.Traits, _ *fhir.Wish) { t.Refuses = "Bundle" }, compositions + " " + references},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			traits := sandbox.Products()["HAPI"]
+			traits.Documents = true
+			var wish fhir.Wish
+			if tt.change != nil {
+				tt.change(&traits, &wish)
+			}
+			c := open(t, traits)
+			c.wish.Criteria = wish.Criteria
+			c.keeps(t, tt.shape)
+			for range 2 {
+				c.ensure(t)
+			}
+			kept := c.server.Subscriptions()
+			got := make([]string, len(kept))
+			for i, one := range kept {
+				got[i] = one["criteria"].(string)
+			}
+			if strings.Join(got, " ") != tt.want {
+				t.Errorf("got %q, want %s", got, tt.want)
+			}
+			for kind, want := range map[string]bool{"Composition": true, "Bundle": strings.Contains(tt.want, "Bundle"), "DiagnosticReport": false} {
+				if watched, err := c.subscriber().Watches(t.Context(), kind, c.known); err != nil || watched != want {
+					t.Errorf("%s is watched: %t, %v; want %t", kind, watched, err, want)
+				}
+			}
+		})
+	}
+}
+
+// What the statement must say before Bundles are searched for.
+func TestBundlesAreSearchedForWhereTheServerListsThem(t *testing.T) {
+	for _, tt := range []struct {
+		name, resource string
+		want           bool
+	}{
+		{"listed, and nothing more is said", `{"type":"Bundle"}`, true},
+		{"with search and its parameter", `{"type":"Bundle","interaction":[{"code":"search-type"}],"searchParam":[{"name":"type"}]}`, true},
+		{"without search", `{"type":"Bundle","interaction":[{"code":"read"},{"code":"create"}]}`, false},
+		{"without the parameter", `{"type":"Bundle","searchParam":[{"name":"identifier"}]}`, false},
+		{"not listed", `{"type":"Composition"}`, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := source(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				_, _ = io.WriteString(w, `{"resourceType":"CapabilityStatement","fhirVersion":"4.0.1","rest":[{"resource":[`+tt.resource+`]}]}`)
+			}), fhir.ShapeHL7IT)
+			known, err := s.Knows(t.Context(), fhir.SpareSearches(fhir.ShapeHL7IT, nil, nil))
+			if err != nil || (len(known) == 1) != tt.want {
+				t.Errorf("got %q, %v; want it %t", known, err, tt.want)
+			}
+		})
+	}
+}
+
+// A Subscription that the server refuses keeps nothing from the others. A spare one is no failure, and is not asked for at each
+// look; one that is configured is an error, and what was there stays.
+func TestARefusedSubscriptionSpoilsNoOther(t *testing.T) {
+	traits := sandbox.Products()["HAPI"]
+	traits.Documents, traits.Refuses = true, "Bundle"
+	c := open(t, traits)
+	c.keeps(t, fhir.ShapeHL7IT)
+	s := c.subscriber()
+	for look, refused := range []int{1, 0} {
+		e, err := s.Ensure(t.Context(), c.known)
+		if err != nil || len(e.Kept) != 2 || len(e.Refused) != refused {
+			t.Errorf("look %d: %d kept, %d refused, %v; want 2, %d", look, len(e.Kept), len(e.Refused), err, refused)
+		}
+		if absent := s.Absent(e.Kept); len(absent) > 0 {
+			t.Errorf("look %d: %v absent", look, absent)
+		}
+	}
+	c.wish.Criteria = []string{"Bundle?type=document", "Composition?status=final"}
+	e, err := c.subscriber().Ensure(t.Context(), nil)
+	if trouble, is := errors.AsType[*fhir.Trouble](err); !is || trouble.Status != http.StatusBadRequest || len(e.Refused) != 1 || e.Refused[0].Spare {
+		t.Errorf("%v refused, %v; want the one that is configured", e.Refused, err)
+	}
+	if got := len(c.server.Subscriptions()); got != 2 {
+		t.Errorf("%d at the server, want both that were there", got)
+	}
+}
+
+// Before the first Subscription is created somebody may look at the source, once.
+func TestFirst(t *testing.T) {
+	c := open(t, sandbox.Products()["HAPI"])
+	called := 0
+	subscriber := func() *fhir.Subscriber {
+		return fhir.NewSubscriber(fhir.SubscriberOptions{Source: c.source, Wish: c.wish, First: func(_ context.Context, choice fhir.Choice) {
+			if called++; len(c.server.Subscriptions()) > 0 || len(choice.Criteria) != 1 {
+				t.Errorf("called with %v, after something was created", choice.Criteria)
+			}
+		}})
+	}
+	s := subscriber()
+	for _, what := range []string{"first", "again", "after it was deleted"} {
+		e, err := s.Ensure(t.Context(), c.known)
+		if err != nil || called != 1 {
+			t.Errorf("%s: called %d times, %v; want once", what, called, err)
+		}
+		if c.known = []fhir.Remembered{e.Kept[0].Remembered}; what == "again" {
+			c.server.Delete("Subscription/" + e.Kept[0].ID)
+		}
+	}
+	if _, err := subscriber().Ensure(t.Context(), nil); err != nil || called != 1 {
+		t.Errorf("another process, with one of ours there: called %d times, %v", called, err)
 	}
 }
 
@@ -491,8 +693,9 @@ func TestTheFlavourIsChosen(t *testing.T) {
 		{"Aidbox", products["Aidbox"], fhir.Wish{}, fhir.FlavourBackport, sandbox.ReportTopic, ""},
 		{"Aidbox with topics for others", topics(products["Aidbox"], "https://x/encounters"), fhir.Wish{}, "", "", "none of the server's 1 topics"},
 		{"Aidbox with two topics that fit", topics(products["Aidbox"], "https://x/diagnostic-report-a", "https://x/DiagnosticReport"), fhir.Wish{}, "", "", "several topics"},
-		{"a configured topic", products["Aidbox"], fhir.Wish{Topic: "https://x/mine"}, fhir.FlavourBackport, "https://x/mine", ""},
+		{"a configured topic", products["Aidbox"], fhir.Wish{Topics: []string{"https://x/mine"}}, fhir.FlavourBackport, "https://x/mine", ""},
 		{"R5", products["R5"], fhir.Wish{}, fhir.FlavourR5, sandbox.ReportTopic, ""},
+		{"R5 with a topic for documents, shape report", topical("R5", compositions, references, sandbox.ReportTopic), fhir.Wish{}, fhir.FlavourR5, sandbox.ReportTopic, ""},
 		{"R5 without topics", topics(products["R5"]), fhir.Wish{}, "", "", "lists no topics"},
 		{"Inferno, which lists no topics", products["Inferno"], fhir.Wish{}, "", "", "lists no topics"},
 		{"classic, as configured", products["Aidbox"], fhir.Wish{Flavour: fhir.FlavourClassic}, fhir.FlavourClassic, "", ""},
@@ -507,8 +710,45 @@ func TestTheFlavourIsChosen(t *testing.T) {
 			switch {
 			case tt.err != "" && (err == nil || !strings.Contains(err.Error(), tt.err)):
 				t.Errorf("error %v, want one with %q", err, tt.err)
-			case tt.err == "" && (err != nil || choice.Flavour != tt.flavour || choice.Topic != tt.topic || choice.Why == ""):
-				t.Errorf("got %s %s (%s), %v; want %s %s", choice.Flavour, choice.Topic, choice.Why, err, tt.flavour, tt.topic)
+			case tt.err == "" && (err != nil || choice.Flavour != tt.flavour || strings.Join(choice.Topics, " ") != tt.topic || choice.Why == ""):
+				t.Errorf("got %s %s (%s), %v; want %s %s", choice.Flavour, choice.Topics, choice.Why, err, tt.flavour, tt.topic)
+			}
+		})
+	}
+}
+
+// One topic for each resource type of the shape is chosen; of several for one type, a person says which.
+func TestTopicsAreChosen(t *testing.T) {
+	twice := topical("R5", compositions, references)
+	twice.Topics["https://x/documents"] = "DocumentReference"
+	for _, tt := range []struct {
+		name     string
+		server   sandbox.Traits
+		shape    fhir.Shape
+		flavour  fhir.Flavour
+		topics   []string
+		warnings int
+		err      string
+	}{
+		{"one for each type", topical("R5", compositions, references), fhir.ShapeFSE2, fhir.FlavourR5, []string{compositions, references}, 0, ""},
+		{"reports beside them", topical("Aidbox", compositions, references, sandbox.ReportTopic), fhir.ShapeFSE2, fhir.FlavourBackport, []string{compositions, references, sandbox.ReportTopic}, 0, ""},
+		{"Bundles of hl7-it", topical("R5", compositions, references, bundles), fhir.ShapeHL7IT, fhir.FlavourR5, []string{compositions, references, bundles}, 0, ""},
+		{"Bundles are nothing in fse2", topical("R5", compositions, references, bundles), fhir.ShapeFSE2, fhir.FlavourR5, []string{compositions, references}, 0, ""},
+		{"Bundles alone", topical("R5", bundles), fhir.ShapeHL7IT, fhir.FlavourR5, []string{bundles}, 2, ""},
+		{"Bundles alone, by the backport's profile", topical("Aidbox", bundles), fhir.ShapeHL7IT, fhir.FlavourBackport, []string{bundles}, 2, ""},
+		{"Bundles alone, where searches tell of more", topical("HAPI topics", bundles), fhir.ShapeHL7IT, fhir.FlavourClassic, nil, 0, ""},
+		{"some types without one", topical("R5", sandbox.ReportTopic), fhir.ShapeFSE2, fhir.FlavourR5, []string{sandbox.ReportTopic}, 2, ""},
+		{"two for one type", twice, fhir.ShapeFSE2, "", nil, 0, "several topics watch DocumentReference"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := open(t, tt.server)
+			c.keeps(t, tt.shape)
+			_, choice, err := c.subscriber().Learn(t.Context())
+			switch {
+			case tt.err != "" && (err == nil || !strings.Contains(err.Error(), tt.err)):
+				t.Errorf("error %v, want one with %q", err, tt.err)
+			case tt.err == "" && (err != nil || choice.Flavour != tt.flavour || !slices.Equal(choice.Topics, tt.topics) || len(choice.Warnings) != tt.warnings):
+				t.Errorf("got %s %q, warnings %q, %v; want %s %q, %d", choice.Flavour, choice.Topics, choice.Warnings, err, tt.flavour, tt.topics, tt.warnings)
 			}
 		})
 	}
@@ -670,7 +910,7 @@ func FuzzServerAnswers(f *testing.F) {
 		c := &clinic{base: server.URL + "/fhir", client: server.Client(), now: time.Now()}
 		c.source = c.open(t, fhir.ShapeReport)
 		for _, flavour := range []fhir.Flavour{fhir.FlavourAuto, fhir.FlavourR5} {
-			c.wish = fhir.Wish{Flavour: flavour, Endpoint: "https://adapter.example/fhir/test", Token: bearer, Topic: "https://x/t"}
+			c.wish = fhir.Wish{Flavour: flavour, Endpoint: "https://adapter.example/fhir/test", Token: bearer, Topics: []string{"https://x/t"}}
 			s := fhir.NewSubscriber(fhir.SubscriberOptions{
 				Source: c.source, Wish: c.wish, Pause: func(context.Context, time.Duration) error { return nil },
 			})
@@ -688,7 +928,7 @@ func TestARefusedChangeKeepsTheOldOne(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := open(t, sandbox.Products()[name])
 			c.ensure(t)
-			c.wish.Criteria, c.wish.Topic = []string{"no criteria"}, "https://fse.example.it/topics/unknown"
+			c.wish.Criteria, c.wish.Topics = []string{"no criteria"}, []string{"https://fse.example.it/topics/unknown"}
 			_, err := c.subscriber().Ensure(t.Context(), c.known)
 			trouble, is := errors.AsType[*fhir.Trouble](err)
 			if !is || trouble.Status != http.StatusBadRequest {

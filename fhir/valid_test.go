@@ -16,9 +16,9 @@ func TestSubscriptionsAreValidFHIR(t *testing.T) {
 	for _, product := range []string{"HAPI", "Medplum", "Aidbox", "Inferno"} {
 		c := open(t, sandbox.Products()[product])
 		c.wish.Endpoint, c.wish.Secret, c.wish.Contact, c.wish.End = "https://adapter.example/fhir/test", "s3cr3t", "it@example.it", 24*time.Hour
-		c.wish.Topic, c.wish.Filters = sandbox.ReportTopic, []string{"DiagnosticReport?status=final"}
+		c.wish.Topics, c.wish.Filters = []string{sandbox.ReportTopic}, []string{"DiagnosticReport?status=final"}
 		if sandbox.Products()[product].Topics == nil {
-			c.wish.Topic, c.wish.Filters = "", nil
+			c.wish.Topics, c.wish.Filters = nil, nil
 		}
 		intended, _, err := c.subscriber().Intend(t.Context(), nil, true)
 		if err != nil || len(intended) != 1 {

@@ -20,8 +20,9 @@ type Wish struct {
 	Token    string // that the server must show us: Authorization: Bearer; "": it proves itself in another way
 	Secret   string // Medplum signs its bodies with it; "": none
 	// Criteria are searches of the classic flavour, one Subscription each; none: those of the shape.
-	Criteria  []string
-	Topic     string   // canonical; "": the server's only one for our resources
+	Criteria []string
+	// Topics are canonicals, one Subscription each; none: the server's only one for each of our resource types.
+	Topics    []string
 	Filters   []string // of a topic: Type?parameter=value, all of which must hold
 	Content   string   // empty, id-only, full-resource
 	Heartbeat time.Duration
@@ -50,6 +51,15 @@ func criteriaOf(shape Shape) []string {
 	return []string{"DiagnosticReport?status=final,amended,corrected,appended,cancelled,entered-in-error"}
 }
 
+// spareCriteriaOf are criteria of the shape beside those of criteriaOf, at servers that list them: documents of hl7-it may be
+// kept as Bundles only (reference fse.md, 3.1). A server that refuses them keeps us from nothing else.
+func spareCriteriaOf(shape Shape) []string {
+	if shape == ShapeHL7IT {
+		return []string{"Bundle?type=document"}
+	}
+	return nil
+}
+
 // ParseCriteria takes a search apart: Type?parameter=value. What stands before the question mark may be missing in filters.
 func ParseCriteria(text string) (kind string, query url.Values, err error) {
 	kind, parameters, has := strings.Cut(text, "?")
@@ -74,6 +84,7 @@ type wanted struct {
 	product  Product
 	source   string
 	criteria string // a search, or the canonical of a topic
+	spare    bool   // that the server refuses it is no failure
 }
 
 // all that is wanted at a server that was asked.
@@ -83,26 +94,22 @@ func (s *Subscriber) wanted() []*wanted {
 		product = s.server.Product
 	}
 	one := wanted{Wish: s.wish, flavour: s.choice.Flavour, product: product, source: s.source.o.Name}
-	if one.flavour != FlavourClassic {
-		one.criteria = s.choice.Topic
-		return []*wanted{&one}
-	}
-	criteria := s.Criteria()
-	all := make([]*wanted, len(criteria))
-	for i, c := range criteria {
+	var all []*wanted
+	for _, criteria := range slices.Concat(s.choice.Topics, s.choice.Criteria) {
 		each := one
-		each.criteria = c
-		all[i] = &each
+		each.criteria, each.spare = criteria, slices.Contains(s.choice.spare, criteria)
+		if len(s.choice.Topics) > 1 {
+			topic := Topic{URL: criteria}
+			if listed := s.server.topic(criteria); listed != nil {
+				topic = *listed
+			}
+			each.Filters = filtersFor(topic, one.Filters, s.source.o.Shape)
+		}
+		if !each.spare || !slices.Contains(s.refused, criteria) {
+			all = append(all, &each)
+		}
 	}
 	return all
-}
-
-// Criteria are the searches of classic Subscriptions: those that are configured, or those of the shape.
-func (s *Subscriber) Criteria() []string {
-	if len(s.wish.Criteria) > 0 {
-		return s.wish.Criteria
-	}
-	return criteriaOf(s.source.o.Shape)
 }
 
 // mark begins the reason of every Subscription that we write: it tells ours from others that post to the same endpoint, and

@@ -18,6 +18,7 @@ type Backlog struct {
 	Shape    fhir.Shape
 	Source   *fhir.Source
 	Searches []string
+	Spare    []string       // searches beside them, where the server lists them
 	Since    time.Time      // meta.lastUpdated, by the server's clock
 	Ledger   *ledger.Ledger // nil: nothing is known of what was told, and nothing can be admitted
 	Settle   time.Duration  // policy.settle
@@ -28,6 +29,8 @@ type Backlog struct {
 type Found struct {
 	Search string
 	fhir.Listed
+
+	Refused string // why a spare search was none; "" where it was one
 }
 
 // AddBacklog admits a whole backlog by the same way as notifications, and notes that a person has decided. It counts what the
@@ -56,17 +59,36 @@ func AddBacklog(ctx context.Context, b Backlog) (found []Found, admitted map[led
 // list goes through all searches.
 func (b Backlog) list(ctx context.Context, take func(context.Context, []fhir.Event) error) (found []Found, err error) {
 	for _, search := range b.Searches {
-		changes, err := b.Source.Changes(search)
+		one, err := b.search(ctx, search, take)
+		found = append(found, one)
 		if err != nil {
 			return found, err
 		}
-		listed, err := changes.Since(ctx, fhir.Look{Since: b.Since, Pace: b.pace, Take: take})
-		found = append(found, Found{search, listed})
+	}
+	known, err := b.Source.Knows(ctx, b.Spare)
+	if err != nil {
+		return found, err
+	}
+	for _, search := range known {
+		one, err := b.search(ctx, search, take)
+		if errors.Is(err, fhir.ErrCannotList) {
+			one.Refused, err = err.Error(), nil
+		}
+		found = append(found, one)
 		if err != nil {
 			return found, err
 		}
 	}
 	return found, nil
+}
+
+func (b Backlog) search(ctx context.Context, search string, take func(context.Context, []fhir.Event) error) (Found, error) {
+	changes, err := b.Source.Changes(search)
+	if err != nil {
+		return Found{Search: search}, err
+	}
+	listed, err := changes.Since(ctx, fhir.Look{Since: b.Since, Pace: b.pace, Take: take})
+	return Found{Search: search, Listed: listed}, err
 }
 
 // pace waits between two calls, as sweeps do.

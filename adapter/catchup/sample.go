@@ -1,6 +1,7 @@
 package catchup
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -29,6 +30,7 @@ type SampleOptions struct {
 	// that is not zero stands in place of the rules'.
 	Known func(context.Context, *policy.Question) (Verdict, error)
 	Pace  func(context.Context) error // called before each look; nil: no wait
+	Most  time.Duration               // that it may take; zero: 2 min
 }
 
 // Sample is what a Subscription and the rules would make of what changed last at a source. It counts, and names nobody.
@@ -64,28 +66,50 @@ const (
 
 // TakeSample looks at the latest resources of a source as a Subscription and the rules would, and tells nobody.
 func TakeSample(ctx context.Context, o SampleOptions) (Sample, error) {
-	ctx, cancel := context.WithTimeout(ctx, sampleTime)
+	o.Most = cmp.Or(o.Most, sampleTime)
+	ctx, cancel := context.WithTimeout(ctx, o.Most)
 	defer cancel()
 	s := Sample{Verdicts: map[Verdict]int{}}
-	latest := map[string][]fhir.Sampled{}
-	for _, kind := range kindsOf(o) {
-		found, err := o.Source.Latest(ctx, kind, o.N)
-		if err != nil {
-			return s, err
-		}
-		latest[kind] = found
-		if s.Kind == "" {
-			s.Kind, s.Resources = kind, len(found)
-		}
+	latest, refused, err := s.latest(ctx, o)
+	if err != nil {
+		return s, err
 	}
 	for _, search := range o.Searches {
 		m, err := match(ctx, o.Source, search, latest)
 		if err != nil {
 			return s, err
 		}
+		if refusal := refused[m.Kind]; refusal != nil {
+			m.Unknown = refusal.Error()
+		}
 		s.Matches = append(s.Matches, m)
 	}
 	return s, s.decide(ctx, o, latest[s.Kind], map[string]bool{})
+}
+
+// latest lists each type; the documents are those of the first one that there is any of. A type that the server does not list
+// keeps us from no other.
+func (s *Sample) latest(ctx context.Context, o SampleOptions) (latest map[string][]fhir.Sampled, refused map[string]error, err error) {
+	latest, refused = map[string][]fhir.Sampled{}, map[string]error{}
+	kinds := kindsOf(o)
+	for _, kind := range kinds {
+		found, err := o.Source.Latest(ctx, kind, o.N)
+		trouble, is := errors.AsType[*fhir.Trouble](err)
+		switch {
+		case errors.Is(err, fhir.ErrUnsorted), is && trouble.Kind == fhir.Unusable:
+			if refused[kind] = err; len(refused) == len(kinds) {
+				return nil, nil, err
+			}
+			continue
+		case err != nil:
+			return nil, nil, err
+		}
+		latest[kind] = found
+		if s.Kind == "" || s.Resources == 0 {
+			s.Kind, s.Resources = kind, len(found)
+		}
+	}
+	return latest, refused, nil
 }
 
 // kindsOf are the types that the searches are about, or else what a document of the shape is.
@@ -98,7 +122,10 @@ func kindsOf(o SampleOptions) (kinds []string) {
 	if len(kinds) > 0 {
 		return kinds
 	}
-	if o.Shape.OfCompositions() {
+	switch {
+	case o.Shape == fhir.ShapeHL7IT:
+		return []string{"Composition", "Bundle"}
+	case o.Shape.OfCompositions():
 		return []string{"Composition"}
 	}
 	return []string{"DiagnosticReport"}
@@ -233,7 +260,7 @@ func (l *looks) trouble(ctx context.Context, err error) error {
 	case errors.Is(err, errSpent):
 		s.Stopped = errSpent.Error()
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		s.Stopped = "it took longer than " + sampleTime.String()
+		s.Stopped = "it took longer than " + l.o.Most.String()
 	case s.Stopped != "":
 	case is && trouble.Kind == fhir.Unusable:
 		s.Verdicts[Verdict{"cannot be read", ""}]++

@@ -103,6 +103,42 @@ func TestASampleSaysWhatTheCriteriaMatch(t *testing.T) {
 	}
 }
 
+// A source of hl7-it that keeps whole documents only: these are what a sample is of, and what a backlog is found by. A server
+// that refuses to list them spoils neither.
+func TestDocumentBundlesAreSampledAndRetrieved(t *testing.T) {
+	w := open(t, "HAPI")
+	w.server.Traits.Documents = true
+	for i := range 3 {
+		w.server.Put(sandbox.Resource{"resourceType": "Bundle", "id": fmt.Sprint("b", i), "type": "document"})
+	}
+	w.server.Put(sandbox.Resource{"resourceType": "Bundle", "id": "other", "type": "collection"})
+	for _, refuses := range []bool{false, true} {
+		w.server.Fault = func(rw http.ResponseWriter, r *http.Request) bool {
+			if refuses && r.URL.Path == "/fhir/Bundle" {
+				rw.WriteHeader(http.StatusNotImplemented)
+			}
+			return refuses && r.URL.Path == "/fhir/Bundle"
+		}
+		s, err := w.sample(t, fhir.ShapeHL7IT, 100, 1<<20, "Composition?status=final", "Bundle?type=document")
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := catchup.Match{Search: "Bundle?type=document", Kind: "Bundle", Of: 4, Matched: 3, Statuses: map[string]int{"other": 1}}
+		if refuses {
+			want.Of, want.Matched, want.Statuses, want.Unknown = 0, 0, map[string]int{}, fhir.ErrUnsorted.Error()
+		}
+		if diff := cmp.Diff(want, s.Matches[1]); diff != "" || (s.Kind == "Bundle") == refuses {
+			t.Errorf("refuses %t: a sample of %s (-want +got)\n%s", refuses, s.Kind, diff)
+		}
+		b := w.backlog(t, fhir.ShapeHL7IT, nil)
+		b.Spare = fhir.SpareSearches(b.Shape, nil, nil)
+		p, err := preview(t, b)
+		if err != nil || len(p.Found) != 3 || (p.Found[2].Refused != "") != refuses || (p.Found[2].Hits == 3) == refuses {
+			t.Errorf("refuses %t: found %v, %v", refuses, p.Found, err)
+		}
+	}
+}
+
 func TestASampleIsBounded(t *testing.T) {
 	w := open(t, "HAPI")
 	for i := range 50 {

@@ -284,6 +284,12 @@ func (w *watch) tell(ctx context.Context, e fhir.Ensured, err error) {
 		w.tellDeed(ctx, log, kept)
 	}
 	w.countCreated(ctx, log, e)
+	for _, refused := range e.Refused {
+		if refused.Spare { // any other one is in err
+			log.WarnContext(ctx, "a subscription is refused by the server: what it would tell of is looked for by sweeps",
+				slog.String("criteria", refused.Criteria), slog.Any("error", refused.Err))
+		}
+	}
 	if !w.looked {
 		for _, warning := range e.Choice.Warnings {
 			log.WarnContext(ctx, "subscription may not work", slog.String("warning", warning))

@@ -56,6 +56,9 @@ func (s *sweep) all(ctx context.Context) error {
 			break
 		}
 	}
+	if err := s.spares(ctx); err != nil {
+		errs = append(errs, err)
+	}
 	return errors.Join(errs...)
 }
 

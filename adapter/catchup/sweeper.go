@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,6 +21,7 @@ type Swept struct {
 	Source     *fhir.Source
 	Subscriber *fhir.Subscriber // asks for old events and for statuses, and writes nothing; nil: the source has no Subscription
 	Searches   []string         // what finds all that we want to be told of
+	Spare      []string         // searches beside them, where the server lists them; that it refuses them is no failure
 	Every      time.Duration    // between two periodic sweeps; 0: none
 	Since      time.Duration    // how far back the first one goes
 	Overlap    time.Duration    // how far each goes back behind what the last one saw
@@ -70,7 +72,7 @@ const (
 // NewSweeper makes a Sweeper; Run starts it. It fails where a search is none.
 func NewSweeper(o SweeperOptions) (*Sweeper, error) {
 	for _, source := range o.Sources {
-		if _, err := kindsOfSearches(source); err != nil {
+		if _, err := kindsOfSearches(source.Source, slices.Concat(source.Searches, source.Spare)); err != nil {
 			return nil, err
 		}
 	}
@@ -127,7 +129,7 @@ func (s *Sweeper) attend(ctx context.Context, source Swept) {
 }
 
 func (s *Sweeper) watchman(source Swept) (*watchman, error) {
-	kinds, err := kindsOfSearches(source)
+	kinds, err := kindsOfSearches(source.Source, source.Searches)
 	return &watchman{
 		Sweeper: s, source: source, kinds: kinds, log: s.Log.With(slog.String("source", source.Name)), gap: s.Rest,
 		ignored: map[string]bool{}, snapshots: map[string]snapshot{}, asked: map[string]time.Time{}, repaired: map[string]time.Time{},
@@ -141,9 +143,9 @@ type kindOfSearches struct {
 }
 
 // kindsOfSearches prepares the searches of a source, those of one type together: they share a checkpoint.
-func kindsOfSearches(source Swept) (kinds []kindOfSearches, err error) {
-	for _, text := range source.Searches {
-		search, err := source.Source.Changes(text)
+func kindsOfSearches(source *fhir.Source, searches []string) (kinds []kindOfSearches, err error) {
+	for _, text := range searches {
+		search, err := source.Changes(text)
 		if err != nil {
 			return nil, err
 		}
@@ -166,6 +168,7 @@ type watchman struct {
 
 	source Swept
 	kinds  []kindOfSearches
+	spare  spare
 	log    *slog.Logger
 	state  ledger.CatchUp
 
@@ -203,7 +206,7 @@ func (w *watchman) round(ctx context.Context) {
 
 func (w *watchman) gauge() {
 	age := 0.0
-	for _, kind := range w.kinds {
+	for _, kind := range slices.Concat(w.kinds, w.spare.kinds) {
 		if swept := w.state.Kinds[kind.name].Swept; !swept.IsZero() {
 			age = max(age, w.state.Now.Sub(swept).Seconds())
 		}

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"staffetta/adapter/ledger"
+	"staffetta/adapter/policy"
 	"staffetta/notifier"
 )
 
@@ -350,4 +351,5 @@ func ago(now, at time.Time) string {
 	return now.Sub(at).Truncate(time.Second).String()
 }
 
-func clock(at time.Time) string { return at.Local().Format("2006-01-02 15:04:05") }
+// clock is in Italian time, as staffetta reports is: the machine of who asks may be anywhere.
+func clock(at time.Time) string { return at.In(policy.Rome()).Format("2006-01-02 15:04:05") }

@@ -204,6 +204,7 @@ var parameters = map[string]func(r Resource, value string) bool{
 		return false
 	},
 	"status":       func(r Resource, v string) bool { return slices.Contains(strings.Split(v, ","), text(r["status"])) },
+	"type":         func(r Resource, v string) bool { return text(r["type"]) == v }, // of a Bundle
 	"_lastUpdated": matchesLastUpdated,
 	"_include":     nil, "_revinclude": nil, "_revinclude:iterate": nil, "_sort": nil, "_count": nil, "_elements": nil, offset: nil,
 }

@@ -194,6 +194,8 @@ func (s *Server) readSubscription(r *http.Request) (subscription Resource, issue
 		return nil, "required"
 	case s.Traits.classic() && (!search || strings.Contains(kind, "/")):
 		return nil, "value"
+	case s.Traits.Refuses != "" && (kind == s.Traits.Refuses || s.Traits.Topics[criteriaOf(subscription)] == s.Traits.Refuses):
+		return nil, "not-supported"
 	case !s.Traits.classic() && s.Traits.Topics[criteriaOf(subscription)] == "":
 		return nil, "not-supported"
 	case s.Traits.NoHeartbeat && heartbeatOf(subscription) > 0:

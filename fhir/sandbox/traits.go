@@ -16,14 +16,16 @@ type Traits struct {
 	Profile     bool // the profile of the R4 backport
 	ListsTopics bool // its topics, in the CapabilityStatement
 	TopicSearch bool // SubscriptionTopic resources
+	Documents   bool // Bundle, which it searches by type
 
 	// What it allows.
-	NoUpdate     bool // PUT is refused, and not listed
-	LiesOfUpdate bool // PUT is listed, and refused
-	NoURLSearch  bool // Subscription has no search parameter url
-	NoSearch     bool // Subscription cannot be searched
-	NoHeartbeat  bool // a heartbeat period is refused
-	OnlyOne      bool // a second Subscription is refused
+	NoUpdate     bool   // PUT is refused, and not listed
+	LiesOfUpdate bool   // PUT is listed, and refused
+	NoURLSearch  bool   // Subscription has no search parameter url
+	NoSearch     bool   // Subscription cannot be searched
+	NoHeartbeat  bool   // a heartbeat period is refused
+	OnlyOne      bool   // a second Subscription is refused
+	Refuses      string // Subscriptions for this resource type are refused; "": for none
 
 	// What it does.
 	Activates       bool // requested becomes active by itself
@@ -150,6 +152,12 @@ func (t Traits) capability() Resource {
 	resources := []any{subscription, Resource{"type": "DiagnosticReport"}}
 	if t.TopicSearch {
 		resources = append(resources, Resource{"type": "SubscriptionTopic", "interaction": []any{Resource{"code": "search-type"}}})
+	}
+	if t.Documents {
+		resources = append(resources, Resource{
+			"type": "Bundle", "interaction": []any{Resource{"code": "read"}, Resource{"code": "search-type"}},
+			"searchParam": []any{Resource{"name": "composition", "type": "reference"}, Resource{"name": "type", "type": "token"}},
+		})
 	}
 	return Resource{
 		"resourceType": "CapabilityStatement", "status": "active", "kind": "instance", "fhirVersion": t.FHIR,
