@@ -24,8 +24,9 @@ import (
 
 // elsewhere is a server that nobody may ever call, whatever notifications and answers say.
 type elsewhere struct {
-	url   string // with the path of a FHIR base
-	calls atomic.Int64
+	url      string // with the path of a FHIR base
+	calls    atomic.Int64
+	lastPage bool // no search has a next page, there or anywhere
 }
 
 func newElsewhere(t *testing.T) *elsewhere {
@@ -53,9 +54,11 @@ func (e *elsewhere) tempting(next http.Handler) http.Handler {
 		var resource fse.Resource
 		text := answer.Body.Bytes()
 		if json.Unmarshal(text, &resource) == nil && resource["resourceType"] == "Bundle" {
-			resource["link"] = []any{
-				fse.Resource{"relation": "self", "url": e.url}, fse.Resource{"relation": "next", "url": e.url + "/DiagnosticReport?page=2"},
+			links := []any{fse.Resource{"relation": "self", "url": e.url}, fse.Resource{"relation": "next", "url": e.url + "/DiagnosticReport?page=2"}}
+			if e.lastPage {
+				links = links[:1]
 			}
+			resource["link"] = links
 			text, _ = json.Marshal(resource)
 		}
 		header := w.Header()
@@ -215,10 +218,19 @@ func TestNobodyIsCalledElsewhereForAReport(t *testing.T) {
 }
 
 func TestNobodyIsCalledElsewhereForADocument(t *testing.T) {
-	for _, shape := range []fhir.Shape{fhir.ShapeFSE2, fhir.ShapeHL7IT} {
-		t.Run(string(shape), func(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		shape    fhir.Shape
+		lastPage bool
+	}{
+		{"fse2", fhir.ShapeFSE2, true},
+		{"hl7-it", fhir.ShapeHL7IT, true},
+		{"hl7-it, with more of it on another server's page", fhir.ShapeHL7IT, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
 			e := newElsewhere(t)
-			w := e.town(t, shape)
+			e.lastPage = tt.lastPage
+			w := e.town(t, tt.shape)
 			w.run(t)
 			c := told(1, true)[0]
 			for _, r := range c.Resources {
@@ -245,7 +257,10 @@ func TestNobodyIsCalledElsewhereForADocument(t *testing.T) {
 					e.notified(t, w, kind, id)
 				}
 			}
-			if got := decision(w.record(t, document)); got != "notify" && !strings.HasPrefix(got, "hold ") {
+			if !tt.lastPage { // what cannot be seen whole is not told
+				eventually(t, func() (string, bool) { return "", strings.Contains(w.logs.String(), "leads to another server") })
+				w.recipients(t)
+			} else if got := decision(w.record(t, document)); got != "notify" && !strings.HasPrefix(got, "hold ") {
 				t.Errorf("got %s, want an end", got)
 			}
 			if e.calls.Load() > 0 {

@@ -83,58 +83,6 @@ func (w *town) rests(t *testing.T, l fhir.Locator, want ledger.State) {
 	})
 }
 
-// A replacement under new ids is one update, in whatever order its parts are heard of (reference fse.md, 3.4).
-func TestAReplacementUnderNewIDsIsOneUpdate(t *testing.T) {
-	for _, tt := range []struct {
-		name string
-		play func(*testing.T, *town, fse.Case, fse.Case)
-	}{
-		{"in one transaction", func(t *testing.T, w *town, old, next fse.Case) {
-			t.Helper()
-			gone := w.vanish(old)
-			w.publish(next)
-			w.notify(t, fse.R4IDOnly, append(next.Hints, gone...)...)
-		}},
-		{"the deletion first, its successor minutes later", func(t *testing.T, w *town, old, next fse.Case) {
-			t.Helper()
-			w.deleted(t, w.vanish(old))
-			key := w.program.Ledger.DocumentKey(w.source, identityOf(old))
-			eventually(t, func() (ledger.Record, bool) {
-				rec, _, err := w.program.Ledger.Lookup(t.Context(), key)
-				return rec, err == nil && rec.Reason == "missing"
-			})
-			w.publish(next)
-			w.notify(t, fse.R5, next.Hints...)
-		}},
-		{"its successor first, the deletion later", func(t *testing.T, w *town, old, next fse.Case) {
-			t.Helper()
-			w.publish(next)
-			w.notify(t, fse.ClassicPut, next.Hints...)
-			w.rests(t, identityOf(old), ledger.Replaced)
-			w.deleted(t, w.vanish(old))
-		}},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			w := build(t, fhir.ShapeFSE2)
-			w.run(t)
-			old := told(1, true)[0]
-			w.publish(old)
-			w.notify(t, fse.R4IDOnly, old.Hints...)
-			w.rests(t, identityOf(old), ledger.Delivered)
-			next := successor(old)
-			tt.play(t, w, old, next)
-			w.rests(t, identityOf(next), ledger.Delivered)
-			w.rests(t, identityOf(old), ledger.Replaced)
-			w.quiet(t)
-			w.recipients(t, old.Code, next.Code)
-			if subject := w.io.Messages()[1].Subject; !strings.HasPrefix(subject, "Errata corrige: ") {
-				t.Errorf("the second message says %q", subject)
-			}
-			w.well(t)
-		})
-	}
-}
-
 func TestAReplacementOfWhatWasNeverToldIsPublished(t *testing.T) {
 	w := build(t, fhir.ShapeFSE2)
 	w.run(t)

@@ -2,6 +2,7 @@ package fhir
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -233,16 +234,22 @@ func (req *NotificationRequest) fromEntries(b *wireResource) []Event {
 	return events
 }
 
-// fromDocument is the document's Composition, its first entry, or its reports where the source keeps no Compositions.
+// fromDocument is the document's Composition, its first entry, and the Bundle itself, since a server may keep only one of
+// them; or its reports where the source keeps no Compositions.
 func (req *NotificationRequest) fromDocument(b *wireResource) []Event {
 	events := req.fromEntries(b)
-	for _, event := range events {
-		if event.Type == "Composition" {
-			return []Event{event}
-		}
+	if !req.Documents {
+		return events
 	}
-	if req.Documents && IsID(b.id) {
-		return []Event{b.asEvent()}
+	var document []Event
+	if at := slices.IndexFunc(events, func(e Event) bool { return e.Type == "Composition" }); at >= 0 {
+		document = append(document, events[at])
+	}
+	if whole := req.bareEvent(b); IsID(whole.ID) {
+		document = append(document, whole)
+	}
+	if len(document) > 0 {
+		return document
 	}
 	return events
 }

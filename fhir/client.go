@@ -38,6 +38,7 @@ type Source struct {
 	bases    []string // of references that are its own, without a slash at their end
 	systems  []string
 	way      atomic.Int32 // the way from a report to its Composition that worked last
+	refuses  refusals     // what this server refuses of a search
 }
 
 // officialSystems are those of the codice fiscale (reference fse.md, 6).
@@ -102,54 +103,6 @@ func (s *Source) read(ctx context.Context, kind, id string) (*node, Standing, er
 		return nil, "", &Trouble{Kind: Unusable, Doing: "read " + kind, Err: errors.New("the answer is another resource")}
 	}
 	return n, Readable, nil
-}
-
-// search asks for resources of one type. Identifiers, which may hold a codice fiscale, travel in the body. It gives
-// errUnsupported where the server refuses the search itself.
-func (s *Source) search(ctx context.Context, kind string, query url.Values) (*pool, error) {
-	ctx, cancel := s.bounded(ctx)
-	defer cancel()
-	doing := "search " + kind
-	method, target, body := http.MethodGet, s.o.BaseURL+"/"+kind+"?"+query.Encode(), ""
-	if query.Has("identifier") {
-		method, target, body = http.MethodPost, s.o.BaseURL+"/"+kind+"/_search", query.Encode()
-	}
-	req, err := http.NewRequestWithContext(ctx, method, target, strings.NewReader(body))
-	if err != nil {
-		return nil, &Trouble{Kind: Unusable, Doing: doing}
-	}
-	if body != "" {
-		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	}
-	req.Header.Set("Prefer", "handling=strict")
-	req.Header.Set("Cache-Control", "no-cache")
-	n, standing, err := s.call(req, doing)
-	if trouble, ok := errors.AsType[*Trouble](err); ok && searchRefused(trouble.Status) {
-		return nil, errUnsupported
-	}
-	switch {
-	case err != nil:
-		return nil, err
-	case standing == Missing || standing == Gone:
-		return nil, errUnsupported
-	case n.ResourceType != "Bundle":
-		return nil, &Trouble{Kind: Unusable, Doing: doing, Err: errors.New("the answer is no Bundle")}
-	}
-	p := newPool()
-	for i := range n.Entry {
-		e := &n.Entry[i]
-		if len(e.Resource) == 0 {
-			continue
-		}
-		r := &e.Resource[0]
-		if r.ResourceType == "OperationOutcome" && r.isError() {
-			return nil, &Trouble{Kind: Unusable, Doing: doing, Err: errOutcome}
-		}
-		if r.ResourceType != "" {
-			p.add(string(e.FullURL), r)
-		}
-	}
-	return p, nil
 }
 
 func searchRefused(status int) bool {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -47,7 +48,7 @@ func (d *Document) concerns(withdrawn bool) bool {
 
 // readReport reads a document that is a report, with its patient in the same call where the server can.
 func (s *Source) readReport(ctx context.Context, l Locator, withdrawn bool) (Document, error) {
-	p, err := s.search(ctx, "DiagnosticReport", url.Values{"_id": {l.ID}, "_include": {"DiagnosticReport:subject"}})
+	p, err := s.only(ctx, "DiagnosticReport", url.Values{"_id": {l.ID}, "_include": {"DiagnosticReport:subject"}})
 	if err != nil && !errors.Is(err, errUnsupported) {
 		return Document{}, err
 	}
@@ -167,12 +168,18 @@ func (s *Source) readComposition(ctx context.Context, l Locator, withdrawn bool)
 	if err != nil || composition == nil {
 		return Document{Locator: l, Shape: s.o.Shape, Standing: standing}, err
 	}
+	known := s.compositionFacts(p, composition).Members
 	for _, add := range []func(context.Context, *pool, *node) error{s.complete, s.addReport, s.addDocumentReference, s.addBundle} {
 		if err := add(ctx, p, composition); err != nil {
 			return Document{}, err
 		}
 	}
 	doc := s.compositionFacts(p, composition)
+	for _, member := range doc.Members {
+		if !slices.Contains(known, member) {
+			doc.Late = append(doc.Late, member)
+		}
+	}
 	if l.Type == "Bundle" {
 		doc.Locator.Type, doc.Locator.ID = l.Type, l.ID
 	}
@@ -255,11 +262,17 @@ func newestOf(p *pool, l Locator) (newest *node) {
 	return newest
 }
 
-// maxReports is how many reports of one document are read.
-const maxReports = 100
+// How many reports of one document are read, and how many are asked for at once: their ids stand in one URL.
+const (
+	maxReports     = 300
+	reportsAtATime = 50
+)
+
+// errTooManyReports says that what a document lists cannot be seen whole: it is not decided upon a part.
+var errTooManyReports = errors.New("a document lists more reports than are read")
 
 // complete reads the reports that the Composition lists and that did not come along: the ministry's laboratory documents
-// list them one section deeper than searches look.
+// list them one section deeper than searches look. Each may be the one that says what the document is.
 func (s *Source) complete(ctx context.Context, p *pool, composition *node) error {
 	var missing []string
 	for _, r := range listed(composition.Section, nil) {
@@ -268,19 +281,28 @@ func (s *Source) complete(ctx context.Context, p *pool, composition *node) error
 			missing = append(missing, named.id)
 		}
 	}
-	if len(missing) == 0 {
-		return nil
+	if len(missing) > maxReports {
+		return &Trouble{Kind: Unusable, Doing: "search DiagnosticReport", Err: errTooManyReports}
 	}
-	missing = missing[:min(len(missing), maxReports)]
-	more, err := s.search(ctx, "DiagnosticReport", url.Values{"_id": {strings.Join(missing, ",")}})
-	if err == nil {
+	for some := range slices.Chunk(missing, reportsAtATime) {
+		more, err := s.search(ctx, "DiagnosticReport", url.Values{"_id": {strings.Join(some, ",")}, "_count": {strconv.Itoa(len(some))}})
+		if errors.Is(err, errUnsupported) {
+			break
+		}
+		if err != nil {
+			return err
+		}
 		p.addAll(more)
-		return nil
 	}
-	if !errors.Is(err, errUnsupported) {
-		return err
-	}
-	for _, id := range missing {
+	return s.readReports(ctx, p, missing)
+}
+
+// readReports reads those that no search gave: its index may lag.
+func (s *Source) readReports(ctx context.Context, p *pool, ids []string) error {
+	for _, id := range ids {
+		if p.byName["DiagnosticReport/"+id] != nil {
+			continue
+		}
 		n, _, err := s.read(ctx, "DiagnosticReport", id)
 		if err != nil {
 			return err
@@ -294,18 +316,24 @@ func (s *Source) complete(ctx context.Context, p *pool, composition *node) error
 
 // addReport reads the report that only names the Composition or shares its identifier (hl7-it): labels may stand on it alone.
 func (s *Source) addReport(ctx context.Context, p *pool, composition *node) error {
-	var ways []url.Values
-	if id := composition.Identifier.first(); id.Value != "" {
-		ways = append(ways, url.Values{"identifier": {token(string(id.System), string(id.Value))}})
-	}
-	if subject, ok := parseReference(string(composition.Subject.first().Reference)); ok && s.own(subject) {
-		ways = append(ways, url.Values{"subject": {subject.kind + "/" + subject.id}, "_sort": {"-_lastUpdated"}, "_count": {"50"}})
-	}
-	for _, query := range ways {
+	type ask func(context.Context, string, url.Values) (*pool, error)
+	id := composition.Identifier.first()
+	subject, named := parseReference(string(composition.Subject.first().Reference))
+	for _, way := range []struct {
+		there bool
+		ask   ask
+		query url.Values
+	}{
+		{id.Value != "", s.search, url.Values{"identifier": {token(string(id.System), string(id.Value))}}},
+		{named && s.own(subject), s.newest, url.Values{"subject": {subject.kind + "/" + subject.id}}},
+	} {
 		if s.o.Shape != ShapeHL7IT || len(s.reports(p, composition)) > 0 {
 			return nil
 		}
-		found, err := s.search(ctx, "DiagnosticReport", query)
+		if !way.there {
+			continue
+		}
+		found, err := way.ask(ctx, "DiagnosticReport", way.query)
 		if err != nil && !errors.Is(err, errUnsupported) {
 			return err
 		}
@@ -348,24 +376,46 @@ func listed(sections []section, into []ref) []ref {
 	return into
 }
 
-// addBundle reads the document Bundle where the Composition names its patient by a URN, which means something inside of
-// that Bundle only (hl7-it).
+// addBundle reads the document Bundle of hl7-it: labels may stand on it alone. What is inside counts only where the Composition
+// names its patient by a URN, which means something inside of that Bundle only.
 func (s *Source) addBundle(ctx context.Context, p *pool, composition *node) error {
 	subject := string(composition.Subject.first().Reference)
-	if !strings.HasPrefix(subject, "urn:") || p.lookup(s, subject) != nil {
+	urn := strings.HasPrefix(subject, "urn:") && p.lookup(s, subject) == nil
+	if (s.o.Shape != ShapeHL7IT && !urn) || slices.ContainsFunc(p.of("Bundle"), composition.isFirstOf) {
 		return nil
 	}
-	found, err := s.search(ctx, "Bundle", url.Values{"composition": {"Composition/" + string(composition.ID)}})
+	found, err := s.bundles(ctx, composition)
 	if err != nil {
 		return ignoreUnsupported(err)
 	}
-	for _, bundle := range found.of("Bundle") {
-		if first := bundle.Entry.first().Resource.first(); first.ResourceType != "Composition" || first.ID != composition.ID {
-			continue // a lenient server sends others too
+	for _, bundle := range latestOf(found.of("Bundle")) {
+		if urn {
+			p.addEntries(bundle)
 		}
-		p.addEntries(bundle)
+		p.add("", bundle)
 	}
 	return nil
+}
+
+// latestOf are those that were updated last: each version of a document may be a Bundle of its own.
+func latestOf(bundles []*node) (latest []*node) {
+	var last time.Time
+	for _, n := range bundles {
+		at := parseInstant(string(n.Meta.first().LastUpdated))
+		if at.After(last) {
+			last, latest = at, nil
+		}
+		if at.Equal(last) {
+			latest = append(latest, n)
+		}
+	}
+	return latest
+}
+
+// isFirstOf says whether a Bundle is a document that begins with this Composition.
+func (n *node) isFirstOf(bundle *node) bool {
+	first := bundle.Entry.first().Resource.first()
+	return first.ResourceType == n.ResourceType && first.ID == n.ID
 }
 
 // reports are those of the pool that the Composition lists.
@@ -465,13 +515,14 @@ func (s *Source) compositionFacts(p *pool, composition *node) Document {
 	}
 	for _, n := range p.of("Bundle") {
 		doc.label(n)
+		doc.Members = append(doc.Members, Locator{Type: n.ResourceType, ID: string(n.ID)})
 	}
 	return doc
 }
 
 // addReferences adds what DocumentReferences say: class, access rules, labels, and whether they still stand.
 func (s *Source) addReferences(doc *Document, references []*node) {
-	current := 0
+	standings := map[Standing]bool{}
 	for _, n := range references {
 		doc.latest(n)
 		doc.label(n)
@@ -483,13 +534,26 @@ func (s *Source) addReferences(doc *Document, references []*node) {
 		if doc.Date.IsZero() {
 			doc.Date = firstInstant(n.Date)
 		}
-		if n.Status != "superseded" && n.Status != "entered-in-error" {
-			current++
-		}
+		standings[referenceStanding(n)] = true
 	}
-	if len(references) > 0 && current == 0 && doc.Standing == Readable {
+	switch {
+	case doc.Standing != Readable || len(references) == 0 || standings[Readable]:
+	case standings[NotFinal]:
+		doc.Standing = NotFinal
+	default:
 		doc.Standing = Withdrawn
 	}
+}
+
+// referenceStanding is how a DocumentReference says that its document stands.
+func referenceStanding(n *node) Standing {
+	switch {
+	case n.Status == "superseded", n.Status == "entered-in-error":
+		return Withdrawn
+	case n.DocStatus == "":
+		return Readable
+	}
+	return compositionStanding(string(n.DocStatus))
 }
 
 // versionNumber is the version that the CDA document had; "" for the first.

@@ -119,6 +119,8 @@ type Document struct {
 	// Members are the resources by which a later hint may speak of this document: Composition, DocumentReference, reports,
 	// the document Bundle. Empty in shape report.
 	Members []Locator
+	// Late are those Members that no find sees, since they do not come along with their Composition: Read asked for them.
+	Late []Locator
 	// Replaces are the resources that this document says it replaces (relatesTo, HAPI's `replaces`): by type and id, or by
 	// identifier. ReplacedBy is the report that this one was merged into (HAPI's `replaced-by`); zero where it was not.
 	Replaces   []Locator

@@ -73,13 +73,15 @@ func (s *Source) findInBundle(ctx context.Context, l Locator) (Found, error) {
 	}
 	found := foundIn(p.byName["Bundle/"+l.ID])
 	there, err := s.findComposition(ctx, string(composition.ID))
-	if err != nil || len(there.Documents) > 0 {
-		found.Documents = there.Documents
-		return found, err
+	if err != nil {
+		return Found{}, err
+	}
+	if found.Documents = there.Documents; len(found.Documents) > 0 {
+		found.Documents[0].Members = append(found.Documents[0].Members, l)
+		return found, nil
 	}
 	doc := s.compositionFacts(p, composition)
 	doc.Locator.Type, doc.Locator.ID = l.Type, l.ID
-	doc.Members = append(doc.Members, l)
 	found.Documents = []Document{doc}
 	return found, nil
 }
@@ -250,9 +252,7 @@ func byEncounter(ctx context.Context, s *Source, report *node) (*pool, error) {
 func bySubject(ctx context.Context, s *Source, report *node) (*pool, error) {
 	for _, r := range report.Subject {
 		if named, ok := parseReference(string(r.Reference)); ok && named.kind == "Patient" && s.own(named) {
-			return s.search(ctx, "Composition", compositionIncludes(url.Values{
-				"subject": {"Patient/" + named.id}, "_sort": {"-_lastUpdated"}, "_count": {"50"},
-			}))
+			return s.newest(ctx, "Composition", compositionIncludes(url.Values{"subject": {"Patient/" + named.id}}))
 		}
 	}
 	return nil, nil

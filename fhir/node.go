@@ -15,6 +15,7 @@ type node struct {
 	ID           text             `json:"id"`
 	Meta         list[meta]       `json:"meta"`
 	Status       text             `json:"status"`
+	DocStatus    text             `json:"docStatus"`
 	Identifier   list[identifier] `json:"identifier"`
 	Type         list[concept]    `json:"type"`
 	Category     list[concept]    `json:"category"`
@@ -109,10 +110,12 @@ type relation struct {
 	Identifier list[identifier] `json:"targetIdentifier"`
 }
 
-// link is Patient.link; in a Bundle, whose links we do not follow, its elements are absent.
+// link is Patient.link, or Bundle.link.
 type link struct {
-	Other list[ref] `json:"other"`
-	Type  text      `json:"type"`
+	Other    list[ref] `json:"other"`
+	Type     text      `json:"type"`
+	Relation text      `json:"relation"`
+	URL      text      `json:"url"`
 }
 
 type entry struct {

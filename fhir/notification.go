@@ -190,6 +190,11 @@ func expression(pointer string) string {
 func (req *NotificationRequest) understand(r *wireResource) (Notification, error) {
 	switch {
 	case r.kind == "Bundle":
+		if r.code == "document" && statusOf(r) == nil { // the classic form of a resource that is a Bundle
+			if issue := req.disagrees(r); issue != nil {
+				return Notification{}, issue
+			}
+		}
 		return req.bundle(r)
 	case r.kind == "SubscriptionStatus" || r.kind == "Parameters":
 		return Notification{}, &Issue{Status: http.StatusBadRequest, Code: "invalid", Diagnostics: "a bare " + r.kind + " is no notification: want it in a Bundle"}
@@ -213,14 +218,19 @@ func (req *NotificationRequest) understand(r *wireResource) (Notification, error
 	return Notification{}, &Issue{Status: http.StatusBadRequest, Code: "invalid", Diagnostics: "the body is no FHIR resource: it has no resourceType"}
 }
 
-// bare is a classic rest-hook body. Where path and body both name it, they must agree.
-func (req *NotificationRequest) bare(r *wireResource) (Notification, error) {
+// disagrees refuses a body that is another resource than its path names (reference fhir-subscriptions.md, 2.4).
+func (req *NotificationRequest) disagrees(r *wireResource) *Issue {
 	if req.PathType != "" && req.PathType != r.kind {
-		return Notification{}, &Issue{Status: http.StatusBadRequest, Code: "invalid", Diagnostics: "path and body name different types", Expression: "resourceType"}
+		return &Issue{Status: http.StatusBadRequest, Code: "invalid", Diagnostics: "path and body name different types", Expression: "resourceType"}
 	}
 	if req.PathID != "" && r.id != "" && req.PathID != r.id {
-		return Notification{}, &Issue{Status: http.StatusBadRequest, Code: "invalid", Diagnostics: "path and body name different ids", Expression: r.kind + ".id"}
+		return &Issue{Status: http.StatusBadRequest, Code: "invalid", Diagnostics: "path and body name different ids", Expression: r.kind + ".id"}
 	}
+	return nil
+}
+
+// bareEvent is a resource that stands in no notification: path and header may say what it does not.
+func (req *NotificationRequest) bareEvent(r *wireResource) Event {
 	event := r.asEvent()
 	if event.ID == "" {
 		event.ID = req.PathID
@@ -228,6 +238,15 @@ func (req *NotificationRequest) bare(r *wireResource) (Notification, error) {
 	if event.Version == "" {
 		event.Version = entityTag(req.IfMatch)
 	}
+	return event
+}
+
+// bare is a classic rest-hook body. Where path and body both name it, they must agree.
+func (req *NotificationRequest) bare(r *wireResource) (Notification, error) {
+	if issue := req.disagrees(r); issue != nil {
+		return Notification{}, issue
+	}
+	event := req.bareEvent(r)
 	if concerns(event.Type, req.Documents) && !IsID(event.ID) {
 		return Notification{}, &Issue{Status: http.StatusBadRequest, Code: "required", Diagnostics: "an id is missing, or is none", Expression: r.kind + ".id"}
 	}

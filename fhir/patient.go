@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"staffetta/fhir/fiscalcode"
@@ -48,19 +49,30 @@ func (s *Source) person(ctx context.Context, p *pool, voices []*node, doc *Docum
 
 // agree joins two voices. Two codes, also one the omocodia form of the other, are two persons.
 func agree(a, b Person) Person {
-	switch {
-	case a.Trouble == NoTrouble && b.Trouble == NoTrouble && a.Code != b.Code:
+	if a.Trouble == NoTrouble && b.Trouble == NoTrouble && a.Code != b.Code {
 		return Person{Trouble: TwoCodes}
-	case a.Trouble == NoFiscalCode && b.Trouble == NoTrouble:
-		b.Deceased, b.Inactive = a.Deceased || b.Deceased, a.Inactive || b.Inactive
-		b.Birth = later(a.Birth, b.Birth)
-		return b
-	case a.Trouble == NoTrouble && b.Trouble != NoTrouble && b.Trouble != NoFiscalCode:
-		return b
+	}
+	if gravity(b.Trouble) > gravity(a.Trouble) {
+		a, b = b, a
 	}
 	a.Deceased, a.Inactive = a.Deceased || b.Deceased, a.Inactive || b.Inactive
 	a.Birth = later(a.Birth, b.Birth)
 	return a
+}
+
+// gravity says which of two voices counts: what a person must look at is outvoted by nobody, and who has no code says
+// least.
+func gravity(t PersonTrouble) int {
+	switch t {
+	case NoFiscalCode:
+		return 0
+	case NoTrouble:
+		return 1
+	case NotAPerson, NoSubject, NoPatient, InvalidFiscalCode, LinkLoop:
+		return 2
+	case TwoCodes:
+	}
+	return 3
 }
 
 func later(a, b time.Time) time.Time {
@@ -189,7 +201,7 @@ const deepestLink = 5
 
 // patient reads a Patient, following merges to the record that is alive.
 func (s *Source) patient(ctx context.Context, p *pool, n *node, doc *Document) (who Person, said bool, err error) {
-	for range deepestLink {
+	for merges := 0; ; merges++ {
 		if n.ResourceType != "Patient" {
 			return Person{Trouble: NotAPerson}, true, nil
 		}
@@ -198,6 +210,9 @@ func (s *Source) patient(ctx context.Context, p *pool, n *node, doc *Document) (
 		if next == "" {
 			who, err := s.orReferred(ctx, p, n, doc)
 			return who, true, err
+		}
+		if merges == deepestLink {
+			return Person{Trouble: LinkLoop}, true, nil
 		}
 		to, standing, err := s.otherPatient(ctx, p, next)
 		switch {
@@ -210,7 +225,6 @@ func (s *Source) patient(ctx context.Context, p *pool, n *node, doc *Document) (
 		}
 		n = to
 	}
-	return Person{Trouble: LinkLoop}, true, nil
 }
 
 // otherPatient reads the Patient that a link names; Withdrawn says that it leads nowhere that we may ask.
@@ -340,16 +354,34 @@ func otherKind(system string) string {
 // covers says whether the identifier's period holds now.
 func (id identifier) covers(now time.Time) bool {
 	for _, p := range id.Period {
-		start, end := parseInstant(string(p.Start)), latestReading(string(p.End))
-		if !start.IsZero() && start.After(now) {
+		if start := inItaly(string(p.Start), parseInstant, 0); !start.IsZero() && start.After(now) {
 			return false
 		}
-		if !end.IsZero() && end.Add(24*time.Hour).Before(now) {
+		if end := inItaly(string(p.End), latestReading, 1); !end.IsZero() && !end.After(now) {
 			return false
 		}
 	}
 	return true
 }
+
+// inItaly is a dateTime as it is, or the midnight in Italy that many days after the day that a date is read as; zero where
+// it is none.
+func inItaly(text string, reading func(string) time.Time, days int) time.Time {
+	day := parseInstant(text)
+	if day.IsZero() || strings.Contains(text, "T") {
+		return day
+	}
+	day = reading(text)
+	return time.Date(day.Year(), day.Month(), day.Day()+days, 0, 0, 0, 0, italy())
+}
+
+var italy = sync.OnceValue(func() *time.Location {
+	rome, err := time.LoadLocation("Europe/Rome")
+	if err != nil {
+		return time.FixedZone("CET", 60*60)
+	}
+	return rome
+})
 
 // latestReading is the last day that a date may mean: a bare year is its 31 December.
 func latestReading(date string) time.Time {

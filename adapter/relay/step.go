@@ -88,7 +88,7 @@ func (r *Relay) led(c claimed, documents []fhir.Document) outcome {
 			// Of unknown order: a find sees less of a document than a look, and must not say what a look has to find.
 			Key: key, Source: c.Source, Locator: doc.Locator, Found: true, State: ledger.Pending, Settle: r.Settle,
 		})
-		o.aliases = append(o.aliases, r.aliases(c, doc, key)...)
+		o.aliases = append(o.aliases, r.aliases(c, doc.Members, key)...)
 	}
 	moved := happen(rec, Led, ledger.Next{})
 	moved.admit, moved.aliases = o.admit, o.aliases
@@ -96,14 +96,22 @@ func (r *Relay) led(c claimed, documents []fhir.Document) outcome {
 }
 
 // aliases remember for each other member of a document where its hints lead.
-func (r *Relay) aliases(c claimed, doc fhir.Document, document ledger.Key) []ledger.Alias {
+func (r *Relay) aliases(c claimed, members []fhir.Locator, document ledger.Key) []ledger.Alias {
 	var aliases []ledger.Alias
-	for _, member := range doc.Members {
+	for _, member := range members {
 		if key := r.Ledger.FindKey(c.Source, member.Type, member.ID); key != c.Key {
 			aliases = append(aliases, ledger.Alias{Key: key, Document: document})
 		}
 	}
 	return aliases
+}
+
+// lateAliases are those of the members that no find saw: where the source shows something new, or nobody was told yet.
+func (r *Relay) lateAliases(c claimed, doc fhir.Document) []ledger.Alias {
+	if doc.Order != 0 && doc.Order == c.ReadOrder && c.Told.Publication != ledger.NoPublication {
+		return nil
+	}
+	return r.aliases(c, doc.Late, c.Key)
 }
 
 // foundNothing waits for a document that may not be written yet, for as long as a 404 is not believed.
@@ -148,6 +156,7 @@ func (r *Relay) look(ctx context.Context, c claimed, source Source) outcome {
 	if behind := r.behindItsHint(c, doc); behind != nil {
 		return *behind
 	}
+	late := r.lateAliases(c, doc)
 	edition := r.Ledger.EditionTag(doc.Edition)
 	c.Record = judge(asRead(c.Record, doc, r.Ledger.VersionTag(doc.Version)), edition)
 	if o, err := r.takeOver(ctx, &c, doc); o != nil || err != nil {
@@ -164,13 +173,16 @@ func (r *Relay) look(ctx context.Context, c claimed, source Source) outcome {
 	}
 	r.Metrics.decided(c.Source, decision)
 	o := r.Timetable.afterDecision(c.Record, decision, c.now())
+	o.aliases = late
 	if o.record.State == ledger.Held {
 		o.record.Judged = edition // who releases it has seen this one
 	}
 	if o.happened != AboutToSend {
 		return o
 	}
-	return r.send(ctx, c, doc, ledger.Publication(decision.Publication))
+	o = r.send(ctx, c, doc, ledger.Publication(decision.Publication))
+	o.aliases = late
+	return o
 }
 
 // decide asks policy. Where it says yes, the gate looks with a citizen's eyes, where the source has such (reference fse.md,

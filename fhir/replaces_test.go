@@ -1,0 +1,46 @@
+package fhir_test
+
+import (
+	"reflect"
+	"testing"
+
+	"staffetta/fhir"
+)
+
+// What a document says that it replaces, in whatever words and on whichever of its resources (reference fse.md, 3.4).
+func TestWhatADocumentReplaces(t *testing.T) {
+	relates := func(element string, target any) []any {
+		return []any{resource{"code": "replaces", element: target}}
+	}
+	to := func(reference string) resource { return resource{"reference": reference} }
+	old, oldReference := fhir.Locator{Type: "Composition", ID: "c0"}, fhir.Locator{Type: "DocumentReference", ID: "d0"}
+	for _, tt := range []struct {
+		name                   string
+		composition, reference []any
+		want                   []fhir.Locator
+	}{
+		{"nothing", nil, nil, nil},
+		{"targetReference", relates("targetReference", to("Composition/c0")), nil, []fhir.Locator{old}},
+		{"targetReference under an alias", relates("targetReference", to("https://fse.example.it/fhir/Composition/c0/_history/2")), nil, []fhir.Locator{old}},
+		{"targetReference of another server", relates("targetReference", to("https://other.example/fhir/Composition/c0")), nil, nil},
+		{
+			"targetIdentifier", relates("targetIdentifier", identified("urn:s", "v0")), nil,
+			[]fhir.Locator{{Type: "Composition", System: "urn:s", Value: "v0"}},
+		},
+		{"the ministry's id", relates("id", "c0"), nil, []fhir.Locator{old}},
+		{"target of the DocumentReference only", nil, relates("target", to("DocumentReference/d0")), []fhir.Locator{oldReference}},
+		{"the ministry's id on the DocumentReference only", nil, relates("id", "d0"), []fhir.Locator{oldReference}},
+		{"both", relates("id", "c0"), relates("id", "d0"), []fhir.Locator{old, oldReference}},
+		{"another relation", []any{resource{"code": "appends", "id": "c0"}}, nil, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			server := ward(nil)
+			putDocument(server, "Patient/p1", resource{"relatesTo": tt.reference})
+			change(server, "Composition/c1", func(r resource) { r["relatesTo"] = tt.composition })
+			doc, err := source(t, server, fhir.ShapeFSE2).Read(t.Context(), c1)
+			if err != nil || !reflect.DeepEqual(doc.Replaces, tt.want) {
+				t.Errorf("got %v, %v; want %v", doc.Replaces, err, tt.want)
+			}
+		})
+	}
+}
