@@ -49,6 +49,7 @@ func (w *town) become(t *testing.T, l fhir.Locator, want string) ledger.Record {
 
 // With io.mode off everything is decided, and IO is asked nothing. What was kept back is told when a person says so.
 func TestIOOffIsToldLater(t *testing.T) {
+	t.Parallel()
 	w := build(t, fhir.ShapeFSE2)
 	w.run(t)
 	cases := told(4, true)
@@ -110,6 +111,7 @@ func TestIOOffIsToldLater(t *testing.T) {
 
 // With io.mode test only those of io.allow are told; IO's own test recipient may be among them.
 func TestIOTestReachesOnlyThoseAllowed(t *testing.T) {
+	t.Parallel()
 	const testRecipient = "AAAAAA00A00A000A"
 	cases := told(2, false)
 	birth := time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -259,6 +261,7 @@ func TestRecipientForbiddenIsANamedEnd(t *testing.T) {
 
 // Keys are rotated in their files, without a restart and without a message lost.
 func TestKeysRotate(t *testing.T) {
+	t.Parallel()
 	folder := t.TempDir()
 	put := func(name, key string) string {
 		path := filepath.Join(folder, name)
@@ -304,6 +307,7 @@ func TestKeysRotate(t *testing.T) {
 // With the Premium contract IO says whether a message was read; without it every ADVANCED message is refused, so that none is
 // sent by default.
 func TestReadStatusWithThePremiumContract(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name              string
 		contract, premium bool

@@ -272,6 +272,7 @@ func TestNobodyIsCalledElsewhereForADocument(t *testing.T) {
 
 // Whoever subscribes goes where the file says, whatever CapabilityStatement, topics, lists and Locations say.
 func TestNobodyIsCalledElsewhereToSubscribe(t *testing.T) {
+	t.Parallel()
 	for _, product := range []string{"HAPI", "Medplum", "Aidbox", "fhir-candle", "R5"} {
 		t.Run(product, func(t *testing.T) {
 			e := newElsewhere(t)

@@ -136,6 +136,7 @@ func parametersOf(bundle fse.Resource) map[string]any {
 }
 
 func TestTheInfernoClientSuitePasses(t *testing.T) {
+	t.Parallel()
 	for _, content := range []string{"id-only", "full-resource", "empty"} {
 		t.Run(content, func(t *testing.T) {
 			s := newSuite(t, content)

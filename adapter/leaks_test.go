@@ -88,6 +88,7 @@ func TestNothingLeaks(t *testing.T) {
 
 // On the way of a document Redis must know where it is, and whom it is about: sealed, at every moment.
 func TestNothingLeaksOnTheWay(t *testing.T) {
+	t.Parallel()
 	for _, shape := range []fhir.Shape{fhir.ShapeReport, fhir.ShapeFSE2} {
 		t.Run(string(shape), func(t *testing.T) {
 			var once sync.Once
@@ -166,6 +167,7 @@ func (w *town) inState(t *testing.T, state ledger.State) (n int) {
 
 // Errors of others may repeat what we asked about: a fiscal code, a name. Ours never do.
 func TestErrorsThatEchoLeakNothing(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name   string
 		source int // what the FSE answers to its first calls; 0: as ever

@@ -15,6 +15,7 @@ import (
 // With io.mode off IO is asked nothing at all, not even how a message stands that is on its way, and no key is needed; nor does
 // it matter whether IO had paused. What was on its way is followed when sending is live again.
 func TestIOOffAsksNothing(t *testing.T) {
+	t.Parallel()
 	var through atomic.Bool
 	w := build(t, fhir.ShapeReport, func(_ *config.Config, o *sandbox.Options) {
 		o.Final = func(sandbox.Taken) string {

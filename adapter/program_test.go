@@ -295,6 +295,7 @@ func inBothForms(t *testing.T, name string, shape fhir.Shape, test func(t *testi
 
 // The documents of testdata/fse-samples are decided as their README says.
 func TestSampleDocuments(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		file            string
 		shape           fhir.Shape
@@ -380,6 +381,7 @@ func (w *town) recipients(t *testing.T, codes ...string) {
 }
 
 func TestSamplePatients(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct{ file, want, recipient string }{
 		{"lucia.json", "notify", "BNCLCU75B68F205U"},
 		{"mario.json", "notify", "RSSMRA80A01H501U"},

@@ -102,6 +102,7 @@ func TestFourteenReportsThousandCopiesThreeReplicasAreOneMessage(t *testing.T) {
 
 // Bodies of two versions, in any order, over two Subscriptions, to three replicas: they are one publication.
 func TestVersionsInAnyOrderFromTwoSubscriptionsAreOneMessage(t *testing.T) {
+	t.Parallel()
 	for _, shape := range []fhir.Shape{fhir.ShapeReport, fhir.ShapeFSE2} {
 		t.Run(string(shape), func(t *testing.T) {
 			w := build(t, shape)
@@ -153,6 +154,7 @@ func TestVersionsInAnyOrderFromTwoSubscriptionsAreOneMessage(t *testing.T) {
 
 // A storm at one source: another one's single report is told while almost all of it still waits.
 func TestAStormAtOneSourceDoesNotDelayAnother(t *testing.T) {
+	t.Parallel()
 	const storm = 100_000
 	w := build(t, fhir.ShapeReport, func(cfg *config.Config, _ *sandbox.Options) {
 		other := cfg.Sources[0]
@@ -265,6 +267,7 @@ func TestWithdrawnOrAnotherPatientIsForAPerson(t *testing.T) {
 }
 
 func TestIOAwayThrottledAndBack(t *testing.T) {
+	t.Parallel()
 	var away atomic.Bool
 	away.Store(true)
 	var asked atomic.Int64
@@ -305,6 +308,7 @@ func TestIOAwayThrottledAndBack(t *testing.T) {
 }
 
 func TestAnUncertainSendIsKnownToBe(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		uncertain string
 		messages  int
@@ -397,6 +401,7 @@ func TestPauseHoldsAndLosesNothing(t *testing.T) {
 }
 
 func TestTheSourceAwayAndBack(t *testing.T) {
+	t.Parallel()
 	var away atomic.Bool
 	away.Store(true)
 	w := build(t, fhir.ShapeFSE2)
@@ -503,6 +508,7 @@ func (w *town) surplus() int {
 // A process is killed while IO has just taken a message of it, four times: nobody is forgotten, and who was told twice is
 // known to have been, by record and by number.
 func TestKillNineLosesNothing(t *testing.T) {
+	t.Parallel()
 	const n, workers, kills = 300, 16, 4
 	taken, armed := make(chan struct{}), atomic.Bool{}
 	w := build(t, fhir.ShapeReport, func(_ *config.Config, o *sandbox.Options) {
@@ -589,6 +595,7 @@ func overServer(t *testing.T) (*town, *redistest.Server) {
 // A Redis that is killed loses nothing that it has answered for: its file is in the memory of the machine, which lives on.
 // Nobody posts anything twice here.
 func TestRedisRestartedInTheMiddle(t *testing.T) {
+	t.Parallel()
 	w, server := overServer(t)
 	w.run(t)
 	cases := told(120, false)
@@ -614,6 +621,7 @@ func TestRedisRestartedInTheMiddle(t *testing.T) {
 // sent a moment ago, so what senders send again tells nobody twice. Where nobody is left who knows, the ledger begins empty,
 // says so, and what is sent again is told again.
 func TestRedisForgetsEverything(t *testing.T) {
+	t.Parallel()
 	w, server := overServer(t)
 	w.run(t)
 	cases := told(8, false)
@@ -684,6 +692,7 @@ func powerLoss(t *testing.T, server *redistest.Server) {
 
 // A source that takes longer than a lease is slow, and nobody's crash.
 func TestSlowIsNotCrashed(t *testing.T) {
+	t.Parallel()
 	w := build(t, fhir.ShapeReport, func(cfg *config.Config, _ *sandbox.Options) {
 		cfg.Ledger.Lease = config.Duration(time.Second)
 	})

@@ -44,6 +44,7 @@ func refusedToDo(err error) bool {
 
 // What a person releases has its effect: exactly one rule is skipped, and the journal says who did it and why.
 func TestAReleaseHasItsEffect(t *testing.T) {
+	t.Parallel()
 	label := func(code string) func(report, patient fse.Resource) {
 		return func(report, _ fse.Resource) {
 			report["meta"] = fse.Resource{"security": []any{fse.Resource{"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": code}}}
@@ -100,6 +101,7 @@ func TestAReleaseHasItsEffect(t *testing.T) {
 
 // Some things no release says yes to, and what is hidden from its citizen only in so many words.
 func TestWhatNoReleaseSaysYesTo(t *testing.T) {
+	t.Parallel()
 	security := func(codes ...string) []any {
 		all := make([]any, 0, len(codes))
 		for _, code := range codes {
@@ -156,6 +158,7 @@ func TestWhatNoReleaseSaysYesTo(t *testing.T) {
 
 // A release is for the edition that the person looked at.
 func TestAReleaseIsForOneEdition(t *testing.T) {
+	t.Parallel()
 	w := build(t, fhir.ShapeReport, func(cfg *config.Config, _ *sandbox.Options) { cfg.Sources[0].Unlabelled = "hold" })
 	w.run(t)
 	l, c := w.published(t, nil)
@@ -182,6 +185,7 @@ func TestAReleaseIsForOneEdition(t *testing.T) {
 
 // A withdrawal is told when a person says so, once, to whom the document was announced.
 func TestAWithdrawalIsToldWhenAPersonSaysSo(t *testing.T) {
+	t.Parallel()
 	for _, shape := range []fhir.Shape{fhir.ShapeReport, fhir.ShapeHL7IT} {
 		t.Run(string(shape), func(t *testing.T) {
 			w := build(t, shape)
@@ -219,6 +223,7 @@ func TestAWithdrawalIsToldWhenAPersonSaysSo(t *testing.T) {
 
 // Nobody else than the person told hears of a withdrawal; and a new person is told of a document only when somebody says so.
 func TestWhomAReleaseTells(t *testing.T) {
+	t.Parallel()
 	w := build(t, fhir.ShapeReport)
 	w.run(t)
 	birth := time.Date(1970, 3, 3, 0, 0, 0, 0, time.UTC)
@@ -263,6 +268,7 @@ func TestWhomAReleaseTells(t *testing.T) {
 
 // A document of several resources is released by any name that it has.
 func TestADocumentIsReleasedByAnyOfItsNames(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name string
 		of   func(fse.Case) string
@@ -352,17 +358,23 @@ func family(w *town, n int) (c fse.Case, hints []string) {
 	c = told(1, false)[0]
 	w.publish(c)
 	for i := range n {
-		report := maps.Clone(c.Resources[1])
-		report["id"] = fmt.Sprint("sibling-", i)
-		w.fse.Put(report)
-		hints = append(hints, fmt.Sprint("DiagnosticReport/sibling-", i))
+		hints = append(hints, w.another(c, i))
 	}
 	return c, hints
+}
+
+// another is one more document of the citizen, published now: a sweep may find it before its notification.
+func (w *town) another(c fse.Case, i int) (hint string) {
+	report := maps.Clone(c.Resources[1])
+	report["id"] = fmt.Sprint("sibling-", i)
+	w.fse.Put(report)
+	return fmt.Sprint("DiagnosticReport/sibling-", i)
 }
 
 // Several documents of one citizen are one message where the rule says so: the first one's covers the others, whichever of
 // three replicas works on them. Corrections have a message of their own.
 func TestSeveralDocumentsAreOneMessage(t *testing.T) {
+	t.Parallel()
 	const n = 20
 	w := build(t, fhir.ShapeReport, func(cfg *config.Config, _ *sandbox.Options) { cfg.Policy.OneMessage = config.Duration(time.Hour) })
 	for range 3 {
@@ -404,6 +416,7 @@ func TestSeveralDocumentsAreOneMessage(t *testing.T) {
 
 // A first message that comes to nothing holds nobody back.
 func TestAFailedFirstReleasesTheOthers(t *testing.T) {
+	t.Parallel()
 	var failed atomic.Bool
 	w := build(t, fhir.ShapeReport, func(cfg *config.Config, o *sandbox.Options) {
 		cfg.Policy.OneMessage = config.Duration(time.Hour)

@@ -96,6 +96,7 @@ func (w *town) grows() (older func()) {
 
 // From the FSE to the phone: IO keeps nothing of the document, and its citizen reads of it.
 func TestAMessageOpensWithItsDetails(t *testing.T) {
+	t.Parallel()
 	for _, shape := range []fhir.Shape{fhir.ShapeReport, fhir.ShapeFSE2} {
 		t.Run(string(shape), func(t *testing.T) {
 			w := build(t, shape, remotely, func(_ *config.Config, o *sandbox.Options) {

@@ -84,6 +84,7 @@ func (w *town) rests(t *testing.T, l fhir.Locator, want ledger.State) {
 }
 
 func TestAReplacementOfWhatWasNeverToldIsPublished(t *testing.T) {
+	t.Parallel()
 	w := build(t, fhir.ShapeFSE2)
 	w.run(t)
 	old := told(1, true)[0]
@@ -111,6 +112,7 @@ func TestAReplacementOfWhatWasNeverToldIsPublished(t *testing.T) {
 // A DELETE alone is looked at, waited for, then withdrawn: held for a person. In fse2, where gone may mean obscured, it is
 // only noted.
 func TestADeletionAlone(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		shape fhir.Shape
 		want  ledger.State

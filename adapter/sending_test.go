@@ -20,6 +20,7 @@ import (
 
 // Before IO can take a message, Redis knows that it may: a process that dies from here on leaves a record in sending.
 func TestSendingIsWrittenBeforeIOHearsOfIt(t *testing.T) {
+	t.Parallel()
 	var led atomic.Pointer[ledger.Ledger]
 	var key ledger.Key // known once led is
 	var calls, later atomic.Int64
@@ -72,6 +73,7 @@ func TestSendingIsWrittenBeforeIOHearsOfIt(t *testing.T) {
 // A process that is asked to stop comes to an end, whatever hangs: half-sent requests, a message on its way, documents that
 // are being read. What it had in hands is due at once, and a message that was cut is known to be uncertain.
 func TestAProcessThatIsAskedToStopStops(t *testing.T) {
+	t.Parallel()
 	const graceful = 10 * time.Second
 	const n = 20
 	taken, hangs := make(chan struct{}), atomic.Bool{}

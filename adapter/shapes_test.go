@@ -165,6 +165,7 @@ func theDocument(sample fse.Resource) (composition fse.Resource, l fhir.Locator)
 
 // A server that keeps whole documents only writes a new version as another Bundle.
 func TestADocumentUnderANewBundleIsOneUpdate(t *testing.T) {
+	t.Parallel()
 	for _, order := range []string{"the new one, then the deletion", "the deletion, then the new one", "the new one alone"} {
 		t.Run(order, func(t *testing.T) {
 			w := build(t, fhir.ShapeHL7IT)
@@ -202,6 +203,7 @@ func TestADocumentUnderANewBundleIsOneUpdate(t *testing.T) {
 // A rest-hook that carries the whole document names its Composition and itself: a server that keeps Bundles only has it as
 // that alone.
 func TestADocumentPostedByAServerThatKeepsBundlesOnly(t *testing.T) {
+	t.Parallel()
 	for _, flavour := range []fse.Flavour{fse.ClassicPut, fse.ClassicPost} {
 		t.Run(string(flavour), func(t *testing.T) {
 			w := build(t, fhir.ShapeHL7IT)
@@ -220,6 +222,7 @@ func TestADocumentPostedByAServerThatKeepsBundlesOnly(t *testing.T) {
 
 // A label on the Bundle alone decides, though the Composition is kept beside it and hinted in its place.
 func TestALabelOnTheBundleAloneDecides(t *testing.T) {
+	t.Parallel()
 	for _, hint := range []string{"Bundle/hl7it-1", "Composition/hl7it-comp", "DiagnosticReport/hl7it-dr"} {
 		t.Run(hint, func(t *testing.T) {
 			w := build(t, fhir.ShapeHL7IT)
@@ -243,6 +246,7 @@ func TestALabelOnTheBundleAloneDecides(t *testing.T) {
 
 // A document of more exams than a page of its server holds, one of them a test for HIV.
 func TestAnExamBehindTheFirstPageDecides(t *testing.T) {
+	t.Parallel()
 	w := build(t, fhir.ShapeFSE2)
 	w.fse.Fault = func(_ http.ResponseWriter, r *http.Request) bool {
 		if query := r.URL.Query(); strings.Contains(query.Get("_id"), "exam-") {
@@ -278,6 +282,7 @@ func TestAnExamBehindTheFirstPageDecides(t *testing.T) {
 
 // Hidden from its citizen, then shown by a metadata update: it is published then (reference fse.md, 3.4).
 func TestHiddenThenShownIsPublished(t *testing.T) {
+	t.Parallel()
 	w := build(t, fhir.ShapeFSE2)
 	w.atSampleTime()
 	w.run(t)
@@ -302,6 +307,7 @@ func TestHiddenThenShownIsPublished(t *testing.T) {
 
 // A server that refuses includes leads from a report to its document; what a look finds of it leads there from then on.
 func TestAServerWithoutIncludes(t *testing.T) {
+	t.Parallel()
 	w := build(t, fhir.ShapeFSE2)
 	w.fse.Fault = func(rw http.ResponseWriter, r *http.Request) bool {
 		if r.ParseForm() != nil || (!r.Form.Has("_revinclude") && !r.Form.Has("_include")) {

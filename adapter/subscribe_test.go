@@ -116,6 +116,7 @@ func (w *town) subscribes(t *testing.T, mode adapter.SubscribeMode) (bool, strin
 // serve subscribes by itself, and what the server then posts is told. At R5 the handshake comes before the create is
 // answered: the endpoint cannot know the id, and need not.
 func TestServeSubscribesByItself(t *testing.T) {
+	t.Parallel()
 	for _, product := range []string{"HAPI", "HAPI topics", "Medplum", "Aidbox", "fhir-candle", "R5"} {
 		t.Run(product, func(t *testing.T) {
 			w := subscribed(t, product)
@@ -197,6 +198,7 @@ func TestTheCommandRemembersInRedis(t *testing.T) {
 // Before its first Subscription serve says in one line what the criteria and the rules make of what is there, as the command
 // does; that it cannot be said holds up nothing.
 func TestServeSamplesBeforeItSubscribes(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name   string
 		status string
@@ -280,6 +282,7 @@ func bundled(c fse.Case) fse.Resource {
 // A source of hl7-it may keep whole documents and nothing beside them: they are subscribed and swept where the server lists
 // them. A server that refuses them keeps us from nothing else, and both the log and the command say so.
 func TestDocumentsThatAreBundlesOnly(t *testing.T) {
+	t.Parallel()
 	document := fhir.Locator{Type: "Bundle", ID: "b1", System: "urn:oid:1.2.3", Value: "document-1"}
 	for _, tt := range []struct {
 		name, refuses string
@@ -313,6 +316,7 @@ func TestDocumentsThatAreBundlesOnly(t *testing.T) {
 
 // A server that lists Bundles and refuses to search them is swept for everything else.
 func TestRefusedDocumentBundlesSpoilNoSweep(t *testing.T) {
+	t.Parallel()
 	w := build(t, fhir.ShapeHL7IT, sweptOften, func(cfg *config.Config, _ *sandbox.Options) { cfg.Sources[0].Subscribe = "never" })
 	w.fse.Traits = fse.Products()["HAPI"]
 	w.fse.Traits.Documents = true
@@ -338,6 +342,7 @@ func TestRefusedDocumentBundlesSpoilNoSweep(t *testing.T) {
 // A server with one topic for each resource type, and no sweeps but the first: what changes on the DocumentReference alone, and
 // shows a document that was hidden, is posted and told.
 func TestServeSubscribesToSeveralTopics(t *testing.T) {
+	t.Parallel()
 	f := newFront(t)
 	w := build(t, fhir.ShapeFSE2, func(cfg *config.Config, _ *sandbox.Options) {
 		cfg.Public.URL, cfg.Sources[0].Subscribe, cfg.Sources[0].Sweep.Every = f.url, "auto", new(config.Duration(0))

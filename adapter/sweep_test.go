@@ -68,6 +68,7 @@ func (w *town) once(t *testing.T, cases ...fse.Case) {
 // HAPI tries for a minute (here: for a moment) and drops what nobody took. What was published while we were away is told when
 // we are back; what was published before we came first is not.
 func TestAnOutageOfOurEndpointLosesNothing(t *testing.T) {
+	t.Parallel()
 	w := subscribed(t, "HAPI")
 	w.active(t)
 	w.connected(t)
@@ -89,6 +90,7 @@ func TestAnOutageOfOurEndpointLosesNothing(t *testing.T) {
 // Only the way to us is broken: we are there, and cannot know. Classic notifications have no numbers and no heartbeat; the
 // periodic sweep finds what HAPI has dropped, and says so.
 func TestABrokenWayToUsLosesNothing(t *testing.T) {
+	t.Parallel()
 	f := newFront(t)
 	w := build(t, fhir.ShapeReport, sweptOften, func(cfg *config.Config, _ *sandbox.Options) {
 		cfg.Public.URL, cfg.Sources[0].Subscribe = f.url, "auto"
@@ -113,6 +115,7 @@ func TestABrokenWayToUsLosesNothing(t *testing.T) {
 
 // subscribe: never. Everything is found by sweeps, in both kinds of shape; what was there before is told to nobody.
 func TestSweepsAreEnough(t *testing.T) {
+	t.Parallel()
 	for _, shape := range []fhir.Shape{fhir.ShapeReport, fhir.ShapeFSE2} {
 		t.Run(string(shape), func(t *testing.T) {
 			w := build(t, shape, sweptOften, func(cfg *config.Config, _ *sandbox.Options) { cfg.Sources[0].Subscribe = "never" })
@@ -138,6 +141,7 @@ func TestSweepsAreEnough(t *testing.T) {
 
 // A server that is asked to post nothing but pings: each is a look through the source.
 func TestAnEmptyNotificationIsLookedInto(t *testing.T) {
+	t.Parallel()
 	w := subscribed(t, "HAPI", func(cfg *config.Config, _ *sandbox.Options) { cfg.Sources[0].Subscription.Content = "empty" })
 	w.active(t)
 	w.connected(t)
@@ -154,6 +158,7 @@ func TestAnEmptyNotificationIsLookedInto(t *testing.T) {
 // What hides a document lies in its metadata. Nobody posts that these changed; the sweep sees it, and the citizen is told once
 // it can be seen.
 func TestASweepNoticesAChangeOfVisibility(t *testing.T) {
+	t.Parallel()
 	w := build(t, fhir.ShapeFSE2, sweptOften)
 	w.run(t)
 	w.connected(t)
@@ -183,6 +188,7 @@ func TestASweepNoticesAChangeOfVisibility(t *testing.T) {
 // A server that takes our Subscription and never fires: its reports are told all the same, and the verdict stands on the
 // console and in `staffetta subscribe --show`, whose exit code is a finding.
 func TestAServerThatNeverFiresGetsItsVerdict(t *testing.T) {
+	t.Parallel()
 	w := subscribed(t, "mute", sweptOften)
 	w.active(t)
 	w.connected(t)
@@ -219,6 +225,7 @@ func TestAServerThatNeverFiresGetsItsVerdict(t *testing.T) {
 
 // Of several replicas one sweeps; when it stops, another one goes on, and nothing is lost or told twice.
 func TestOneReplicaSweepsForAll(t *testing.T) {
+	t.Parallel()
 	w := build(t, fhir.ShapeReport, sweptOften)
 	type replica struct {
 		admin string
@@ -254,6 +261,7 @@ func TestOneReplicaSweepsForAll(t *testing.T) {
 
 // What was published before the first connection is told when a person says so, after a dry run, and once.
 func TestABacklogIsToldWhenAPersonSaysSo(t *testing.T) {
+	t.Parallel()
 	w := build(t, fhir.ShapeReport)
 	cases := told(3, false)
 	for _, c := range cases {

@@ -18,6 +18,7 @@ import (
 
 // A slow source is not poison: a step that takes longer than the lease must come to an end all the same.
 func TestASlowSourceIsNoPoison(t *testing.T) {
+	t.Parallel()
 	w := build(t, fhir.ShapeReport, func(cfg *config.Config, _ *sandbox.Options) {
 		cfg.Ledger.Lease = config.Duration(time.Second)
 	})
@@ -44,6 +45,7 @@ func TestASlowSourceIsNoPoison(t *testing.T) {
 
 // With IO's breaker open no further step goes to IO, and no further attempt is burnt.
 func TestAnOpenBreakerStopsWhatIsQueued(t *testing.T) {
+	t.Parallel()
 	var asked atomic.Int64
 	w := build(t, fhir.ShapeReport, func(_ *config.Config, o *sandbox.Options) {
 		o.Fault = func(rw http.ResponseWriter, _ *http.Request, _ bool) bool {
@@ -121,6 +123,7 @@ func TestHalfOpenTriesAFew(t *testing.T) {
 
 // A 429 stops what is queued, too.
 func TestA429StopsWhatIsQueued(t *testing.T) {
+	t.Parallel()
 	var asked atomic.Int64
 	w := build(t, fhir.ShapeReport, func(_ *config.Config, o *sandbox.Options) {
 		o.Fault = func(rw http.ResponseWriter, _ *http.Request, _ bool) bool {
@@ -147,6 +150,7 @@ func TestA429StopsWhatIsQueued(t *testing.T) {
 
 // `no-document` looks by itself when the document comes.
 func TestNoDocumentLooksByItself(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name string
 		hint func(*testing.T, *town, fse.Case)
@@ -189,6 +193,7 @@ func TestNoDocumentLooksByItself(t *testing.T) {
 
 // A DELETE of one member, or of an older Composition of the same identifier, is not the end of the document.
 func TestDeleteOfAMember(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name   string
 		delete func(*testing.T, *town, fse.Case) string
@@ -259,6 +264,7 @@ func TestDeleteOfAMember(t *testing.T) {
 
 // A pause outlives a restart: not even the first step after it asks IO.
 func TestAPauseIsKnownFromTheStart(t *testing.T) {
+	t.Parallel()
 	var asked atomic.Int64
 	w := build(t, fhir.ShapeReport, func(_ *config.Config, o *sandbox.Options) {
 		o.Fault = func(_ http.ResponseWriter, _ *http.Request, _ bool) bool { asked.Add(1); return false }

@@ -40,6 +40,7 @@ func unheard(t *testing.T) (w *town, l fhir.Locator, c fse.Case, later *atomic.I
 // A person's command takes a held record, and its process dies before it has written what it wanted: the record stays held,
 // and nobody is told a second time.
 func TestADeedThatDiesLeavesItHeld(t *testing.T) {
+	t.Parallel()
 	w, l, c, later := unheard(t)
 	key := w.program.Ledger.DocumentKey(w.source, l)
 	if _, seized, err := w.program.Ledger.Reopen(t.Context(), w.source, key, fhir.Locator{}); err != nil || seized != ledger.Taken {
@@ -68,6 +69,7 @@ func TestADeedThatDiesLeavesItHeld(t *testing.T) {
 
 // What may have been told is told again only by a release: to look at it again is no such word.
 func TestWhatIsUncertainIsReleasedNotRetried(t *testing.T) {
+	t.Parallel()
 	w, l, c, _ := unheard(t)
 	_, err := w.reports(t, func(r *adapter.Reports) error { return r.Retry(t.Context(), w.at(l), why("a try")) })
 	if !refusedToDo(err) {
