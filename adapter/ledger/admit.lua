@@ -113,12 +113,23 @@ local function live(rk, r, key, order, version, settle)
   return answer
 end
 
+-- due_after is the time after settling, written out once for all hints that settle equally long.
+local dues = {[0] = now_text}
+local function due_after(settle)
+  local due = dues[settle]
+  if not due then
+    due = string.format('%.0f', now + settle)
+    dues[settle] = due
+  end
+  return due
+end
+
 -- fresh makes a live record, from nothing or from a finished one.
 local function fresh(rk, key, source, state, order, version, settle, locator)
   local f = {'n', source, 's', state, 'e', now_text, 'g', order .. ':' .. version}
   if locator ~= '' then f[9], f[10] = 'x', locator end
   redis.call('HSET', rk, unpack(f))
-  redis.call('ZADD', prefix .. 'due:' .. source, settle == 0 and now_text or now + settle, key)
+  redis.call('ZADD', prefix .. 'due:' .. source, due_after(settle), key)
   journal(key, source, 'hint')
 end
 
