@@ -100,7 +100,7 @@ func (l *Ledger) OpenReference(text string) (Reference, bool) {
 		return Reference{}, false
 	}
 	raw, err := strictBase64.DecodeString(text)
-	if err != nil {
+	if err != nil || len(raw) != referenceLength { // the decoder skips ends of lines
 		return Reference{}, false
 	}
 	iv, says := raw[:referenceMAC], raw[referenceMAC:]
