@@ -45,8 +45,11 @@ func (l *Ledger) Reopen(ctx context.Context, source string, key Key, locator fhi
 func (l *Ledger) Due(ctx context.Context, rec Record) (due, track time.Time, err error) {
 	pipe, p := l.redis.Pipeline(), rec.Key.Partition()
 	dueAt, trackAt := pipe.ZScore(ctx, dueKey(p, rec.Source), rec.Key.String()), pipe.ZScore(ctx, trackKey(p), rec.Key.String())
-	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
-		return due, track, unavailable(err)
+	_, _ = pipe.Exec(ctx) // it says the first error only, which is that nothing is there
+	for _, cmd := range []*redis.FloatCmd{dueAt, trackAt} {
+		if err := cmd.Err(); err != nil && !errors.Is(err, redis.Nil) {
+			return due, track, unavailable(err)
+		}
 	}
 	if dueAt.Err() == nil {
 		due = time.UnixMilli(int64(dueAt.Val()))

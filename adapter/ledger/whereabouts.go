@@ -35,10 +35,11 @@ func (l *Ledger) Whereabouts(ctx context.Context, document Key) (Whereabouts, bo
 	for i, month := range months {
 		found[i] = pipe.HGet(ctx, toldKey(document, month), string(document[:]))
 	}
-	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
-		return Whereabouts{}, false, unavailable(err)
-	}
+	_, _ = pipe.Exec(ctx) // it says the first error only, which is that nothing is there
 	for _, cmd := range found { // the newest first
+		if err := cmd.Err(); err != nil && !errors.Is(err, redis.Nil) {
+			return Whereabouts{}, false, unavailable(err)
+		}
 		if sealed := cmd.Val(); sealed != "" {
 			w, err := l.openWhereabouts(document, sealed)
 			return w, err == nil, err

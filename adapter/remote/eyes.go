@@ -155,6 +155,16 @@ func (e *eyes) remember(key ledger.Key, seen sight) {
 		clear(e.sights)
 	}
 	e.sights[key] = seen
+	time.AfterFunc(fresh, func() { e.forget(key, seen) }) // nothing clinical stays longer than it is of use
+}
+
+// forget drops what was seen, unless it was seen anew.
+func (e *eyes) forget(key ledger.Key, seen sight) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.sights[key].at.Equal(seen.at) {
+		delete(e.sights, key)
+	}
 }
 
 // look finds out where the document is, and reads it there.
@@ -171,6 +181,7 @@ func (e *eyes) look(ctx context.Context, key ledger.Key) (sight, error) {
 	if through == nil {
 		return sight{}, errNoSource
 	}
+	began := e.now() // what changes while the source answers is seen by the next look
 	doc, err := through.read(ctx, at.Locator)
 	switch {
 	case errors.Is(err, gobreaker.ErrOpenState), errors.Is(err, gobreaker.ErrTooManyRequests):
@@ -179,7 +190,7 @@ func (e *eyes) look(ctx context.Context, key ledger.Key) (sight, error) {
 		e.log.WarnContext(ctx, "source in trouble", slog.String("record", key.String()), slog.String("source", at.Source), slog.Any("error", err))
 		return sight{}, errSource
 	}
-	return sight{source: through.source, name: at.Source, doc: doc, at: e.now()}, nil
+	return sight{source: through.source, name: at.Source, doc: doc, at: began}, nil
 }
 
 // read reads a document, with a citizen's eyes too where the source has such (reference fse.md, 4.1).
