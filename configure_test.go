@@ -99,7 +99,11 @@ func TestIOIsNotConfigured(t *testing.T) {
 			t.Errorf("%s: exit code %d\n%s%s", name, code, out, logs)
 		}
 	}
-	io.Configure("01BX5ZZKBKACTAV9WEVGEMMVS0", sandbox.Environment{})
+	io.Configure("01BX5ZZKBKACTAV9WEVGEMMVS0", sandbox.Environment{BaseURL: "https://another.ente.example/io"})
+	another := remoteFile(t, server.URL, keys+", manage_key: "+manageKey+", name: sandbox")
+	if code, _, logs := command(t, "io", "configure", "--config", another); code != exitFinding || !strings.Contains(logs, "that asks another server") {
+		t.Errorf("another installation's: exit code %d\n%s", code, logs)
+	}
 	io.Configure("01BX5ZZKBKACTAV9WEVGEMMVS1", sandbox.Environment{})
 	path := remoteFile(t, server.URL, keys+", manage_key: "+manageKey+", name: sandbox")
 	if code, _, logs := command(t, "io", "configure", "--config", path); code != exitFinding || !strings.Contains(logs, "IO has 2 configurations of the name") {

@@ -37,6 +37,12 @@ func ConfigureIO(ctx context.Context, cfg *config.Config, o ConfigureOptions) er
 	if o.DryRun {
 		return configureDryRun(found, wanted, o)
 	}
+	// A name alone is a default that another installation of the organisation may have: what has its messages opened elsewhere
+	// is not taken over.
+	if cfg.Remote.ConfigurationID == "" && found.ID != "" && found.Production.BaseURL != wanted.Production.BaseURL {
+		return fmt.Errorf("IO has a configuration of the name in remote.name that asks another server: change remote.name, or, where it "+
+			"is ours, put its id into remote.configuration_id: %s", found.ID)
+	}
 	switch {
 	case found.ID == "":
 		if found.ID, err = api.Create(ctx, wanted); err != nil {

@@ -35,7 +35,7 @@ func (l *Ledger) Whereabouts(ctx context.Context, document Key) (Whereabouts, bo
 	for i, month := range months {
 		found[i] = pipe.HGet(ctx, toldKey(document, month), string(document[:]))
 	}
-	_, _ = pipe.Exec(ctx) // it says the first error only, which is that nothing is there
+	_, _ = pipe.Exec(ctx)       // it says the first error only, which is that nothing is there
 	for _, cmd := range found { // the newest first
 		if err := cmd.Err(); err != nil && !errors.Is(err, redis.Nil) {
 			return Whereabouts{}, false, unavailable(err)
