@@ -125,6 +125,9 @@ func (c *Changes) Since(ctx context.Context, o Look) (Listed, error) {
 		next, known := c.after(err, r.count)
 		switch {
 		case known != nil:
+			if errors.Is(err, errUnsupported) { // maybe for this moment only: the next list begins with the best way again
+				c.way, c.chose = 0, time.Time{}
+			}
 			return r.Listed, known
 		case err == nil:
 			return r.Listed, nil
@@ -171,6 +174,10 @@ type run struct {
 	key  time.Time            // from when on is asked for now
 	seen map[string]time.Time // resources that lie at or after key, by id and version
 	left int                  // how many the totals say are still to come; -1: they do not say
+
+	followed map[string]bool // links, since a page was asked for that is no link
+	vain     int             // how many in a row led to nothing that was not seen
+	grown    int             // what was seen by then
 }
 
 func (r *run) note(ignores ...string) {
@@ -215,6 +222,7 @@ func (r *run) ordered(ctx context.Context) error {
 
 // page is the next page that holds anything, or the last one.
 func (r *run) page(ctx context.Context) (*changesPage, error) {
+	r.followed, r.vain = nil, 0
 	p, err := r.ask(ctx, r.target(r.key))
 	if errors.Is(err, errUnsupported) && r.Hits > 0 {
 		err = notCredible("it refuses a page in the middle")
@@ -434,11 +442,29 @@ func (r *run) follow(ctx context.Context, link string) (*changesPage, error) {
 	if !own {
 		return nil, cannotList(errStrayLink.Error())
 	}
+	if r.roundAndRound(target) {
+		return nil, notCredible("the links to its next pages lead round and round")
+	}
 	p, err := r.ask(ctx, target)
 	if errors.Is(err, errUnsupported) {
 		return nil, notCredible("the link to its next page is not there any more")
 	}
 	return p, err
+}
+
+// roundAndRound says whether links lead nowhere: to where they led before, or ever on without anything new.
+func (r *run) roundAndRound(target string) bool {
+	const most = 100
+	if len(r.seen) != r.grown {
+		r.grown, r.vain = len(r.seen), 0
+	}
+	if r.followed == nil {
+		r.followed = map[string]bool{}
+	}
+	again := r.followed[target]
+	r.followed[target] = true
+	r.vain++
+	return again || r.vain > most
 }
 
 // ask asks for one page, and checks what came.

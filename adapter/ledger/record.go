@@ -180,6 +180,10 @@ type Settlement struct {
 	Aliases []Alias
 	// Referenced says that a message about the document has a reference, or may have: its whereabouts are kept with this.
 	Referenced bool
+	// Released are the reasons that a person had overridden for the message, and ReleasedFor its edition: they go with the
+	// whereabouts, since the record forgets them once somebody was told.
+	Released    []string
+	ReleasedFor Tag
 }
 
 // Alias remembers that hints on one resource speak of one document.

@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
 
@@ -14,6 +15,9 @@ import (
 type Whereabouts struct {
 	Source  string
 	Locator fhir.Locator
+	// Released are the reasons that a person has overridden, for the edition ReleasedFor only: who was told is shown it, too.
+	Released    []string
+	ReleasedFor Tag
 }
 
 // sealWhereabouts is what a settlement leaves behind for a message's reference; "" where it has none.
@@ -22,7 +26,11 @@ func (l *Ledger) sealWhereabouts(s *Settlement) string {
 		return ""
 	}
 	rec := &s.Record
-	return l.seals.seal(rec.Key, append(appendText(nil, rec.Source), packLocator(rec.Locator)...))
+	var b []byte
+	if len(s.Released) > 0 { // no source is called "": what starts so has more to say
+		b = append(appendText(appendText(b, ""), strings.Join(s.Released, " ")), s.ReleasedFor[:]...)
+	}
+	return l.seals.seal(rec.Key, append(appendText(b, rec.Source), packLocator(rec.Locator)...))
 }
 
 // Whereabouts finds them; false where they are no longer kept.
@@ -54,7 +62,10 @@ func (l *Ledger) openWhereabouts(document Key, sealed string) (w Whereabouts, er
 		return w, err
 	}
 	in := reader{rest: packed}
-	w.Source = in.text()
+	if w.Source = in.text(); w.Source == "" && !in.short {
+		w.Released, w.ReleasedFor = strings.Fields(in.text()), in.tag()
+		w.Source = in.text()
+	}
 	if in.short {
 		return w, errPacked
 	}

@@ -31,11 +31,17 @@ type outcome struct {
 	aliases  []ledger.Alias
 	// referenced says that a message with a reference was sent.
 	referenced bool
+	// released is what a person had overridden for that message, releasedFor its edition.
+	released    []string
+	releasedFor ledger.Tag
 }
 
 // settlement is the outcome in the ledger's terms.
 func (o outcome) settlement() ledger.Settlement {
-	return ledger.Settlement{Record: o.record, Next: o.next, Event: string(o.happened), Admit: o.admit, Aliases: o.aliases, Referenced: o.referenced}
+	return ledger.Settlement{
+		Record: o.record, Next: o.next, Event: string(o.happened), Admit: o.admit, Aliases: o.aliases, Referenced: o.referenced,
+		Released: o.released, ReleasedFor: o.releasedFor,
+	}
 }
 
 // happen moves a record by the table. A transition that the table does not know is held.

@@ -65,6 +65,7 @@ func (r *Relay) announce(ctx context.Context, c claimed, doc fhir.Document, publ
 	r.Metrics.sent(c.Source, sending.Publication, answer)
 	o := r.Timetable.afterSend(sending, answer, r.Ledger.PersonTag(sending.Recipient), c.now())
 	o.referenced = r.Composer.WantsReference() && answer.Kind == notifier.Created
+	o.released, o.releasedFor = sending.Released, sending.Edition
 	return o
 }
 
@@ -134,6 +135,7 @@ func (r *Relay) writeSending(ctx context.Context, rec ledger.Record) bool {
 	}
 	settled, err := r.Ledger.Settle(ctx, []ledger.Settlement{{
 		Record: rec, Next: ledger.Next{Keep: true}, Event: string(AboutToSend), Referenced: r.Composer.WantsReference(),
+		Released: rec.Released, ReleasedFor: rec.Edition,
 	}})
 	if err != nil {
 		r.Log.WarnContext(ctx, "sending not written", slog.String("record", rec.Key.String()), slog.Any("error", err))

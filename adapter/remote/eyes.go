@@ -44,6 +44,9 @@ type sight struct {
 	name   string // of the source
 	doc    fhir.Document
 	at     time.Time
+
+	released    []string // by a person, for that edition only
+	releasedFor ledger.Tag
 }
 
 // eyes look at documents. Many who ask for the same one at once share one look, and a moment later it is still believed.
@@ -190,7 +193,7 @@ func (e *eyes) look(ctx context.Context, key ledger.Key) (sight, error) {
 		e.log.WarnContext(ctx, "source in trouble", slog.String("record", key.String()), slog.String("source", at.Source), slog.Any("error", err))
 		return sight{}, errSource
 	}
-	return sight{source: through.source, name: at.Source, doc: doc, at: began}, nil
+	return sight{source: through.source, name: at.Source, doc: doc, at: began, released: at.Released, releasedFor: at.ReleasedFor}, nil
 }
 
 // read reads a document, with a citizen's eyes too where the source has such (reference fse.md, 4.1).

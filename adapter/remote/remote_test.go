@@ -135,7 +135,7 @@ func (h *house) locator() fhir.Locator {
 }
 
 // tell lets the ledger know that the citizen was told, and gives the message's reference.
-func (h *house) tell(t *testing.T, publication ledger.Publication, language string) string {
+func (h *house) tell(t *testing.T, publication ledger.Publication, language string, released ...string) string {
 	t.Helper()
 	key := h.Ledger.DocumentKey("regione", h.locator())
 	if _, err := h.Ledger.Admit(t.Context(), []ledger.Hint{{Key: key, Source: "regione", Locator: h.locator(), State: ledger.Pending}}); err != nil {
@@ -156,7 +156,7 @@ func (h *house) tell(t *testing.T, publication ledger.Publication, language stri
 	}
 	rec.State = ledger.Delivered
 	rec.Told = ledger.Told{Publication: publication, At: rec.Now.Add(time.Second), Person: h.Ledger.PersonTag(person), Edition: h.Ledger.EditionTag(doc.Edition)}
-	if _, err := h.Ledger.Settle(t.Context(), []ledger.Settlement{{Record: rec, Event: "delivered", Referenced: true}}); err != nil {
+	if _, err := h.Ledger.Settle(t.Context(), []ledger.Settlement{{Record: rec, Event: "delivered", Referenced: true, Released: released, ReleasedFor: rec.Told.Edition}}); err != nil {
 		t.Fatal(err)
 	}
 	return h.Ledger.Reference(ledger.Reference{
@@ -409,6 +409,31 @@ func TestWhatACitizenReads(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What a person has released over its label is shown to who was told, and nothing else is.
+func TestWhatWasReleasedOpens(t *testing.T) {
+	h := build(t)
+	h.edit("Composition", func(r fse.Resource) { r["confidentiality"] = "V" })
+	id := h.tell(t, ledger.Published, "it", "very-restricted")
+	exchanged := func() int {
+		return h.ask(t, http.MethodGet, "/documents/"+id, "Authorization", "Bearer "+portalToken).status
+	}
+	told := h.open(t, id)
+	if got := exchanged(); got != http.StatusOK {
+		t.Errorf("released: exchanged with %d", got)
+	}
+
+	key := h.Ledger.DocumentKey("regione", h.locator())
+	seen := h.eyes.sights[key]
+	seen.releasedFor = h.Ledger.EditionTag("another")
+	h.eyes.sights[key] = seen
+	if got := exchanged(); got != http.StatusConflict {
+		t.Errorf("another edition was released: exchanged with %d", got)
+	}
+	if other := h.open(t, id); told.status != http.StatusOK || other.status != http.StatusOK || other.text == told.text {
+		t.Errorf("opened with %d and %d, or with the same text", told.status, other.status)
 	}
 }
 

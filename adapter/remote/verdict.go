@@ -22,12 +22,17 @@ func (s *Server) judge(ctx context.Context, of ledger.Reference) verdict {
 	if err != nil {
 		return verdict{why: err.Error()}
 	}
-	shown, why := s.Rules.Shows(policy.Question{
+	edition := s.Ledger.EditionTag(seen.doc.Edition)
+	q := policy.Question{
 		Document: seen.doc, Source: seen.source.Rules, Now: s.Now(),
 		Told: policy.Told{
-			Any: true, SameEdition: of.OfEdition(s.Ledger.EditionTag(seen.doc.Edition)),
+			Any: true, SameEdition: of.OfEdition(edition),
 			SamePerson: ledger.SamePerson(of.Person, s.Ledger.PersonTag(seen.doc.Person.Code)),
 		},
-	})
+	}
+	if edition == seen.releasedFor { // of another edition the person who released it knows nothing
+		q.Released = seen.released
+	}
+	shown, why := s.Rules.Shows(q)
 	return verdict{sight: seen, shown: shown, why: why}
 }
