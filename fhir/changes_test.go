@@ -358,6 +358,29 @@ func TestChangesAskNobodyElse(t *testing.T) {
 	}
 }
 
+// TestLinksThatLeadNowhere meets a server whose pages are empty and go on for ever, to the same one or to ever new ones.
+func TestLinksThatLeadNowhere(t *testing.T) {
+	for name, next := range map[string]func(int) string{
+		"round and round": func(int) string { return "again" },
+		"ever on":         func(n int) string { return fmt.Sprint("page-", n) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			asked := 0
+			endless := source(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				asked++
+				if r.URL.Query().Get("_count") == "1" { // whether it sorts
+					_, _ = w.Write([]byte(`{"resourceType":"Bundle","total":0}`))
+					return
+				}
+				_, _ = fmt.Fprintf(w, `{"resourceType":"Bundle","link":[{"relation":"next","url":"DiagnosticReport?page=%s"}]}`, next(asked))
+			}), fhir.ShapeReport)
+			if _, _, err := listing(t.Context(), changes(t, endless, finals), fhir.Look{Since: began}); !errors.Is(err, fhir.ErrNotCredible) {
+				t.Errorf("error %v after %d questions, want %v", err, asked, fhir.ErrNotCredible)
+			}
+		})
+	}
+}
+
 func TestChangesStop(t *testing.T) {
 	server := shelf(60)
 	server.Misbehave(sandbox.Quirks{PageMost: 7})
