@@ -55,6 +55,15 @@ func (n recordName) read(in io.Reader, asked io.Writer) (desk.Name, error) {
 	return desk.Name{}, fmt.Errorf("%w: want the key of a record, or a source and a resource there", errUsage)
 }
 
+// about runs an errand about one record.
+func (c reportsFile) about(ctx context.Context, s streams, record recordName, errand func(*adapter.Reports, desk.Name) error) error {
+	name, err := record.read(s.in, s.logs)
+	if err != nil {
+		return err
+	}
+	return c.with(ctx, s, func(r *adapter.Reports) error { return errand(r, name) })
+}
+
 // line reads what must not be an argument: those are kept in the shell's history, and every user of the machine sees them.
 func line(in io.Reader, asked io.Writer, what string) (string, error) {
 	_, _ = fmt.Fprintf(asked, "%s: ", what)
@@ -104,11 +113,7 @@ type reportsShow struct {
 
 // Run shows one record.
 func (c reportsShow) Run(ctx context.Context, s streams) error {
-	name, err := c.read(s.in, s.logs)
-	if err != nil {
-		return err
-	}
-	return c.with(ctx, s, func(r *adapter.Reports) error { return r.Show(ctx, name) })
+	return c.about(ctx, s, c.recordName, func(r *adapter.Reports, name desk.Name) error { return r.Show(ctx, name) })
 }
 
 type reportsRelease struct {
@@ -137,11 +142,7 @@ func (c reportsRelease) Run(ctx context.Context, s streams) error {
 	if c.DryRun || c.Source != "" {
 		return fmt.Errorf("%w: --dry-run and --source go with --reason", errUsage)
 	}
-	name, err := c.read(s.in, s.logs)
-	if err != nil {
-		return err
-	}
-	return c.with(ctx, s, func(r *adapter.Reports) error { return r.Release(ctx, name, order) })
+	return c.about(ctx, s, c.recordName, func(r *adapter.Reports, name desk.Name) error { return r.Release(ctx, name, order) })
 }
 
 type reportsRetry struct {
@@ -152,11 +153,7 @@ type reportsRetry struct {
 
 // Run has a record looked at now.
 func (c reportsRetry) Run(ctx context.Context, s streams) error {
-	name, err := c.read(s.in, s.logs)
-	if err != nil {
-		return err
-	}
-	return c.with(ctx, s, func(r *adapter.Reports) error { return r.Retry(ctx, name, c.order()) })
+	return c.about(ctx, s, c.recordName, func(r *adapter.Reports, name desk.Name) error { return r.Retry(ctx, name, c.order()) })
 }
 
 type reportsForget struct {
@@ -167,11 +164,7 @@ type reportsForget struct {
 
 // Run ends a held record.
 func (c reportsForget) Run(ctx context.Context, s streams) error {
-	name, err := c.read(s.in, s.logs)
-	if err != nil {
-		return err
-	}
-	return c.with(ctx, s, func(r *adapter.Reports) error { return r.Forget(ctx, name, c.order()) })
+	return c.about(ctx, s, c.recordName, func(r *adapter.Reports, name desk.Name) error { return r.Forget(ctx, name, c.order()) })
 }
 
 type reportsReconcile struct {

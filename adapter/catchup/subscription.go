@@ -111,9 +111,11 @@ type KeeperOptions struct {
 type Keeper struct {
 	KeeperOptions
 
+	// Wake: it was heard that a Subscription was stopped. Where another replica keeps it, ledger.WantRepair tells that one.
+	wakes
+
 	active *prometheus.GaugeVec
 	deeds  *prometheus.CounterVec
-	wakes  map[string]chan struct{}
 }
 
 // NewKeeper makes a Keeper; Run starts it.
@@ -142,21 +144,12 @@ func NewKeeper(o KeeperOptions) *Keeper {
 	if k.Soonest <= 0 {
 		k.Soonest = k.First
 	}
-	k.wakes = map[string]chan struct{}{}
+	k.wakes = wakes{}
 	for _, s := range k.Sources {
-		k.wakes[s.Name] = make(chan struct{}, 1)
+		k.add(s.Name)
 	}
 	o.Metrics.MustRegister(k.active, k.deeds)
 	return k
-}
-
-// Wake lets the Keeper look at a source soon: it was heard that a Subscription was stopped. Where another replica keeps it,
-// ledger.WantRepair tells that one.
-func (k *Keeper) Wake(source string) {
-	select {
-	case k.wakes[source] <- struct{}{}:
-	default:
-	}
 }
 
 // Run keeps the Subscriptions of all sources until ctx ends.

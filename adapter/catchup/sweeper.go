@@ -58,8 +58,9 @@ type SweeperOptions struct {
 type Sweeper struct {
 	SweeperOptions
 
+	wakes // Wake: a sweep is wanted
+
 	metrics *metrics
-	wakes   map[string]chan struct{}
 }
 
 const (
@@ -76,9 +77,9 @@ func NewSweeper(o SweeperOptions) (*Sweeper, error) {
 			return nil, err
 		}
 	}
-	s := &Sweeper{SweeperOptions: o, metrics: newMetrics(o.Metrics), wakes: map[string]chan struct{}{}}
+	s := &Sweeper{SweeperOptions: o, metrics: newMetrics(o.Metrics), wakes: wakes{}}
 	for _, source := range o.Sources {
-		s.wakes[source.Name] = make(chan struct{}, 1)
+		s.add(source.Name)
 	}
 	if s.Admitted == nil {
 		s.Admitted = func(time.Duration) {}
@@ -87,14 +88,6 @@ func NewSweeper(o SweeperOptions) (*Sweeper, error) {
 	s.Grace, s.PageGap = cmp.Or(s.Grace, 20*time.Second), cmp.Or(s.PageGap, 200*time.Millisecond)
 	s.Rest, s.Fresh = cmp.Or(s.Rest, time.Second), cmp.Or(s.Fresh, 30*time.Second)
 	return s, nil
-}
-
-// Wake lets the Sweeper see soon that a sweep is wanted.
-func (s *Sweeper) Wake(source string) {
-	select {
-	case s.wakes[source] <- struct{}{}:
-	default:
-	}
 }
 
 // Run looks after all sources until ctx ends.

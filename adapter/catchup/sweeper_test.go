@@ -3,6 +3,7 @@ package catchup_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -268,22 +269,7 @@ func TestWhatIsNotNamedIsLookedFor(t *testing.T) {
 	p.start(t)
 	p.connected(t)
 	p.publish(0, 3)
-	ping := func() {
-		t.Helper()
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, p.endpoint, http.NoBody)
-		if err != nil {
-			t.Fatal(err)
-		}
-		req.Header.Set("Authorization", "Bearer "+token)
-		res, err := p.client.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = res.Body.Close()
-		if res.StatusCode != http.StatusOK {
-			t.Errorf("a ping is answered %d", res.StatusCode)
-		}
-	}
+	ping := func() { t.Helper(); p.taken(t, http.NoBody) }
 	ping()
 	p.eventuallyKnown(t, 3)
 	for range 200 {
@@ -562,7 +548,13 @@ func (p *post) say(t *testing.T, id, status string) {
 	t.Helper()
 	body := fmt.Sprintf(`{"resourceType":"Bundle","type":"subscription-notification","entry":[{"resource":{"resourceType":"SubscriptionStatus",`+
 		`"type":"heartbeat","status":%q,"eventsSinceSubscriptionStart":0,"subscription":{"reference":"Subscription/%s"}}}]}`, status, id)
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, p.endpoint, strings.NewReader(body))
+	p.taken(t, strings.NewReader(body))
+}
+
+// taken posts a body, which our endpoint must take.
+func (p *post) taken(t *testing.T, body io.Reader) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, p.endpoint, body)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -573,7 +565,7 @@ func (p *post) say(t *testing.T, id, status string) {
 	}
 	_ = res.Body.Close()
 	if res.StatusCode != http.StatusOK {
-		t.Errorf("a heartbeat is answered %d", res.StatusCode)
+		t.Errorf("it is answered %d", res.StatusCode)
 	}
 }
 

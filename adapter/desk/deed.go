@@ -27,13 +27,18 @@ type Order struct {
 	EvenHidden bool // also what the citizen's portal hides from them: they will be sent to an empty page
 }
 
+// ordered finds the record of an order that may stand in the journal.
+func (d *Desk) ordered(ctx context.Context, name Name, o Order) (named, error) {
+	if err := CheckBy(o.By); err != nil {
+		return named{}, err
+	}
+	return d.find(ctx, name)
+}
+
 // Release lets a person's yes have its effect: what is held or suppressed by a rule that a person may override is looked at
 // again without that rule, and anything else that waits for a person is looked at again.
 func (d *Desk) Release(ctx context.Context, name Name, o Order) (ledger.Record, error) {
-	if err := CheckBy(o.By); err != nil {
-		return ledger.Record{}, err
-	}
-	n, err := d.find(ctx, name)
+	n, err := d.ordered(ctx, name, o)
 	if err != nil {
 		return n.rec, err
 	}
@@ -95,10 +100,7 @@ func standing(rec *ledger.Record) string {
 
 // Retry has a record looked at now, whatever it waits for.
 func (d *Desk) Retry(ctx context.Context, name Name, o Order) (ledger.Record, error) {
-	if err := CheckBy(o.By); err != nil {
-		return ledger.Record{}, err
-	}
-	n, err := d.find(ctx, name)
+	n, err := d.ordered(ctx, name, o)
 	switch {
 	case err != nil:
 		return n.rec, err
@@ -112,10 +114,7 @@ func (d *Desk) Retry(ctx context.Context, name Name, o Order) (ledger.Record, er
 
 // Forget ends a held record without telling anybody.
 func (d *Desk) Forget(ctx context.Context, name Name, o Order) (ledger.Record, error) {
-	if err := CheckBy(o.By); err != nil {
-		return ledger.Record{}, err
-	}
-	n, err := d.find(ctx, name)
+	n, err := d.ordered(ctx, name, o)
 	if err != nil {
 		return n.rec, err
 	}

@@ -115,14 +115,20 @@ func (e *Endpoint) Run(ctx context.Context) error {
 // quietGin keeps gin from printing its routes. Its mode is global.
 var quietGin = sync.OnceFunc(func() { gin.SetMode(gin.ReleaseMode) })
 
-// routes are all that the public listener knows. Nothing is ever redirected: many senders turn a redirected POST into a
-// GET (reference fhir-subscriptions.md, 2.4).
-func (e *Endpoint) routes() *gin.Engine {
+// NewEngine is the gin of everything that listens publicly. Nothing is ever redirected: many senders turn a redirected POST
+// into a GET (reference fhir-subscriptions.md, 2.4), and IO follows none.
+func NewEngine() *gin.Engine {
 	quietGin()
 	engine := gin.New()
 	engine.RedirectTrailingSlash = false
 	engine.RedirectFixedPath = false
 	engine.HandleMethodNotAllowed = true
+	return engine
+}
+
+// routes are all that FHIR servers may call.
+func (e *Endpoint) routes() *gin.Engine {
+	engine := NewEngine()
 	engine.NoRoute(e.notFound)
 	engine.NoMethod(e.methodNotAllowed)
 	for _, path := range []string{"/fhir/metadata", "/fhir/metadata/"} {

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"strconv"
+	"sync"
 
 	"staffetta/fhir"
 	"staffetta/fhir/fiscalcode"
@@ -83,14 +84,19 @@ func (l *Ledger) PersonTag(code fiscalcode.Code) Tag {
 
 // keyed is HMAC-SHA-256 under the naming key; kind and source cannot run into what follows, they hold no line feed.
 func (l *Ledger) keyed(kind, source, text string) []byte {
-	mac, _ := l.macs.Get().(interface {
+	return macOf(&l.macs, []byte(kind+"\n"+source+"\n"+text))
+}
+
+// macOf takes a MAC of a pool (newMAC) for one text.
+func macOf(macs *sync.Pool, text []byte) []byte {
+	mac, _ := macs.Get().(interface {
 		Reset()
 		Write(p []byte) (int, error)
 		Sum(b []byte) []byte
 	})
-	defer l.macs.Put(mac)
+	defer macs.Put(mac)
 	mac.Reset()
-	_, _ = mac.Write([]byte(kind + "\n" + source + "\n" + text))
+	_, _ = mac.Write(text)
 	return mac.Sum(nil)
 }
 

@@ -64,15 +64,7 @@ func newReferences(naming []byte) (*references, error) {
 
 // mac is the synthetic IV of what a reference says.
 func (r *references) mac(says []byte) []byte {
-	mac, _ := r.macs.Get().(interface {
-		Reset()
-		Write(p []byte) (int, error)
-		Sum(b []byte) []byte
-	})
-	defer r.macs.Put(mac)
-	mac.Reset()
-	_, _ = mac.Write(says)
-	return mac.Sum(nil)[:referenceMAC]
+	return macOf(&r.macs, says)[:referenceMAC]
 }
 
 // inPlace encrypts, and decrypts.

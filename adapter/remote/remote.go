@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -83,16 +82,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.engine.Se
 // Wait waits for looks at sources that nobody waits for any more. No request may come after it.
 func (s *Server) Wait() { s.eyes.flying.Wait() }
 
-// quietGin keeps gin from printing its routes. Its mode is global.
-var quietGin = sync.OnceFunc(func() { gin.SetMode(gin.ReleaseMode) })
-
-// routes are all that IO and the portal call. Nothing is ever redirected by itself: IO follows none.
+// routes are all that IO and the portal call.
 func (s *Server) routes() *gin.Engine {
-	quietGin()
-	engine := gin.New()
-	engine.RedirectTrailingSlash = false
-	engine.RedirectFixedPath = false
-	engine.HandleMethodNotAllowed = true
+	engine := endpoint.NewEngine()
 	engine.Use(private)
 	engine.NoRoute(func(c *gin.Context) { refuse(c, http.StatusNotFound, "No such path") })
 	engine.NoMethod(func(c *gin.Context) { refuse(c, http.StatusMethodNotAllowed, "Want GET") })
