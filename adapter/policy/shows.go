@@ -20,6 +20,10 @@ func (r *Rules) Shows(q Question) (shown bool, why string) {
 	case !doc.Visible:
 		return false, "not-visible"
 	}
+	// Who released a changed patient wanted the new one to be told. The message of the one before shows them nothing.
+	if d, changed := r.patientChanged(&q); changed {
+		return false, d.Reason
+	}
 	reaching := *r
 	reaching.o.Reach = Reach{} // io.mode is about what is sent; this citizen was told
 	d := reaching.Decide(q)

@@ -38,6 +38,13 @@ func TestWhatIsShownOfAToldDocument(t *testing.T) {
 		{"very restricted by now", labelled(confidentiality, "V"), "very-restricted"},
 		{"sensitive by now", labelled(actCode, "PSY"), "sensitive"},
 		{"of another person", func(q *policy.Question) { q.Told.SamePerson = false }, "patient-changed"},
+		{"of another person, whom somebody wanted to be told", func(q *policy.Question) {
+			q.Told.SamePerson, q.Released = false, []string{"patient-changed"}
+		}, "patient-changed"},
+		{"sensitive, and released by a person", func(q *policy.Question) {
+			labelled(actCode, "PSY")(q)
+			q.Released = []string{"sensitive"}
+		}, ""},
 		{"of nobody", func(q *policy.Question) { q.Document.Person = fhir.Person{Trouble: fhir.NoSubject} }, "no-subject"},
 		{"of a person who has died", func(q *policy.Question) { q.Document.Person.Deceased = true }, "deceased"},
 	} {

@@ -426,9 +426,11 @@ func TestWhatWasReleasedOpens(t *testing.T) {
 	}
 
 	key := h.Ledger.DocumentKey("regione", h.locator())
+	h.eyes.mu.Lock()
 	seen := h.eyes.sights[key]
 	seen.releasedFor = h.Ledger.EditionTag("another")
 	h.eyes.sights[key] = seen
+	h.eyes.mu.Unlock()
 	if got := exchanged(); got != http.StatusConflict {
 		t.Errorf("another edition was released: exchanged with %d", got)
 	}
