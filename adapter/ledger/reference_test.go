@@ -226,6 +226,26 @@ func TestWhereaboutsOfWhatWasToldLate(t *testing.T) {
 	})
 }
 
+// A claim that is over tells late where its document was: what was written since stays.
+func TestWhereaboutsOfAClaimThatIsOver(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, client redis.UniversalClient) {
+		t.Helper()
+		l := open(t, client)
+		old := admitAndClaim(t, l)
+		newer := old
+		newer.State, newer.Told = Delivered, Told{Publication: Published, At: old.Now.Add(2 * time.Second)}
+		newer.Locator.ID = "moved"
+		if got := settle(t, l, Settlement{Record: newer, Event: "delivered", Referenced: true}); got != Written {
+			t.Fatal(got)
+		}
+		old.State, old.Told = Delivered, Told{Publication: Published, At: old.Now.Add(time.Second)}
+		if got := settle(t, l, Settlement{Record: old, Event: "delivered", Referenced: true}); got != StaleToken {
+			t.Fatal(got)
+		}
+		whereabouts(t, l, &newer, true)
+	})
+}
+
 func TestWhereaboutsOutliveMonthsAndSealKeys(t *testing.T) {
 	client := redistest.Start(t)
 	l := open(t, client)

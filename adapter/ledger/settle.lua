@@ -85,11 +85,11 @@ local function told_late(key, raw, r, bucket, source, state, reason, body, recip
 end
 
 -- remember keeps where a document is read again when its message is opened. It is written before the message, since a citizen
--- may be quicker than what follows, and again with what followed; a claim that is over changes nothing about it.
-local function remember(raw, bucket, whereabouts)
+-- may be quicker than what follows, and again with what followed; a claim that is over (HSETNX) changes nothing about it.
+local function remember(raw, bucket, whereabouts, set)
   if whereabouts == '' then return end
   local told = prefix .. 'told:' .. months[1] .. ':' .. bucket
-  redis.call('HSET', told, raw, whereabouts)
+  redis.call(set, told, raw, whereabouts)
   redis.call('EXPIRE', told, math.ceil(ARGV[6] - now / 1000))
 end
 
@@ -109,14 +109,14 @@ for i = 7, #ARGV, 21 do
   if r[1] ~= token then
     answer = 'stale-token'
     if told ~= '' then
-      remember(raw, bucket, ARGV[i + 20])
+      remember(raw, bucket, ARGV[i + 20], 'HSETNX')
       told_late(key, raw, r, bucket, source, state, reason, body, recipient, locator, told)
     end
     if polled == '1' then journal(key, source, 'late-status', state, reason) end -- it changes nothing
   elseif keep == '1' and r[6] and not r[8] then
     answer = 'due-again' -- somebody told the citizen since this claim: nothing is written, it is looked at with that
   elseif keep == '1' then
-    remember(raw, bucket, ARGV[i + 20])
+    remember(raw, bucket, ARGV[i + 20], 'HSET')
     redis.call('HSET', rk, 's', state, 'b', body, 'p', recipient)
     if now + ARGV[3] - (r[12] or 0) > ARGV[3] / 16 then -- what follows has a whole lease before it, or nearly
       redis.call('HSET', rk, 'l', leased)
@@ -125,7 +125,7 @@ for i = 7, #ARGV, 21 do
     end
     journal(key, source, event, state, reason)
   else
-    remember(raw, bucket, ARGV[i + 20])
+    remember(raw, bucket, ARGV[i + 20], 'HSET')
     -- A hint that came since the claim, and that what was read does not cover, makes the record due again.
     local again = r[3]
     if again and r[4] ~= '*' and order ~= '' then
