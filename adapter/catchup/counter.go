@@ -11,9 +11,9 @@ import (
 // each process, orca says 0 for ever, others count within each message. What they can say is that something is missing.
 
 const (
-	gapsMost     = 64        // that are remembered of one Subscription; more become one
-	restartsMost = 5         // within restartsFor: then its numbers say nothing
-	restartsFor  = time.Hour //
+	gapsMost     = 64             // that are remembered of one Subscription; more become one
+	restartsMost = 5              // within restartsFor: then its numbers say nothing
+	restartsFor  = time.Hour      //
 	uselessFor   = 24 * time.Hour // after that they are listened to again
 )
 

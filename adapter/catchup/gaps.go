@@ -12,10 +12,13 @@ import (
 )
 
 const (
-	listAgain   = 5 * time.Second // Subscriptions are read again, also where nothing is heard of them
-	foreignMost = 64              // Subscriptions that we did not write, and are told apart
-	repairAgain = time.Minute     // a repair of one Subscription is asked for
-	noEventsFor = 6 * time.Hour   // a server without $events is not asked again
+	listAgain   = 5 * time.Second  // Subscriptions are read again, also where nothing is heard of them
+	foreignMost = 64               // Subscriptions that we did not write, and are told apart
+	repairAgain = time.Minute      // a repair of one Subscription is asked for
+	noEventsFor = 6 * time.Hour    // a Subscription without $events is not asked for again
+	refusedFor  = 10 * time.Minute // nor one whose events were refused for another reason
+	eventTries  = 10               // to get the events of a gap from a server in trouble, ever further apart
+	eventsRest  = 15 * time.Minute // and so far at most
 )
 
 // listen adds what was heard to what is known of each Subscription, and does what follows from it.
@@ -129,46 +132,96 @@ func (w *watchman) stopped(ctx context.Context, s *ledger.Subscription, status s
 	}
 }
 
+// inquiry is how asking for the old events of a Subscription has gone.
+type inquiry struct {
+	asked time.Time // up to when gaps that opened were asked for
+	not   time.Time // not again before
+	tries int       // in a row that failed for the moment: the gaps are kept, and asked for again
+}
+
+// inquiry is that of a Subscription.
+func (w *watchman) inquiry(id string) *inquiry {
+	if w.inquiries[id] == nil {
+		w.inquiries[id] = &inquiry{}
+	}
+	return w.inquiries[id]
+}
+
 // recover gets what is missing: from the server where it still has it, else by a sweep.
 func (w *watchman) recover(ctx context.Context, s *ledger.Subscription, c counter) (changed bool) {
+	q := w.inquiry(s.ID)
 	for _, gap := range c.due(w.state.Now) {
-		if !gap.Since.After(w.asked[s.ID]) {
+		switch {
+		case !gap.Since.After(q.asked):
 			continue // the server has not had all of it; the sweep is under way
+		case q.tries >= eventTries:
+			continue // a sweep must do
+		case q.tries > 0 && time.Now().Before(q.not):
+			return changed
+		case q.tries == 0:
+			w.log.WarnContext(ctx, "events of a Subscription are missing, and are looked for", slog.String("subscription", s.ID),
+				slog.Int64("missing", gap.To-gap.From+1))
 		}
-		w.log.WarnContext(ctx, "events of a Subscription are missing, and are looked for", slog.String("subscription", s.ID),
-			slog.Int64("missing", gap.To-gap.From+1))
 		found, err := w.events(ctx, s, gap)
 		switch {
 		case ctx.Err() != nil:
 			return changed
-		case err != nil && !errors.Is(err, fhir.ErrNoEvents):
-			w.log.WarnContext(ctx, "missing events not asked for", slog.Any("error", err))
 		case found:
+			q.tries = 0
 			c.fill(gap.Span)
 			w.metrics.gaps.WithLabelValues(w.source.Name, "events").Inc()
 			changed = true
 			continue
+		case err != nil && w.waits(ctx, q, err):
+			return changed
 		}
 		w.gapOpen = true
 	}
 	if due := c.due(w.state.Now); len(due) > 0 {
-		w.asked[s.ID] = due[len(due)-1].Since
+		q.asked = due[len(due)-1].Since
 	}
+	q.tries = 0
 	return changed
+}
+
+// waits notes why old events did not come. Where the server is in trouble for the moment, a sweep looks at once, and the events
+// are asked for again later: only they tell of what was deleted.
+func (w *watchman) waits(ctx context.Context, q *inquiry, err error) bool {
+	if errors.Is(err, fhir.ErrNoEvents) {
+		if q.not.Before(time.Now()) {
+			q.not = time.Now().Add(noEventsFor)
+		}
+		return false
+	}
+	w.log.WarnContext(ctx, "missing events not asked for", slog.Any("error", err))
+	trouble, is := errors.AsType[*fhir.Trouble](err)
+	if !is || (trouble.Kind != fhir.Throttled && trouble.Kind != fhir.Unavailable) {
+		q.not = time.Now().Add(refusedFor)
+		return false
+	}
+	w.gapOpen = true
+	if trouble.Kind == fhir.Throttled {
+		w.rest = later(w.rest, time.Now().Add(trouble.RetryAfter))
+	}
+	if q.tries++; q.tries >= eventTries {
+		return false
+	}
+	q.not = time.Now().Add(max(trouble.RetryAfter, min(failedRest*w.Rest<<q.tries, eventsRest)))
+	return true
 }
 
 // events asks the server for the events of a gap; true where it had all of them.
 func (w *watchman) events(ctx context.Context, s *ledger.Subscription, gap ledger.Gap) (bool, error) {
-	if w.source.Subscriber == nil || time.Now().Before(w.noEvents) {
+	if w.source.Subscriber == nil || (w.inquiry(s.ID).tries == 0 && time.Now().Before(w.inquiry(s.ID).not)) {
 		return false, fhir.ErrNoEvents
 	}
-	events, covered, err := w.source.Subscriber.Events(ctx, s.ID, gap.From, gap.To)
-	if errors.Is(err, fhir.ErrNoEvents) {
-		w.noEvents = time.Now().Add(noEventsFor)
-	}
-	if err != nil {
-		return false, err
-	}
+	return w.source.Subscriber.Events(ctx, fhir.EventRange{
+		Subscription: s.ID, From: gap.From, To: gap.To, Pace: w.pace, Take: w.takeEvents,
+	})
+}
+
+// takeEvents admits old events, as those of a notification.
+func (w *watchman) takeEvents(ctx context.Context, events []fhir.Event) error {
 	hints := make([]ledger.Hint, 0, len(events))
 	for i := range events {
 		if hint, usable := w.Ledger.HintOf(w.source.Name, w.source.Shape, &events[i], w.Settle); usable {
@@ -177,7 +230,7 @@ func (w *watchman) events(ctx context.Context, s *ledger.Subscription, gap ledge
 	}
 	admissions, err := w.Ledger.Admit(ctx, hints)
 	if err != nil {
-		return false, err
+		return err
 	}
 	missed := 0
 	for _, admission := range admissions {
@@ -189,7 +242,7 @@ func (w *watchman) events(ctx context.Context, s *ledger.Subscription, gap ledge
 	if len(hints) > 0 {
 		w.Admitted(0)
 	}
-	return covered, nil
+	return nil
 }
 
 // closeGaps closes what was open before a time: a whole sweep has found it.
@@ -200,6 +253,9 @@ func (w *watchman) closeGaps(ctx context.Context, before time.Time) {
 	}
 	for i := range all {
 		s := &all[i]
+		if w.inquiry(s.ID).tries > 0 {
+			continue // its events are asked for again: they tell of what was deleted
+		}
 		if closed := (counter{&s.Count, w.Grace}).recovered(before); closed > 0 {
 			w.metrics.gaps.WithLabelValues(w.source.Name, "sweep").Add(float64(closed))
 			if err := w.Ledger.SaveCount(ctx, w.source.Name, s.ID, s.Count, s.Ours()); err != nil {

@@ -233,14 +233,14 @@ const clocksSame = 2 * time.Second
 func (s *sweep) now() time.Time { return s.began.Add(time.Since(s.begun)) }
 
 // pace waits between two calls: others read from the source too, and its records shall not pile up.
-func (s *sweep) pace(ctx context.Context) error {
-	if !sleep(ctx, s.PageGap) {
+func (w *watchman) pace(ctx context.Context) error {
+	if !sleep(ctx, w.PageGap) {
 		return ctx.Err()
 	}
-	if err := unlessPaused(ctx, s.Ledger, s.source.Name); err != nil {
+	if err := unlessPaused(ctx, w.Ledger, w.source.Name); err != nil {
 		return err
 	}
-	return waitForBacklog(ctx, s.Ledger, s.source.Name)
+	return waitForBacklog(ctx, w.Ledger, w.source.Name)
 }
 
 // waitForBacklog waits while many records of the source are due, but not for ever: they may wait for a person.

@@ -125,7 +125,7 @@ func (s *Sweeper) watchman(source Swept) (*watchman, error) {
 	kinds, err := kindsOfSearches(source.Source, source.Searches)
 	return &watchman{
 		Sweeper: s, source: source, kinds: kinds, log: s.Log.With(slog.String("source", source.Name)), gap: s.Rest,
-		ignored: map[string]bool{}, snapshots: map[string]snapshot{}, asked: map[string]time.Time{}, repaired: map[string]time.Time{},
+		ignored: map[string]bool{}, snapshots: map[string]snapshot{}, inquiries: map[string]*inquiry{}, repaired: map[string]time.Time{},
 	}, err
 }
 
@@ -177,10 +177,9 @@ type watchman struct {
 	snapshots map[string]snapshot
 	ignored   map[string]bool // parameters that the server was said to ignore
 
-	listed   time.Time            // when Subscriptions were read last
-	asked    map[string]time.Time // for old events, by Subscription
-	noEvents time.Time            // the server has no $events: not asked before
-	repaired map[string]time.Time // when a repair was asked for, by Subscription
+	listed    time.Time            // when Subscriptions were read last
+	inquiries map[string]*inquiry  // for old events, by Subscription
+	repaired  map[string]time.Time // when a repair was asked for, by Subscription
 }
 
 // round does what is to be done now.

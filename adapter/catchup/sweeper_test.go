@@ -424,7 +424,7 @@ func TestAServerThatPostsIsNotAccused(t *testing.T) {
 func TestGapsAreFilled(t *testing.T) {
 	for _, tt := range []struct {
 		product, end string
-	}{{"R5", "events"}, {"Aidbox", "events"}, {"HAPI topics", "sweep"}, {"fhir-candle", "sweep"}} {
+	}{{"R5", "events"}, {"Aidbox", "sweep"}, {"HAPI topics", "sweep"}, {"fhir-candle", "sweep"}} {
 		t.Run(tt.product, func(t *testing.T) {
 			p := listenTo(t, tt.product, kept)
 			p.server.Traits.GivesUp = "" // it goes on, and drops what nobody took
@@ -445,6 +445,93 @@ func TestGapsAreFilled(t *testing.T) {
 			}
 		})
 	}
+}
+
+// misses loses one report that was published and one that was deleted, and has a gap noticed by another one.
+func (p *post) misses(t *testing.T) {
+	t.Helper()
+	p.publish(0, 2)
+	p.eventuallyKnown(t, 2)
+	eventually(t, "they are counted", func() bool { return p.highest(t) == 2 })
+	handler := p.takes.Swap(nil)
+	p.publish(2, 1)
+	p.server.Delete("DiagnosticReport/r0")
+	eventually(t, "they were dropped", func() bool { return p.server.Dropped() == 2 })
+	p.takes.Store(handler)
+	p.publish(3, 1)
+}
+
+// asksForEvents answers requests for old events while it is not zero, and counts them.
+type asksForEvents struct{ status, n atomic.Int64 }
+
+func (a *asksForEvents) fault(w http.ResponseWriter, r *http.Request) bool {
+	if !strings.HasSuffix(r.URL.Path, "/$events") {
+		return false
+	}
+	a.n.Add(1)
+	if status := a.status.Load(); status > 0 {
+		w.WriteHeader(int(status))
+		return true
+	}
+	return false
+}
+
+// A server in trouble is asked for its old events again: a sweep finds what was published at once, but not what was deleted.
+func TestOldEventsAreAskedForAgain(t *testing.T) {
+	for _, status := range []int{http.StatusTooManyRequests, http.StatusBadGateway} {
+		t.Run(fmt.Sprint(status), func(t *testing.T) {
+			p := listenTo(t, "R5", kept)
+			var asks asksForEvents
+			p.server.Traits.GivesUp, p.server.Fault = "", asks.fault
+			asks.status.Store(int64(status))
+			p.start(t)
+			p.subscribed(t)
+			p.misses(t)
+			p.eventuallyKnown(t, 4)
+			eventually(t, "sweeps, and more than one call", func() bool { return p.sweeps(t, "gap", "complete") >= 1 && asks.n.Load() > 1 })
+			if n := p.gaps(t); n != 1 {
+				t.Errorf("%d gaps are open, want that with the deletion", n)
+			}
+			asks.status.Store(0)
+			eventually(t, "the server fills the gap", func() bool { return p.count(t, "staffetta_event_gaps_total", "events") == 1 && p.gaps(t) == 0 })
+		})
+	}
+}
+
+// A source that is paused for everybody is not asked.
+func TestOldEventsOfAPausedSource(t *testing.T) {
+	p := listenTo(t, "R5", kept)
+	var asks asksForEvents
+	p.server.Traits.GivesUp, p.server.Fault = "", asks.fault
+	p.start(t)
+	p.subscribed(t)
+	if err := p.led.Pace().PauseSource(t.Context(), name, time.Hour, "test"); err != nil {
+		t.Fatal(err)
+	}
+	p.misses(t)
+	eventually(t, "it is put off", func() bool { return strings.Contains(p.logs.String(), "missing events not asked for") })
+	if n := asks.n.Load(); n > 0 || p.gaps(t) != 1 {
+		t.Errorf("%d calls, %d gaps are open", n, p.gaps(t))
+	}
+}
+
+// That one Subscription has no old events says nothing of another one.
+func TestOldEventsOfAnotherSubscription(t *testing.T) {
+	p := listenTo(t, "R5", kept)
+	var asks asksForEvents
+	p.server.Traits.GivesUp, p.server.Fault = "", asks.fault
+	p.start(t)
+	p.subscribed(t)
+	for _, number := range []int{1, 3} {
+		p.taken(t, strings.NewReader(fmt.Sprintf(`{"resourceType":"Bundle","type":"subscription-notification","entry":[{"resource":{"resourceType":"SubscriptionStatus",`+
+			`"type":"event-notification","status":"active","subscription":{"reference":"Subscription/of-somebody-else"},"notificationEvent":[`+
+			`{"eventNumber":%d,"focus":{"reference":"DiagnosticReport/r0"}}]}}]}`, number)))
+	}
+	eventually(t, "the other one's events are not found", func() bool {
+		return asks.n.Load() == 1 && p.count(t, "staffetta_event_gaps_total", "sweep") == 1
+	})
+	p.misses(t)
+	eventually(t, "the server fills the gap in ours", func() bool { return p.count(t, "staffetta_event_gaps_total", "events") == 1 })
 }
 
 func (p *post) subscription(t *testing.T) ledger.Subscription {
