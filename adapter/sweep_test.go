@@ -221,6 +221,9 @@ func TestAServerThatNeverFiresGetsItsVerdict(t *testing.T) {
 	}
 	w.quiet(t)
 	w.once(t, cases...)
+	w.fse.Speak()
+	w.publish(told(6, false)[5])
+	eventually(t, func() (string, bool) { well, out := show(); return "it posts, and is acquitted: " + out, well })
 }
 
 // Of several replicas one sweeps; when it stops, another one goes on, and nothing is lost or told twice.

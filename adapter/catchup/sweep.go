@@ -3,7 +3,6 @@ package catchup
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"strconv"
 	"strings"
@@ -29,12 +28,15 @@ type sweep struct {
 
 	pages, hits, added int // added: hints that the ledger did not know
 	judged, missed     int
+	posting            posting
+	again              bool // the last one failed, and may have admitted what this one finds
 }
 
 // sweep looks at the source, and writes what came of it.
 func (w *watchman) sweep(ctx context.Context, why string) {
-	s := &sweep{watchman: w, why: why, began: w.state.Now, leaves: why == whyPeriod && w.source.subscribed()}
+	s := &sweep{watchman: w, why: why, began: w.state.Now, leaves: why == whyPeriod && w.source.subscribed(), again: w.failures > 0}
 	w.begun, w.why = time.Now(), why
+	s.posting = w.posting(ctx)
 	err := s.all(ctx)
 	if ctx.Err() != nil {
 		return
@@ -49,7 +51,7 @@ func (s *sweep) all(ctx context.Context) error {
 	}
 	var errs []error
 	for _, kind := range s.kinds {
-		if err := s.kind(ctx, kind); err != nil {
+		if err := s.weighed(ctx, kind); err != nil {
 			errs = append(errs, err)
 		}
 		if ctx.Err() != nil {
@@ -298,17 +300,6 @@ func (s *sweep) take(ctx context.Context, events []fhir.Event) error {
 	return nil
 }
 
-// judge notes what a hit says of the server's posts: what it has had time to post, and what nobody has heard of.
-func (s *sweep) judge(e *fhir.Event, admission ledger.Admission) {
-	if !s.source.subscribed() || !e.LastUpdated.After(s.before.Checkpoint) || s.why == whyUnnamed {
-		return
-	}
-	s.judged++
-	if admission == ledger.New {
-		s.missed++
-	}
-}
-
 // whyUnnamed is the reason of a sweep that a notification asked for, which did not say what changed: what it finds was posted.
 const whyUnnamed = "unnamed"
 
@@ -407,51 +398,4 @@ func (w *watchman) pauseAfter(err error) time.Duration {
 		pause = max(pause, trouble.RetryAfter)
 	}
 	return pause
-}
-
-// verdict says by name what a server does that takes our Subscription and does not post. Sweeps in a row that find such add
-// up; one that finds none ends it.
-func (s *sweep) verdict(ctx context.Context) {
-	w := s.watchman
-	if s.missed > 0 {
-		w.log.WarnContext(ctx, "a sweep found what was not posted", slog.String("why", s.why), slog.Int("missed", s.missed), slog.Int("of", s.judged))
-	}
-	if s.judged == 0 || (s.why != whyPeriod && s.why != whyGap) {
-		return // we may have been away ourselves
-	}
-	c := &w.state
-	switch {
-	case s.missed == 0:
-		c.Judged, c.Missed, c.Since = 0, 0, time.Time{}
-	case c.Judged == 0:
-		c.Since = s.began
-		fallthrough
-	default:
-		c.Judged += int64(s.judged)
-		c.Missed += int64(s.missed)
-	}
-	w.saveVerdict(ctx, PostVerdict(*c))
-}
-
-// PostVerdict is what sweeps say of a server's posts, for people; "" for nothing.
-func PostVerdict(c ledger.CatchUp) string {
-	if c.Missed == 0 {
-		return ""
-	}
-	return fmt.Sprintf("accepted our Subscription and has not posted %d of %d reports", c.Missed, c.Judged)
-}
-
-// saveVerdict writes it to our Subscriptions at the source.
-func (w *watchman) saveVerdict(ctx context.Context, verdict string) {
-	all, err := w.Ledger.Subscriptions(ctx, w.source.Name)
-	if err != nil {
-		return
-	}
-	for _, one := range all {
-		if one.Ours() && one.Verdict != verdict {
-			if err := w.Ledger.SaveVerdict(ctx, w.source.Name, one.ID, verdict); err != nil {
-				return
-			}
-		}
-	}
 }

@@ -366,7 +366,7 @@ func TestASearchThatIsForbidden(t *testing.T) {
 // A server that takes our Subscription and never fires gets its verdict by name; one that posts is not accused.
 func TestAServerThatNeverFires(t *testing.T) {
 	p := listenTo(t, "mute", every(30*time.Millisecond), kept)
-	p.start(t)
+	stop := p.start(t)
 	p.subscribed(t)
 	p.publish(0, 4)
 	p.eventuallyKnown(t, 4)
@@ -384,11 +384,107 @@ func TestAServerThatNeverFires(t *testing.T) {
 	if got := catchup.PostVerdict(p.state(t)); got != verdict {
 		t.Errorf("got %q", got)
 	}
-	p.server.Speak()
-	p.publish(10, 2)
-	eventually(t, "it posts, and is acquitted", func() bool {
-		all, err := p.led.Subscriptions(t.Context(), name)
-		return err == nil && len(all) == 1 && all[0].Verdict == ""
+	// Other versions of what sweeps have found: that these are known says nothing for the server.
+	sweeps, newer := p.sweeps(t, "period", "complete"), p.count(t, "staffetta_sweep_hits_total", "newer")
+	p.publish(0, 2)
+	eventually(t, "they are found", func() bool {
+		return p.count(t, "staffetta_sweep_hits_total", "newer") >= newer+2 && p.sweeps(t, "period", "complete") >= sweeps+2
+	})
+	if got := p.subscription(t).Verdict; got != verdict {
+		t.Errorf("got %q, want the verdict to stand", got)
+	}
+	stop()
+	p.keeps, p.swept.Kept, p.swept.Subscriber = false, false, nil
+	p.start(t)
+	eventually(t, "without a Subscription there is no verdict", func() bool { return catchup.PostVerdict(p.state(t)) == "" })
+}
+
+// A server is accused of nothing that was there before its Subscription, nor of types that no Subscription of ours is about.
+func TestWhatNobodyWasToPostIsNotMissed(t *testing.T) {
+	criteria := func(server *sandbox.Server, id, of string) {
+		server.Put(sandbox.Resource{
+			"resourceType": "Subscription", "id": id, "status": "active", "criteria": of,
+			"reason": "Staffetta/" + name + ":", "channel": sandbox.Resource{"type": "rest-hook", "endpoint": "https://adapter.example/fhir/" + name},
+		})
+	}
+	manual := func(p *post) {
+		p.source = nil
+		p.swept.Shape, p.swept.Every, p.options.Fresh = fhir.ShapeFSE2, 10*time.Millisecond, time.Nanosecond
+	}
+	// remembered is a Subscription that is kept by a person, and active since so long before now.
+	remembered := func(t *testing.T, p *post, status string) {
+		t.Helper()
+		p.swept.Subscriber = fhir.NewSubscriber(fhir.SubscriberOptions{Source: p.source, Wish: fhir.Wish{Endpoint: "https://adapter.example/fhir/" + name}})
+		criteria(p.server, "s1", "Composition?status=final")
+		if err := p.led.RememberSubscription(t.Context(), name, ledger.Subscription{
+			ID: "s1", Endpoint: "https://adapter.example/fhir/" + name, Fingerprint: "f", Status: status, Events: -1,
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	composition := func(p *post, id string) {
+		p.server.Put(sandbox.Resource{"resourceType": "Composition", "id": id, "status": "final"})
+	}
+	missed := func(t *testing.T, p *post) float64 { t.Helper(); return p.count(t, "staffetta_missed_hints_total") }
+	// found waits until a whole sweep has begun that must have found n hits nobody had heard of.
+	found := func(t *testing.T, p *post, n float64) {
+		t.Helper()
+		eventually(t, "it is found", func() bool { return p.count(t, "staffetta_sweep_hits_total", "new") >= n })
+		sweeps := p.sweeps(t, "complete")
+		eventually(t, "and that sweep has ended", func() bool { return p.sweeps(t, "complete") > sweeps })
+	}
+
+	t.Run("a type without a Subscription", func(t *testing.T) {
+		p := listenTo(t, "mute", manual)
+		remembered(t, p, "active")
+		p.start(t)
+		p.connected(t)
+		p.server.Put(sandbox.Resource{"resourceType": "DocumentReference", "id": "d1", "status": "current"})
+		found(t, p, 1)
+		if n := missed(t, p); n != 0 {
+			t.Errorf("%v were missed, and no Subscription is about them", n)
+		}
+		composition(p, "c1")
+		found(t, p, 2)
+		if n := missed(t, p); n != 1 {
+			t.Errorf("%v were missed, want that of the Subscription", n)
+		}
+	})
+	t.Run("before its Subscription", func(t *testing.T) {
+		p := listenTo(t, "mute", manual)
+		remembered(t, p, "requested")
+		p.start(t)
+		p.connected(t)
+		composition(p, "c1")
+		found(t, p, 1)
+		// What was published between two sweeps, and before it became active.
+		published := time.Now()
+		p.server.Load(sandbox.Resource{"resourceType": "Composition", "id": "c2", "status": "final", "meta": sandbox.Resource{
+			"versionId": "1", "lastUpdated": published.UTC().Format(time.RFC3339Nano),
+		}})
+		eventually(t, "a later millisecond", func() bool { return time.Now().UnixMilli() > published.UnixMilli() })
+		remembered(t, p, "active")
+		found(t, p, 2)
+		if n := missed(t, p); n != 0 {
+			t.Errorf("%v were missed, and there was no active Subscription", n)
+		}
+		composition(p, "c3")
+		found(t, p, 3)
+		if n := missed(t, p); n != 1 {
+			t.Errorf("%v were missed, want what was published afterwards", n)
+		}
+	})
+	t.Run("its server shows it as stopped", func(t *testing.T) {
+		p := listenTo(t, "mute", manual)
+		remembered(t, p, "active")
+		p.start(t)
+		p.connected(t)
+		p.server.SetStatus("s1", "off")
+		composition(p, "c1")
+		found(t, p, 1)
+		if n := missed(t, p); n != 0 {
+			t.Errorf("%v were missed, and the Subscription is off", n)
+		}
 	})
 }
 
