@@ -234,6 +234,9 @@ func (e *errand) ensure(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	kept, err := e.subscriber.AwaitActive(ctx, ensured.Kept, looksUntilActive)
+	if e.ledger != nil {
+		err = errors.Join(err, catchup.Note(context.WithoutCancel(ctx), e.ledger, e.source.Name, kept))
+	}
 	well := err == nil
 	for _, k := range kept {
 		if k.Deed == fhir.Removed {

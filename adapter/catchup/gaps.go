@@ -15,6 +15,7 @@ const (
 	listAgain   = 5 * time.Second  // Subscriptions are read again, also where nothing is heard of them
 	foreignMost = 64               // Subscriptions that we did not write, and are told apart
 	repairAgain = time.Minute      // a repair of one Subscription is asked for
+	statusGone  = "gone"           // of a Subscription that its server does not have any more
 	noEventsFor = 6 * time.Hour    // a Subscription without $events is not asked for again
 	refusedFor  = 10 * time.Minute // nor one whose events were refused for another reason
 	eventTries  = 10               // to get the events of a gap from a server in trouble, ever further apart
@@ -62,8 +63,11 @@ func (w *watchman) attendTo(ctx context.Context, s *ledger.Subscription, heard [
 		if c.hear(h, now) {
 			w.countedAnew(ctx, s)
 		}
-		if h.Status == "error" || h.Status == "off" {
+		switch h.Status {
+		case "error", "off":
 			w.stopped(ctx, s, h.Status)
+		case "active":
+			w.says(ctx, s, h.Status)
 		}
 	}
 	if s.Count.Useless && !useless {
@@ -86,11 +90,18 @@ func (w *watchman) countedAnew(ctx context.Context, s *ledger.Subscription) {
 	w.gapOpen = true
 }
 
-// silence asks for the status of a Subscription that promised heartbeats and has not been heard of.
+// silence is a Subscription that promised heartbeats and has not been heard of: what it had to tell may be lost, whatever its
+// server says of it. A sweep is asked for once, and its status as often as it should have been heard of.
 func (w *watchman) silence(ctx context.Context, s *ledger.Subscription, c counter) (changed bool) {
 	now, last := w.state.Now, later(c.Heard, s.Since)
 	if !w.source.subscribed() || !s.Ours() || s.Heartbeat <= 0 || s.Status != "active" || now.Sub(last) <= s.Heartbeat*3/2 || now.Sub(c.Asked) <= s.Heartbeat {
 		return false
+	}
+	first := !c.Asked.After(last)
+	if first {
+		if err := w.Ledger.WantCatchUp(ctx, w.source.Name, "silence"); err != nil {
+			return false // in the next round
+		}
 	}
 	c.Asked = now
 	status, there, err := w.source.Subscriber.Status(ctx, s.ID)
@@ -98,11 +109,15 @@ func (w *watchman) silence(ctx context.Context, s *ledger.Subscription, c counte
 		w.log.DebugContext(ctx, "status of a silent Subscription not known", slog.Any("error", err))
 		return true
 	}
-	w.log.WarnContext(ctx, "a Subscription is silent for longer than its heartbeat", slog.String("subscription", s.ID),
+	level := slog.LevelDebug
+	if first {
+		level = slog.LevelWarn
+	}
+	w.log.Log(ctx, level, "a Subscription is silent for longer than its heartbeat", slog.String("subscription", s.ID),
 		slog.Duration("silent", now.Sub(last).Truncate(time.Second)), slog.String("status", status.Status), slog.String("trouble", status.Trouble))
 	switch {
 	case !there:
-		w.stopped(ctx, s, "gone")
+		w.stopped(ctx, s, statusGone)
 	case status.Status == "error" || status.Status == "off":
 		w.stopped(ctx, s, status.Status)
 	}
@@ -110,6 +125,24 @@ func (w *watchman) silence(ctx context.Context, s *ledger.Subscription, c counte
 		w.countedAnew(ctx, s)
 	}
 	return true
+}
+
+// says notes the status of a Subscription that nobody keeps but a person, as its server says. What happened before it was active
+// is looked for.
+func (w *watchman) says(ctx context.Context, s *ledger.Subscription, status string) {
+	if w.source.Kept || !s.Ours() || s.Status == status {
+		return
+	}
+	if status == "active" {
+		if err := w.Ledger.WantCatchUp(ctx, w.source.Name, "subscription-active"); err != nil {
+			return // it will say so again
+		}
+	}
+	now := *s
+	now.Status = status
+	if err := w.Ledger.RememberSubscription(ctx, w.source.Name, now); err == nil {
+		s.Status, s.Since = status, w.state.Now
+	}
 }
 
 // stopped is a Subscription whose server does not deliver any more. Its keeper repairs it, or a person must.
@@ -120,6 +153,7 @@ func (w *watchman) stopped(ctx context.Context, s *ledger.Subscription, status s
 	w.repaired[s.ID] = time.Now()
 	if !w.source.Kept {
 		w.log.ErrorContext(ctx, "a Subscription was stopped by its server: see staffetta subscribe", slog.String("subscription", s.ID), slog.String("status", status))
+		w.says(ctx, s, status)
 		return
 	}
 	w.log.WarnContext(ctx, "a Subscription was stopped by its server, and is repaired", slog.String("subscription", s.ID), slog.String("status", status))

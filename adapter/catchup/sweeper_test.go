@@ -198,6 +198,7 @@ func (p *post) subscribed(t *testing.T) {
 		all, err := p.led.Subscriptions(t.Context(), name)
 		return err == nil && len(all) == 1 && all[0].Status == "active"
 	})
+	eventually(t, "what it has not told of before is looked for", func() bool { return !p.state(t).Open() })
 }
 
 func every(d time.Duration) func(*post) { return func(p *post) { p.swept.Every = d } }
@@ -708,6 +709,28 @@ func TestAStoppedSubscriptionIsRepairedAtOnce(t *testing.T) {
 			t.Error("the log does not say that it was silent")
 		}
 	})
+	t.Run("silence, and its server says that it is active", func(t *testing.T) {
+		p := listenTo(t, "HAPI topics", slow)
+		p.start(t)
+		p.subscribed(t)
+		sub := p.subscription(t)
+		handler := p.takes.Swap(nil)
+		p.publish(0, 1)
+		eventually(t, "it was dropped", func() bool { return p.server.Dropped() == 1 })
+		p.takes.Store(handler)
+		sub.Heartbeat, sub.Events = 40*time.Millisecond, -1 // as if it had promised one that often
+		if err := p.led.RememberSubscription(t.Context(), name, sub); err != nil {
+			t.Fatal(err)
+		}
+		p.eventuallyKnown(t, 1)
+		asked := p.server.Calls()["GET Subscription"]
+		eventually(t, "its status is asked for again and again", func() bool { return p.server.Calls()["GET Subscription"] >= asked+6 })
+		if n := p.sweeps(t, "silence"); n != 1 || p.state(t).Open() {
+			t.Errorf("%v sweeps for one silence, another one is wanted: %t", n, p.state(t).Open())
+		}
+		p.publish(1, 1) // it speaks, and falls silent again
+		eventually(t, "another sweep for another silence", func() bool { return p.sweeps(t, "silence") == 2 })
+	})
 	t.Run("nobody keeps it: a person must", func(t *testing.T) {
 		p := listenTo(t, "R5", kept)
 		stop := p.start(t)
@@ -719,6 +742,12 @@ func TestAStoppedSubscriptionIsRepairedAtOnce(t *testing.T) {
 		p.say(t, p.subscription(t).ID, "error")
 		eventually(t, "an error", func() bool {
 			return strings.Contains(p.logs.String(), `"level":"ERROR","msg":"a Subscription was stopped by its server: see staffetta subscribe"`)
+		})
+		id := p.subscription(t).ID
+		eventually(t, "it is remembered", func() bool { return p.subscription(t).Status == "error" })
+		p.say(t, id, "active") // a person has
+		eventually(t, "it is active, and what it did not tell of is looked for", func() bool {
+			return p.subscription(t).Status == "active" && p.sweeps(t, "subscription-active", "complete") == 1
 		})
 		if calls := p.server.Calls(); calls["PUT Subscription"] > 0 || calls["POST Subscription"] > 1 {
 			t.Errorf("something was written at the server: %v", calls)
