@@ -230,6 +230,19 @@ func TestAServerThatNeverFiresGetsItsVerdict(t *testing.T) {
 		well, out := show()
 		return out, !well && strings.Contains(out, verdict)
 	})
+	check := func() (bool, string) {
+		t.Helper()
+		var out bytes.Buffer
+		well, err := adapter.CheckSources(t.Context(), w.cfg, adapter.NewLog(io.Discard, "error"), &out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return well, out.String()
+	}
+	if well, out := check(); well || !strings.Contains(out, verdict) || !strings.Contains(out, "finding    our Subscriptions do not work") ||
+		!strings.Contains(out, "\nswept      DiagnosticReport: last ") || !strings.Contains(out, "\nundecided  ") {
+		t.Errorf("check: well %t\n%s", well, out)
+	}
 	if page := get(t, "http://"+w.program.AdminAddr().String()+"/console/"); !strings.Contains(page, verdict) {
 		t.Errorf("the console does not say so:\n%s", page)
 	}
@@ -238,6 +251,14 @@ func TestAServerThatNeverFiresGetsItsVerdict(t *testing.T) {
 	w.fse.Speak()
 	w.publish(told(6, false)[5])
 	eventually(t, func() (string, bool) { well, out := show(); return "it posts, and is acquitted: " + out, well })
+	if well, out := check(); !well || !strings.Contains(out, "server     Blaze, FHIR 4.0.1") {
+		t.Errorf("check: well %t\n%s", well, out)
+	}
+	w.fse.Misbehave(fse.Quirks{ErrorInside: true})
+	eventually(t, func() (string, bool) {
+		well, out := check()
+		return out, !well && strings.Contains(out, "finding    the last sweep was none: ")
+	})
 }
 
 // Of several replicas one sweeps; when it stops, another one goes on, and nothing is lost or told twice.
