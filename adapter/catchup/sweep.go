@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"strconv"
 	"strings"
 	"time"
@@ -29,14 +30,15 @@ type sweep struct {
 	pages, hits, added int // added: hints that the ledger did not know
 	judged, missed     int
 	posting            posting
-	again              bool // the last one failed, and may have admitted what this one finds
+	again              bool                       // the last one failed, and may have admitted what this one finds
+	sofar              map[string]ledger.Progress // of each type when it began
 }
 
 // sweep looks at the source, and writes what came of it.
 func (w *watchman) sweep(ctx context.Context, why string) {
 	s := &sweep{watchman: w, why: why, began: w.state.Now, leaves: why == whyPeriod && w.source.subscribed(), again: w.failures > 0}
 	w.begun, w.why = time.Now(), why
-	s.posting = w.posting(ctx)
+	s.posting, s.sofar = w.posting(ctx), maps.Clone(w.state.Kinds)
 	err := s.all(ctx)
 	if ctx.Err() != nil {
 		return
@@ -61,6 +63,7 @@ func (s *sweep) all(ctx context.Context) error {
 	if err := s.spares(ctx); err != nil {
 		errs = append(errs, err)
 	}
+	s.deletions(ctx)
 	return errors.Join(errs...)
 }
 

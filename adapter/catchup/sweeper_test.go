@@ -631,6 +631,78 @@ func TestOldEventsOfAnotherSubscription(t *testing.T) {
 	eventually(t, "the server fills the gap in ours", func() bool { return p.count(t, "staffetta_event_gaps_total", "events") == 1 })
 }
 
+// What was deleted is in no search. Where the server lists a history, sweeps find it there, each deletion once.
+func TestDeletionsAreFound(t *testing.T) {
+	p := listenTo(t, "HAPI", kept)
+	p.server.Traits.History = true
+	p.publish(0, 1)
+	p.server.Delete("DiagnosticReport/r0") // before the first connection
+	stop := p.start(t)
+	p.subscribed(t)
+	deleted := func() float64 { return p.count(t, "staffetta_sweep_hits_total", "deleted") }
+	sweep := func() {
+		t.Helper()
+		n := p.sweeps(t, "test", "complete")
+		if err := p.led.WantCatchUp(t.Context(), name, "test"); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "a sweep", func() bool { return p.sweeps(t, "test", "complete") == n+1 })
+	}
+	p.publish(1, 2)
+	p.eventuallyKnown(t, 2)
+	sweep()
+	if n := deleted(); n != 0 {
+		t.Errorf("%v deletions, and nothing was deleted since it is connected", n)
+	}
+	p.takes.Store(nil)
+	p.server.Delete("DiagnosticReport/r1")
+	sweep()
+	sweep()
+	if n := deleted(); n != 1 {
+		t.Errorf("%v deletions were admitted, want 1 once", n)
+	}
+	stop()
+	p.publish(3, 1)
+	p.server.Delete("DiagnosticReport/r2")
+	p.start(t)
+	p.connected(t)
+	if n := deleted(); n != 2 {
+		t.Errorf("another process has admitted %v deletions, want those of the overlap", n)
+	}
+}
+
+// That a history cannot be read is said once, and keeps nothing else from being found.
+func TestAHistoryThatCannotBeRead(t *testing.T) {
+	p := listenTo(t, "HAPI", func(p *post) { p.swept.Overlap, p.swept.Every = 0, 10*time.Millisecond })
+	p.server.Traits.History = true
+	var asked atomic.Int64
+	var well atomic.Bool
+	p.server.Fault = func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.HasSuffix(r.URL.Path, "/_history") {
+			return false
+		}
+		asked.Add(1)
+		if !well.Load() {
+			w.WriteHeader(http.StatusInternalServerError)
+		}
+		return !well.Load()
+	}
+	p.start(t)
+	p.connected(t)
+	p.publish(0, 2)
+	p.eventuallyKnown(t, 2)
+	p.server.Delete("DiagnosticReport/r0")
+	eventually(t, "it is asked again and again", func() bool { return asked.Load() > 3 })
+	if n := strings.Count(p.logs.String(), "what was deleted cannot be looked for"); n != 1 {
+		t.Errorf("it is said %d times", n)
+	}
+	if p.sweeps(t, "failed") > 0 {
+		t.Error("sweeps fail because of it")
+	}
+	well.Store(true)
+	eventually(t, "the deletion is found", func() bool { return p.count(t, "staffetta_sweep_hits_total", "deleted") == 1 })
+}
+
 func (p *post) subscription(t *testing.T) ledger.Subscription {
 	t.Helper()
 	all, err := p.led.Subscriptions(t.Context(), name)
