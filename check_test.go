@@ -52,10 +52,14 @@ func TestCheckSourcesFindsWhatIsWrong(t *testing.T) {
 	}{
 		{"it is swept only", "subscribe: never", func(*region) {}, 0, "regione, shape report, subscribe never\n" + hapiLine},
 		{"serve will subscribe", "subscribe: auto", func(*region) {}, 0, "regione, shape report, subscribe auto\n" + hapiLine + "found      no Subscription of ours\n"},
-		{"we are not let in", "", func(r *region) { r.server.Token = "another" }, exitFinding,
-			"regione, shape report, subscribe manual\nfinding    the server cannot be asked: read CapabilityStatement: unauthorized (HTTP 401)\n"},
-		{"it is no FHIR server", "subscribe: never", func(r *region) { r.server.Traits = sandbox.Traits{} }, exitFinding,
-			"regione, shape report, subscribe never\nfinding    the server cannot be asked: read CapabilityStatement: unusable: the answer is no CapabilityStatement\n"},
+		{
+			"we are not let in", "", func(r *region) { r.server.Token = "another" }, exitFinding,
+			"regione, shape report, subscribe manual\nfinding    the server cannot be asked: read CapabilityStatement: unauthorized (HTTP 401)\n",
+		},
+		{
+			"it is no FHIR server", "subscribe: never", func(r *region) { r.server.Traits = sandbox.Traits{} }, exitFinding,
+			"regione, shape report, subscribe never\nfinding    the server cannot be asked: read CapabilityStatement: unusable: the answer is no CapabilityStatement\n",
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := found(t, "HAPI", "report", tt.more)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -107,7 +108,7 @@ func TestOldEventsByAnotherForm(t *testing.T) {
 // must close the gap.
 func TestWhatCoversARange(t *testing.T) {
 	answer := func(subscription string, numbers ...int) string {
-		var events, entries []string
+		events, entries := make([]string, 0, len(numbers)), make([]string, 0, len(numbers))
 		for i, number := range numbers {
 			events = append(events, fmt.Sprintf(`{"eventNumber":"%d","focus":{"reference":"DiagnosticReport/r%d"}}`, number, i))
 			entries = append(entries, fmt.Sprintf(`,{"fullUrl":"https://fse.example/fhir/DiagnosticReport/r%d"}`, i))
@@ -168,7 +169,7 @@ func TestHowOftenOldEventsAreAskedFor(t *testing.T) {
 				w.WriteHeader(http.StatusMethodNotAllowed)
 				return
 			}
-			number := fmt.Sprint(call - 2) // its first is the third call
+			number := strconv.Itoa(call - 2) // its first is the third call
 			_, _ = fmt.Fprintf(w, one, number, number)
 		}, 10, "", false},
 		{"too many requests", func(w http.ResponseWriter, _ *http.Request, _ int) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"slices"
 	"time"
 
@@ -122,9 +123,7 @@ func (s *sweep) takeDeleted(ctx context.Context, events []fhir.Event) error {
 	if _, err := s.Ledger.Admit(ctx, hints); err != nil {
 		return err
 	}
-	for name, at := range names {
-		s.deleted.seen[name] = at
-	}
+	maps.Copy(s.deleted.seen, names)
 	s.metrics.hits.WithLabelValues(s.source.Name, "deleted").Add(float64(len(hints)))
 	s.Admitted(0)
 	return nil

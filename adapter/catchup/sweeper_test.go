@@ -576,7 +576,7 @@ func (a *asksForEvents) fault(w http.ResponseWriter, r *http.Request) bool {
 // A server in trouble is asked for its old events again: a sweep finds what was published at once, but not what was deleted.
 func TestOldEventsAreAskedForAgain(t *testing.T) {
 	for _, status := range []int{http.StatusTooManyRequests, http.StatusBadGateway} {
-		t.Run(fmt.Sprint(status), func(t *testing.T) {
+		t.Run(http.StatusText(status), func(t *testing.T) {
 			p := listenTo(t, "R5", kept)
 			var asks asksForEvents
 			p.server.Traits.GivesUp, p.server.Fault = "", asks.fault
