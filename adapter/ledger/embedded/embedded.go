@@ -9,8 +9,11 @@ import (
 	"github.com/alicebob/miniredis/v2"
 )
 
-// tick is how late a key may expire.
-const tick = 100 * time.Millisecond
+// tick is how late a key of a small database may expire; of a large one later, since miniredis then goes through all keys.
+const (
+	tick  = 100 * time.Millisecond
+	spare = 50 // times as long as that took it waits at least
+)
 
 // Start starts one; it ends with stop.
 func Start() (addr string, stop func(), err error) {
@@ -30,16 +33,17 @@ func Start() (addr string, stop func(), err error) {
 
 // expire lets keys come to their end: miniredis leaves time to those who test with it.
 func expire(server *miniredis.Miniredis, ended <-chan struct{}) {
-	ticker := time.NewTicker(tick)
-	defer ticker.Stop()
+	timer := time.NewTimer(tick)
+	defer timer.Stop()
 	for last := time.Now(); ; {
 		select {
 		case <-ended:
 			return
-		case <-ticker.C:
+		case <-timer.C:
 			now := time.Now()
 			server.FastForward(now.Sub(last))
 			last = now
+			timer.Reset(max(tick, spare*time.Since(now)))
 		}
 	}
 }
