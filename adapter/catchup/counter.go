@@ -27,7 +27,7 @@ type counter struct {
 // hear adds what one replica has heard. It says whether the count began anew: what happened before is not known then.
 func (c counter) hear(h ledger.Heard, now time.Time) (anew bool) {
 	c.Heard = now
-	if c.Useless && now.Sub(c.Raised) >= uselessFor {
+	if c.Useless && (h.Handshake || now.Sub(c.Raised) >= uselessFor) {
 		*c.Count = ledger.Count{Heard: now, Asked: c.Asked}
 	}
 	if h.Handshake {
@@ -57,7 +57,7 @@ func (c counter) begin(count int64, now time.Time) (anew bool) {
 		anew = true
 		c.Highest, c.Gaps, c.Low = count, nil, 0
 	}
-	c.Useless, c.Restarts = false, 0
+	c.Restarts = 0
 	c.raise(max(0, count), now)
 	return anew
 }

@@ -98,9 +98,8 @@ func TestNumbersThatSayNothing(t *testing.T) {
 		}
 	}
 	again := counter{new(*c.Count), c.grace}
-	again.hear(ledger.Heard{Counted: -1, Beat: 0, Handshake: true}, noon.Add(time.Hour))
-	if again.Useless {
-		t.Error("a handshake is a new beginning")
+	if anew := again.hear(ledger.Heard{Counted: -1, Beat: 70, Handshake: true}, noon.Add(time.Hour)); anew || again.Useless || again.Highest != 70 || len(again.Gaps) > 0 {
+		t.Errorf("anew %t, %+v; want a new beginning at 70", anew, again.Count)
 	}
 	// Many servers never shake hands again: a day later the numbers have another chance.
 	c.hear(ledger.Heard{Numbers: []ledger.Span{one(40)}, Counted: -1, Beat: -1}, noon.Add(25*time.Hour))

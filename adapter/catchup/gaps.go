@@ -91,9 +91,10 @@ func (w *watchman) countedAnew(ctx context.Context, s *ledger.Subscription) {
 }
 
 // silence is a Subscription that promised heartbeats and has not been heard of: what it had to tell may be lost, whatever its
-// server says of it. A sweep is asked for once, and its status as often as it should have been heard of.
+// server says of it. A sweep is asked for once, and its status as often as it should have been heard of. While nobody was there to
+// listen, nobody was silent.
 func (w *watchman) silence(ctx context.Context, s *ledger.Subscription, c counter) (changed bool) {
-	now, last := w.state.Now, later(c.Heard, s.Since)
+	now, last := w.state.Now, later(later(c.Heard, s.Since), w.here)
 	if !w.source.subscribed() || !s.Ours() || s.Heartbeat <= 0 || s.Status != "active" || now.Sub(last) <= s.Heartbeat*3/2 || now.Sub(c.Asked) <= s.Heartbeat {
 		return false
 	}

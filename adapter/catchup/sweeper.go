@@ -178,6 +178,7 @@ type watchman struct {
 	snapshots map[string]snapshot
 	ignored   map[string]bool // parameters that the server was said to ignore
 
+	here      time.Time            // since when it has listened without a break, by Redis' clock
 	listed    time.Time            // when Subscriptions were read last
 	inquiries map[string]*inquiry  // for old events, by Subscription
 	repaired  map[string]time.Time // when a repair was asked for, by Subscription
@@ -187,9 +188,12 @@ type watchman struct {
 func (w *watchman) round(ctx context.Context) {
 	state, heard, err := w.Ledger.CatchUp(ctx, w.source.Name)
 	if err != nil {
+		w.here = time.Time{}
 		return // the ledger says aloud that redis is away; the tally asks for a sweep when it is back
 	}
-	w.state = state
+	if w.state = state; w.here.IsZero() {
+		w.here = state.Now
+	}
 	w.listen(ctx, heard)
 	if why := w.due(); why != "" && ctx.Err() == nil {
 		w.sweep(ctx, why)

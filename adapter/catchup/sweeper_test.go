@@ -803,6 +803,26 @@ func TestAStoppedSubscriptionIsRepairedAtOnce(t *testing.T) {
 		p.publish(1, 1) // it speaks, and falls silent again
 		eventually(t, "another sweep for another silence", func() bool { return p.sweeps(t, "silence") == 2 })
 	})
+	t.Run("it was not silent while we were away", func(t *testing.T) {
+		p := listenTo(t, "R5")
+		p.swept.Subscriber = fhir.NewSubscriber(fhir.SubscriberOptions{Source: p.source, Wish: fhir.Wish{Endpoint: p.endpoint}})
+		sub := ledger.Subscription{ID: "s1", Endpoint: p.endpoint, Fingerprint: "f", Status: "active", Events: -1, Heartbeat: 10 * time.Minute}
+		if err := p.led.RememberSubscription(t.Context(), name, sub); err != nil {
+			t.Fatal(err)
+		}
+		before := time.Now().Add(-time.Hour)
+		if err := p.led.SaveCount(t.Context(), name, sub.ID, ledger.Count{Heard: before}, true); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.redis.HSet(t.Context(), "staffetta:sub:"+name+":"+sub.ID, "t", before.UnixMilli()).Err(); err != nil { // since when it is active
+			t.Fatal(err)
+		}
+		p.start(t)
+		p.connected(t)
+		if strings.Contains(p.logs.String(), "silent") || p.state(t).Wanted > 0 || p.subscription(t).Count.Heard.After(before) {
+			t.Errorf("it is called silent:\n%s", p.logs.String())
+		}
+	})
 	t.Run("nobody keeps it: a person must", func(t *testing.T) {
 		p := listenTo(t, "R5", kept)
 		stop := p.start(t)
