@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	"staffetta/adapter/ledger"
@@ -108,7 +109,7 @@ func (s *sweep) takeDeleted(ctx context.Context, events []fhir.Event) error {
 	hints, names := make([]ledger.Hint, 0, len(events)), make(map[string]time.Time, len(events))
 	for i := range events {
 		e := &events[i]
-		name := e.Type + "/" + nameOf(e)
+		name := e.Type + "/" + e.ID + " " + strconv.FormatInt(e.LastUpdated.UnixMilli(), 10)
 		_, known := s.deleted.seen[name]
 		if known || (s.leaves && e.LastUpdated.After(fresh)) {
 			continue

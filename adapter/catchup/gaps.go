@@ -12,14 +12,14 @@ import (
 )
 
 const (
-	listAgain   = 5 * time.Second  // Subscriptions are read again, also where nothing is heard of them
-	foreignMost = 64               // Subscriptions that we did not write, and are told apart
-	repairAgain = time.Minute      // a repair of one Subscription is asked for
-	statusGone  = "gone"           // of a Subscription that its server does not have any more
-	noEventsFor = 6 * time.Hour    // a Subscription without $events is not asked for again
-	refusedFor  = 10 * time.Minute // nor one whose events were refused for another reason
-	eventTries  = 10               // to get the events of a gap from a server in trouble, ever further apart
-	eventsRest  = 15 * time.Minute // and so far at most
+	listAgain        = 5 * time.Second  // Subscriptions are read again, also where nothing is heard of them
+	foreignMost      = 64               // Subscriptions that we did not write, and are told apart
+	repairAgain      = time.Minute      // a repair of one Subscription is asked for
+	statusGone       = "gone"           // of a Subscription that its server does not have any more
+	noEventsFor      = 6 * time.Hour    // a Subscription without $events is not asked for again
+	eventsRefusedFor = 10 * time.Minute // nor one whose events were refused for another reason
+	eventTries       = 10               // to get the events of a gap from a server in trouble, ever further apart
+	eventsRest       = 15 * time.Minute // and so far at most
 )
 
 // listen adds what was heard to what is known of each Subscription, and does what follows from it.
@@ -231,7 +231,7 @@ func (w *watchman) waits(ctx context.Context, q *inquiry, err error) bool {
 	w.log.WarnContext(ctx, "missing events not asked for", slog.Any("error", err))
 	trouble, is := errors.AsType[*fhir.Trouble](err)
 	if !is || (trouble.Kind != fhir.Throttled && trouble.Kind != fhir.Unavailable) {
-		q.not = time.Now().Add(refusedFor)
+		q.not = time.Now().Add(eventsRefusedFor)
 		return false
 	}
 	w.gapOpen = true
