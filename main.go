@@ -172,7 +172,8 @@ func (c trial) Run(ctx context.Context, s streams) error {
 type check struct {
 	file
 
-	Ledger bool `help:"Walk the whole ledger in Redis: every record has a next time, or is held, or has a named end."`
+	Sources bool `default:"true" negatable:"" help:"Ask each source how it stands with us: the server, our Subscription, sweeps. --no-sources asks nobody."`
+	Ledger  bool `help:"Walk the whole ledger in Redis: every record has a next time, or is held, or has a named end."`
 }
 
 // Run checks; a finding is exit code 1.
@@ -186,14 +187,23 @@ func (c check) Run(ctx context.Context, s streams) error {
 	if err := adapter.CheckMessages(cfg, s.out); err != nil {
 		return err
 	}
-	if !c.Ledger {
-		return nil
+	well := true
+	if c.Sources {
+		if well, err = adapter.CheckSources(ctx, cfg, log, s.out); err != nil {
+			return err
+		}
 	}
-	well, err := adapter.CheckLedger(ctx, cfg, log, s.out)
-	if err == nil && !well {
+	if c.Ledger {
+		sound, err := adapter.CheckLedger(ctx, cfg, log, s.out)
+		if err != nil {
+			return err
+		}
+		well = well && sound
+	}
+	if !well {
 		return errFinding
 	}
-	return err
+	return nil
 }
 
 type subscribe struct {

@@ -51,7 +51,7 @@ func TestAFindingIsOne(t *testing.T) {
 	if err := os.WriteFile(path, []byte("ledger: {retension: 90d}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	code, _, logs := command(t, "check", "--config", path)
+	code, _, logs := command(t, "check", "--no-sources", "--config", path)
 	if code != exitFinding || !strings.Contains(logs, "line 1") || !strings.Contains(logs, "retension") {
 		t.Errorf("exit code %d: %s", code, logs)
 	}
@@ -76,7 +76,7 @@ message: {button_url: "https://fse.ente.example/fascicolo"` + message + "}\n"
 }
 
 func TestCheckSpeaksOfMessagesAndOfTheServicesOwnFlag(t *testing.T) {
-	code, out, logs := command(t, "check", "--config", fileWith(t, ", wording: novita"))
+	code, out, logs := command(t, "check", "--no-sources", "--config", fileWith(t, ", wording: novita"))
 	if code != 0 {
 		t.Fatalf("exit code %d: %s", code, logs)
 	}
@@ -111,18 +111,18 @@ func TestATextThatBreaksARuleFailsAtCheckAndAtStart(t *testing.T) {
 
 func TestAReferenceNeedsSomebodyWhoExchangesIt(t *testing.T) {
 	const message = ", second_button_text: {it: Chiedi aiuto, en: Get help}, second_button_url: \"https://fse.ente.example/{ref}\""
-	if code, _, logs := command(t, "check", "--config", fileWith(t, message)); code != exitFinding || !strings.Contains(logs, "documents.bearer_tokens") {
+	if code, _, logs := command(t, "check", "--no-sources", "--config", fileWith(t, message)); code != exitFinding || !strings.Contains(logs, "documents.bearer_tokens") {
 		t.Errorf("exit code %d: %s", code, logs)
 	}
 	path := fileWith(t, message+"}\ndocuments: {bearer_tokens: [a-token-of-the-portal-for-tests]")
-	if code, out, logs := command(t, "check", "--config", path); code != 0 || !strings.Contains(out, "documents: exchanged at /documents/{ref}, with 1 valid tokens, as json") {
+	if code, out, logs := command(t, "check", "--no-sources", "--config", path); code != 0 || !strings.Contains(out, "documents: exchanged at /documents/{ref}, with 1 valid tokens, as json") {
 		t.Errorf("exit code %d: %s%s", code, out, logs)
 	}
 }
 
 func TestCheckSpeaksOfRemoteContent(t *testing.T) {
 	path := fileWith(t, ", content: remote}\nremote: {configuration_id: 01ARZ3NDEKTSV4RRFFQ69G5FAV, api_keys: [a-key-for-tests-0123456789], show: [kind]")
-	code, out, logs := command(t, "check", "--config", path)
+	code, out, logs := command(t, "check", "--no-sources", "--config", path)
 	for _, want := range []string{
 		"IO keeps the neutral text, and asks configuration 01ARZ3NDEKTSV4RRFFQ69G5FAV at each opening",
 		"served at /io/messages/{id}, with 1 valid API keys in X-API-Key; shown: kind",

@@ -90,7 +90,7 @@ func TestPauseAndResumeSayWhatTheyDid(t *testing.T) {
 func TestCheckLedgerFindsWhatIsLost(t *testing.T) {
 	o := openOffice(t)
 	o.admit(t, "r1", "r2", "r3")
-	code, out, logs := command(t, "check", "--ledger", "--config", o.file)
+	code, out, logs := command(t, "check", "--no-sources", "--ledger", "--config", o.file)
 	if code != 0 || !strings.Contains(out, "ledger: 3 live records (0 held), 0 finished: every record has a next time") || strings.Contains(out, "finding:") {
 		t.Fatalf("exit code %d\n%s%s", code, out, logs)
 	}
@@ -102,11 +102,11 @@ func TestCheckLedgerFindsWhatIsLost(t *testing.T) {
 	if err := o.redis.Del(t.Context(), sets[0]).Err(); err != nil {
 		t.Fatal(err)
 	}
-	code, out, logs = command(t, "check", "--ledger", "--config", o.file)
+	code, out, logs = command(t, "check", "--no-sources", "--ledger", "--config", o.file)
 	if code != exitFinding || int64(strings.Count(out, "(pending) has no next time, is not held and has no end\n")) != lost || !strings.Contains(out, "findings\n") {
 		t.Errorf("exit code %d, want %d and %d findings\n%s%s", code, exitFinding, lost, out, logs)
 	}
-	if code, _, _ := command(t, "check", "--config", o.file); code != 0 {
+	if code, _, _ := command(t, "check", "--no-sources", "--config", o.file); code != 0 {
 		t.Errorf("exit code %d without --ledger: the file is well", code)
 	}
 }

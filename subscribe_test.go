@@ -73,6 +73,18 @@ message: {button_url: https://fse.ente.example/referti}
 	}
 }
 
+// rewrite changes the file.
+func (r *region) rewrite(t *testing.T, before, after string) {
+	t.Helper()
+	text, err := os.ReadFile(r.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(r.file, []byte(strings.Replace(string(text), before, after, 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // subscribe runs the command; what changes from run to run is written as the test has it.
 func (r *region) subscribe(t *testing.T, flags ...string) (code int, out, logs string) {
 	t.Helper()

@@ -133,6 +133,39 @@ func TestADeletionAlone(t *testing.T) {
 	}
 }
 
+// A DELETE while nobody is there is in no search: the history tells of it, at a server that says it lists one.
+func TestADeletionThatNobodyHeardOf(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		shape fhir.Shape
+		want  ledger.State
+	}{{fhir.ShapeReport, ledger.Held}, {fhir.ShapeHL7IT, ledger.Held}, {fhir.ShapeFSE2, ledger.Noted}} {
+		t.Run(string(tt.shape), func(t *testing.T) {
+			t.Parallel()
+			w := build(t, tt.shape, soon(100*time.Millisecond))
+			w.fse.Traits = fse.Products()["HAPI"]
+			w.fse.Traits.History = true
+			w.run(t)
+			kinds := 1
+			if tt.shape.OfCompositions() {
+				kinds = 2
+			}
+			w.connectedTo(t, kinds)
+			c := told(1, tt.shape.OfCompositions())[0]
+			w.publish(c)
+			w.notify(t, fse.R4IDOnly, c.Hints...)
+			w.rests(t, identityOf(c), ledger.Delivered)
+			w.stop()
+			w.vanish(c)
+			w.run(t)
+			w.rests(t, identityOf(c), tt.want)
+			w.quiet(t)
+			w.recipients(t, c.Code)
+			w.well(t)
+		})
+	}
+}
+
 // A document of the ministry's shape without its DocumentReference is in no list of the portal's: it waits.
 func TestWhatItsCitizenCannotOpenWaits(t *testing.T) {
 	w := build(t, fhir.ShapeFSE2)

@@ -234,6 +234,9 @@ func (e *errand) ensure(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	kept, err := e.subscriber.AwaitActive(ctx, ensured.Kept, looksUntilActive)
+	if e.ledger != nil {
+		err = errors.Join(err, catchup.Note(context.WithoutCancel(ctx), e.ledger, e.source.Name, kept))
+	}
 	well := err == nil
 	for _, k := range kept {
 		if k.Deed == fhir.Removed {
@@ -299,31 +302,36 @@ func (e *errand) sayForeign(n int) {
 
 // show looks; a finding where none works.
 func (e *errand) show(ctx context.Context) (bool, error) {
+	n, well, err := e.look(ctx)
+	return well && n > 0, err
+}
+
+// look says how our n Subscriptions stand; well is false where one of them does not work.
+func (e *errand) look(ctx context.Context) (n int, well bool, err error) {
 	known, err := e.known(ctx)
 	if err != nil {
-		return false, err
+		return 0, false, err
 	}
 	ours, foreign, err := e.subscriber.Look(ctx, known)
 	if err != nil {
-		return false, err
+		return 0, false, err
 	}
-	well := len(ours) > 0
+	well = true
 	for _, k := range ours {
 		e.say("found", "Subscription/%s %s", k.ID, k.Criteria)
 		e.sayState(k)
 		well = well && k.Active()
 	}
-	accused, err := e.sayVerdicts(ctx)
+	accused, err := e.sayRemembered(ctx)
 	if err != nil {
-		return false, err
+		return 0, false, err
 	}
-	well = well && !accused
 	if len(ours) == 0 {
 		e.say("found", "no Subscription of ours")
 	}
-	well = e.sayAbsent(ours) && well
+	well = e.sayAbsent(ours) && well && !accused
 	e.sayForeign(foreign)
-	return well, nil
+	return len(ours), well, nil
 }
 
 // sayAbsent says what is wanted and has no Subscription; false where it should have one. Whatever is not there at all was said.
@@ -342,8 +350,9 @@ func (e *errand) sayAbsent(ours []fhir.Kept) (well bool) {
 	return well
 }
 
-// sayVerdicts says what sweeps have found of the server's posts; true where it does not post.
-func (e *errand) sayVerdicts(ctx context.Context) (accused bool, err error) {
+// sayRemembered says what has reached us of Subscriptions, and what sweeps have found of the server's posts; true where it does not
+// post.
+func (e *errand) sayRemembered(ctx context.Context) (accused bool, err error) {
 	if e.ledger == nil {
 		return false, nil
 	}
@@ -352,6 +361,9 @@ func (e *errand) sayVerdicts(ctx context.Context) (accused bool, err error) {
 		return false, fmt.Errorf("read what is remembered of subscriptions: %w", err)
 	}
 	for _, one := range all {
+		if !one.Count.Heard.IsZero() {
+			e.say("heard", "Subscription/%s was heard of last on %s", one.ID, minute(one.Count.Heard))
+		}
 		if n := len(one.Count.Gaps); n > 0 {
 			e.say("gaps", "Subscription/%s events of %d ranges have not reached us, and are looked for", one.ID, n)
 		}

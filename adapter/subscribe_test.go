@@ -113,6 +113,26 @@ func (w *town) subscribes(t *testing.T, mode adapter.SubscribeMode) (bool, strin
 	return well, out.String()
 }
 
+// A person subscribes: that it is active is remembered, though nobody but a person looks at it, and what was published before is
+// looked for.
+func TestAPersonSubscribes(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	w := build(t, fhir.ShapeReport, func(cfg *config.Config, _ *sandbox.Options) { cfg.Public.URL = f.url })
+	w.behind(t, f, "HAPI")
+	w.connected(t)
+	if well, out := w.subscribes(t, adapter.SubscribeEnsure); !well {
+		t.Fatalf("it does not work:\n%s", out)
+	}
+	all, err := w.program.Ledger.Subscriptions(t.Context(), w.source)
+	if err != nil || len(all) != 1 || all[0].Status != "active" {
+		t.Errorf("remembered %+v, %v; want one that is active", all, err)
+	}
+	eventually(t, func() (string, bool) {
+		return "a sweep", strings.Contains(w.metrics(t), `staffetta_sweeps_total{result="complete",source="fonte",why="subscription-created"}`)
+	})
+}
+
 // serve subscribes by itself, and what the server then posts is told. At R5 the handshake comes before the create is
 // answered: the endpoint cannot know the id, and need not.
 func TestServeSubscribesByItself(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -38,6 +39,19 @@ func (w *town) connectedTo(t *testing.T, kinds int) {
 	eventually(t, func() (ledger.CatchUp, bool) {
 		c, err := w.program.Ledger.LookAtCatchUp(t.Context(), w.source)
 		return c, err == nil && len(c.Kinds) == kinds && !c.Swept().IsZero()
+	})
+}
+
+// keeping waits until the program knows that its Subscriptions are active, and has looked for what they did not tell of before:
+// from then on it may blame the server.
+func (w *town) keeping(t *testing.T) {
+	t.Helper()
+	w.active(t)
+	eventually(t, func() (string, bool) {
+		all, err := w.program.Ledger.Subscriptions(t.Context(), w.source)
+		c, lookErr := w.program.Ledger.LookAtCatchUp(t.Context(), w.source)
+		idle := func(s ledger.Subscription) bool { return s.Status != "active" }
+		return "it is known", err == nil && lookErr == nil && !c.Open() && len(all) > 0 && !slices.ContainsFunc(all, idle)
 	})
 }
 
@@ -96,7 +110,7 @@ func TestABrokenWayToUsLosesNothing(t *testing.T) {
 		cfg.Public.URL, cfg.Sources[0].Subscribe = f.url, "auto"
 	})
 	w.behind(t, f, "HAPI")
-	w.active(t)
+	w.keeping(t)
 	w.connected(t)
 	cases := told(4, false)
 	f.cut.Store(true)
@@ -190,7 +204,7 @@ func TestASweepNoticesAChangeOfVisibility(t *testing.T) {
 func TestAServerThatNeverFiresGetsItsVerdict(t *testing.T) {
 	t.Parallel()
 	w := subscribed(t, "mute", sweptOften)
-	w.active(t)
+	w.keeping(t)
 	w.connected(t)
 	show := func() (bool, string) {
 		t.Helper()
@@ -216,11 +230,35 @@ func TestAServerThatNeverFiresGetsItsVerdict(t *testing.T) {
 		well, out := show()
 		return out, !well && strings.Contains(out, verdict)
 	})
+	check := func() (bool, string) {
+		t.Helper()
+		var out bytes.Buffer
+		well, err := adapter.CheckSources(t.Context(), w.cfg, adapter.NewLog(io.Discard, "error"), &out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return well, out.String()
+	}
+	if well, out := check(); well || !strings.Contains(out, verdict) || !strings.Contains(out, "finding    our Subscriptions do not work") ||
+		!strings.Contains(out, "\nswept      DiagnosticReport: last ") || !strings.Contains(out, "\nundecided  ") {
+		t.Errorf("check: well %t\n%s", well, out)
+	}
 	if page := get(t, "http://"+w.program.AdminAddr().String()+"/console/"); !strings.Contains(page, verdict) {
 		t.Errorf("the console does not say so:\n%s", page)
 	}
 	w.quiet(t)
 	w.once(t, cases...)
+	w.fse.Speak()
+	w.publish(told(6, false)[5])
+	eventually(t, func() (string, bool) { well, out := show(); return "it posts, and is acquitted: " + out, well })
+	if well, out := check(); !well || !strings.Contains(out, "server     Blaze, FHIR 4.0.1") {
+		t.Errorf("check: well %t\n%s", well, out)
+	}
+	w.fse.Misbehave(fse.Quirks{ErrorInside: true})
+	eventually(t, func() (string, bool) {
+		well, out := check()
+		return out, !well && strings.Contains(out, "finding    the last sweep was none: ")
+	})
 }
 
 // Of several replicas one sweeps; when it stops, another one goes on, and nothing is lost or told twice.

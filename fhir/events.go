@@ -13,97 +13,162 @@ import (
 	"github.com/go-json-experiment/json"
 )
 
-// ErrNoEvents says that a server keeps no old events, or shows them to nobody.
+// ErrNoEvents says that a server keeps no old events of a Subscription, or shows them to nobody.
 var ErrNoEvents = errors.New("the server has no $events")
 
-// eventCalls is how often we ask for one range at most: servers give few at a time (Aidbox: 100), and keep only some.
-const eventCalls = 50
+// eventCalls is how many calls we make for one range at most: servers give few events at a time (Aidbox: 100), and keep only
+// some.
+const eventCalls = 10
 
 // eventsAtOnce bounds the entries of one answer.
 const eventsAtOnce = 10_000
 
-// Events asks for the old events of a Subscription by their numbers, both ends included. Covered says that the server had all
-// of them: it may keep only the latest.
-func (s *Subscriber) Events(ctx context.Context, id string, from, to int64) (events []Event, covered bool, err error) {
-	got, nameless, next := map[int64]bool{}, false, from
-	for calls := 0; next <= to && calls < eventCalls; calls++ {
-		n, highest, err := s.eventsFrom(ctx, id, next, to, got)
-		if err != nil || len(n.Numbers) == 0 && again(n.Events, events) {
-			return events, false, err
+// EventRange are events of a Subscription that have not reached us.
+type EventRange struct {
+	Subscription string
+	From, To     int64                                // their numbers, both ends included
+	Pace         func(context.Context) error          // called before every call; nil: no wait
+	Take         func(context.Context, []Event) error // takes the events of one answer, whatever they are; nil: nobody
+}
+
+// Events asks for old events of a Subscription by their numbers. Covered says that the server gave all of them: it may keep
+// only the latest. Events without numbers of their own, or of another Subscription, are taken and cover nothing.
+func (s *Subscriber) Events(ctx context.Context, m EventRange) (covered bool, err error) {
+	q := inquiry{Subscriber: s, EventRange: m, left: eventCalls, got: map[int64]bool{}, seen: map[Event]bool{}}
+	for next := m.From; next <= m.To && q.left > 0; {
+		r, err := q.ask(ctx, next)
+		if err != nil {
+			return false, err
 		}
-		events, nameless = append(events, n.Events...), nameless || n.CatchUp
-		if highest < next {
+		n, err := q.read(r)
+		if err != nil {
+			return false, err
+		}
+		fresh := q.fresh(n.Events)
+		if m.Take != nil {
+			if err := m.Take(ctx, fresh); err != nil {
+				return false, err
+			}
+		}
+		if next = q.after(next, n, len(fresh)); next == 0 {
 			break
 		}
-		next = highest + 1
 	}
-	return events, !nameless && int64(len(got)) == to-from+1, nil
+	return !q.doubtful && int64(len(q.got)) == m.To-m.From+1, nil
 }
 
-// again says whether events without numbers came before: then they are not those that were asked for, but all that is left.
-func again(events, before []Event) bool {
-	return slices.ContainsFunc(events, func(e Event) bool { return slices.Contains(before, e) })
-}
+// inquiry is one range that is asked for.
+type inquiry struct {
+	*Subscriber
+	EventRange
 
-// eventsFrom is one call. Aidbox' answers have no numbers: its events are taken to be in order, without a hole.
-func (s *Subscriber) eventsFrom(ctx context.Context, id string, from, to int64, got map[int64]bool) (n Notification, highest int64, err error) {
-	r, err := s.askEvents(ctx, id, from, to)
-	if err != nil {
-		return n, 0, err
-	}
-	n, err = DecodeNotification(NotificationRequest{
-		Method: http.MethodPost, Body: bytes.NewReader(r.body), Documents: s.source.o.Shape.OfCompositions(),
-		Limits: Limits{MaxBytes: s.source.o.MaxBody, MaxDepth: s.source.o.MaxDepth, MaxEntries: eventsAtOnce},
-	})
-	if err != nil || !n.Bundle {
-		return n, 0, &Trouble{Kind: Unusable, Doing: askingEvents, Err: errors.New("the answer holds no events")}
-	}
-	note := func(number int64) {
-		if number >= from && number <= to {
-			got[number] = true
-			highest = max(highest, number)
-		}
-	}
-	for _, number := range n.Numbers {
-		note(number)
-	}
-	if len(n.Numbers) == 0 {
-		for i := range n.Events {
-			note(from + int64(i))
-		}
-	}
-	return n, highest, nil
+	left     int            // calls that may be made
+	form     int            // of the call, the first that the server takes
+	got      map[int64]bool // numbers in the range
+	seen     map[Event]bool // that were taken
+	doubtful bool           // what came may be something else, or names nothing
 }
 
 const askingEvents = "ask for events of Subscription"
 
-// askEvents asks in the first form that the server takes. The operation changes nothing, so that a GET is always right by the
-// standard; not every server has it.
-func (s *Subscriber) askEvents(ctx context.Context, id string, from, to int64) (reply, error) {
-	since, until := strconv.FormatInt(from, 10), strconv.FormatInt(to, 10)
-	target := s.at(id) + "/$events"
+// ask makes one call, in the first form that the server takes. The operation changes nothing, so that a GET is always right by
+// the standard; not every server has it.
+func (q *inquiry) ask(ctx context.Context, from int64) (reply, error) {
+	var refused error
+	forms, err := q.forms(from)
+	if err != nil {
+		return reply{}, err
+	}
+	for ; q.form < len(forms) && q.left > 0; q.form++ {
+		if q.Pace != nil {
+			if err := q.Pace(ctx); err != nil {
+				return reply{}, err
+			}
+		}
+		q.left--
+		r, err := q.source.exchange(ctx, forms[q.form])
+		switch {
+		case err != nil || r.fine():
+			return r, err
+		case r.missing():
+			return r, ErrNoEvents // it is not there in any form
+		case refused == nil && !r.unsupported():
+			refused = r.refusal(askingEvents)
+		}
+	}
+	if refused == nil {
+		refused = ErrNoEvents
+	}
+	return reply{}, refused
+}
+
+// unsupported says that a server does not know what it was asked to do, whatever the range.
+func (r reply) unsupported() bool {
+	return r.status == http.StatusMethodNotAllowed || r.status == http.StatusNotImplemented || r.issue == "not-supported"
+}
+
+// forms are the ways to ask for the events from a number on.
+func (q *inquiry) forms(from int64) ([]call, error) {
+	since, until := strconv.FormatInt(from, 10), strconv.FormatInt(q.To, 10)
+	target := q.at(q.Subscription) + "/$events"
 	query := url.Values{"eventsSinceNumber": {since}, "eventsUntilNumber": {until}, "content": {ContentID}}
 	plain := url.Values{"eventsSinceNumber": {since}, "eventsUntilNumber": {until}}
 	body, err := json.Marshal(map[string]any{"resourceType": "Parameters", "parameter": []any{
 		map[string]any{"name": "eventsSinceNumber", "valueString": since}, map[string]any{"name": "eventsUntilNumber", "valueString": until},
 	}}, json.Deterministic(true))
-	if err != nil {
-		return reply{}, err
-	}
-	for _, one := range []call{
+	return []call{
 		{method: http.MethodGet, target: target + "?" + query.Encode(), doing: askingEvents},
 		{method: http.MethodGet, target: target + "?" + plain.Encode(), doing: askingEvents},
 		{method: http.MethodPost, target: target, body: body, doing: askingEvents},
-	} {
-		r, err := s.source.exchange(ctx, one)
-		if err != nil || r.fine() {
-			return r, err
-		}
-		if r.missing() {
-			break // it is not there in any form
+	}, err
+}
+
+// read reads an answer, which is a notification.
+func (q *inquiry) read(r reply) (Notification, error) {
+	n, err := DecodeNotification(NotificationRequest{
+		Method: http.MethodPost, Body: bytes.NewReader(r.body), Documents: q.source.o.Shape.OfCompositions(),
+		Limits: Limits{MaxBytes: q.source.o.MaxBody, MaxDepth: q.source.o.MaxDepth, MaxEntries: eventsAtOnce},
+	})
+	if err != nil || !n.Bundle {
+		return n, &Trouble{Kind: Unusable, Doing: askingEvents, Err: errors.New("the answer holds no events")}
+	}
+	return n, nil
+}
+
+// fresh are the events that did not come before.
+func (q *inquiry) fresh(events []Event) (fresh []Event) {
+	for _, e := range events {
+		if !q.seen[e] {
+			q.seen[e], fresh = true, append(fresh, e)
 		}
 	}
-	return reply{}, ErrNoEvents
+	return fresh
+}
+
+// after notes what came, and says where to go on; 0 where nothing more can come. Aidbox' answers have no numbers: its events
+// are taken to be in order, without a hole, which is good enough to ask for the next ones, and covers nothing.
+func (q *inquiry) after(from int64, n Notification, fresh int) (next int64) {
+	q.doubtful = q.doubtful || n.CatchUp || n.Subscription != q.Subscription
+	if n.Subscription != "" && n.Subscription != q.Subscription {
+		return 0
+	}
+	highest := int64(0)
+	for _, number := range n.Numbers {
+		if number >= from && number <= q.To {
+			q.got[number], highest = true, max(highest, number)
+		}
+	}
+	if highest == q.To || (highest == 0 && len(n.Numbers) > 0) {
+		return 0
+	}
+	if highest > 0 {
+		return highest + 1
+	}
+	q.doubtful = true
+	if more := int64(fresh); more == int64(len(n.Events)) && more > 0 && more <= q.To-from { // else it gives all that it has, whatever it is asked for
+		return from + more
+	}
+	return 0
 }
 
 // Status asks how a Subscription stands: by $status, else by the resource itself; false where it is no more.

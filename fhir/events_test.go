@@ -1,10 +1,15 @@
 package fhir_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
+	"strings"
+	"sync/atomic"
 	"testing"
 
 	"staffetta/fhir"
@@ -20,7 +25,17 @@ func recovered(t *testing.T, traits sandbox.Traits, n int, from, to int64) ([]fh
 		c.server.Put(resource{"resourceType": "DiagnosticReport", "id": fmt.Sprint("r", i+1), "status": "final"})
 	}
 	c.server.Delete("DiagnosticReport/r1")
-	return c.subscriber().Events(t.Context(), c.known[0].ID, from, to)
+	return c.events(t, from, to)
+}
+
+// events asks for a range of events of the only Subscription.
+func (c *clinic) events(t *testing.T, from, to int64) (events []fhir.Event, covered bool, err error) {
+	t.Helper()
+	covered, err = c.subscriber().Events(t.Context(), fhir.EventRange{
+		Subscription: c.known[0].ID, From: from, To: to,
+		Take: func(_ context.Context, some []fhir.Event) error { events = append(events, some...); return nil },
+	})
+	return events, covered, err
 }
 
 func TestOldEvents(t *testing.T) {
@@ -41,8 +56,9 @@ func TestOldEvents(t *testing.T) {
 		{"only the latest are kept", latest(products["R5"]), 10, 5, 10, 3, false},
 		{"none of them is kept", latest(products["R5"]), 10, 1, 3, 0, false},
 		{"more than there were", products["R5"], 10, 10, 20, 2, false},
-		{"Aidbox names no numbers", products["Aidbox"], 10, 3, 7, 5, true},
-		{"Aidbox, a hundred at a time", products["Aidbox"], 250, 1, 250, 250, true},
+		{"in ten calls at most", few(products["R5"]), 40, 1, 40, 30, false},
+		{"Aidbox names no numbers: they cover nothing", products["Aidbox"], 10, 3, 7, 5, false},
+		{"Aidbox, a hundred at a time", products["Aidbox"], 250, 1, 250, 250, false},
 		{"Aidbox, only the latest are kept", latest(products["Aidbox"]), 10, 5, 10, 3, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -81,10 +97,121 @@ func TestOldEventsByAnotherForm(t *testing.T) {
 			w.WriteHeader(http.StatusMethodNotAllowed)
 			return true
 		}
-		events, covered, err := c.subscriber().Events(t.Context(), c.known[0].ID, 1, 1)
+		events, covered, err := c.events(t, 1, 1)
 		if err != nil || len(events) != 1 || !covered {
 			t.Errorf("%s: %d events, covered %t, %v", name, len(events), covered, err)
 		}
+	}
+}
+
+// What covers a range are its own numbers, in an answer about its own Subscription. Whatever else comes is taken, and a sweep
+// must close the gap.
+func TestWhatCoversARange(t *testing.T) {
+	answer := func(subscription string, numbers ...int) string {
+		events, entries := make([]string, 0, len(numbers)), make([]string, 0, len(numbers))
+		for i, number := range numbers {
+			events = append(events, fmt.Sprintf(`{"eventNumber":"%d","focus":{"reference":"DiagnosticReport/r%d"}}`, number, i))
+			entries = append(entries, fmt.Sprintf(`,{"fullUrl":"https://fse.example/fhir/DiagnosticReport/r%d"}`, i))
+		}
+		return fmt.Sprintf(`{"resourceType":"Bundle","type":"history","entry":[{"resource":{"resourceType":"SubscriptionStatus","type":"query-event",`+
+			`"status":"active"%s,"notificationEvent":[%s]}}%s]}`, subscription, strings.Join(events, ","), strings.Join(entries, ""))
+	}
+	ours := `,"subscription":{"reference":"Subscription/s1"}`
+	for _, tt := range []struct {
+		name, body string
+		events     int
+		covered    bool
+	}{
+		{"all numbers", answer(ours, 3, 4, 5), 3, true},
+		{"and others", answer(ours, 2, 3, 4, 5, 6), 5, true},
+		{"in any order, some of them twice", answer(ours, 5, 3, 4, 3), 4, true},
+		{"one is missing", answer(ours, 3, 5), 2, false},
+		{"numbers that are counted within the answer", answer(ours, 1, 2, 3), 3, false},
+		{"as many without numbers", strings.ReplaceAll(answer(ours, 3, 4, 5), `"eventNumber"`, `"timestamp"`), 3, false},
+		{"another Subscription", answer(`,"subscription":{"reference":"Subscription/s2"}`, 3, 4, 5), 3, false},
+		{"no Subscription at all", answer("", 3, 4, 5), 3, false},
+		{"events that name nothing", strings.ReplaceAll(answer(ours, 3, 4, 5), `"reference":"DiagnosticReport`, `"display":"DiagnosticReport`), 0, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := source(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, tt.body) }), fhir.ShapeReport)
+			taken := 0
+			covered, err := fhir.NewSubscriber(fhir.SubscriberOptions{Source: s}).Events(t.Context(), fhir.EventRange{
+				Subscription: "s1", From: 3, To: 5, Take: func(_ context.Context, some []fhir.Event) error { taken += len(some); return nil },
+			})
+			if err != nil || covered != tt.covered || taken != tt.events {
+				t.Errorf("%d events, covered %t, %v; want %d, %t", taken, covered, err, tt.events, tt.covered)
+			}
+		})
+	}
+}
+
+// A server is asked a few times at most, at the pace that it is given, and left alone as soon as it is in trouble.
+func TestHowOftenOldEventsAreAskedFor(t *testing.T) {
+	const (
+		unknown = `{"resourceType":"OperationOutcome","issue":[{"severity":"error","code":"not-supported"}]}`
+		expired = `{"resourceType":"OperationOutcome","issue":[{"severity":"error","code":"processing"}]}`
+		one     = `{"resourceType":"Bundle","type":"history","entry":[{"resource":{"resourceType":"SubscriptionStatus","type":"query-event","status":"active",` +
+			`"subscription":{"reference":"Subscription/s1"},"notificationEvent":[{"eventNumber":"%s","focus":{"reference":"DiagnosticReport/r%s"}}]}}]}`
+	)
+	for _, tt := range []struct {
+		name   string
+		answer func(w http.ResponseWriter, r *http.Request, call int)
+		calls  int
+		kind   fhir.TroubleKind
+		never  bool // asked again
+	}{
+		{"one event at a time, for ever", func(w http.ResponseWriter, r *http.Request, _ int) {
+			since := r.URL.Query().Get("eventsSinceNumber")
+			_, _ = fmt.Fprintf(w, one, since, since)
+		}, 10, "", false},
+		{"only as a POST: the other forms are not tried again", func(w http.ResponseWriter, r *http.Request, call int) {
+			if r.Method == http.MethodGet {
+				w.WriteHeader(http.StatusMethodNotAllowed)
+				return
+			}
+			number := strconv.Itoa(call - 2) // its first is the third call
+			_, _ = fmt.Fprintf(w, one, number, number)
+		}, 10, "", false},
+		{"too many requests", func(w http.ResponseWriter, _ *http.Request, _ int) {
+			w.Header().Set("Retry-After", "7")
+			w.WriteHeader(http.StatusTooManyRequests)
+		}, 1, fhir.Throttled, false},
+		{"it is down", func(w http.ResponseWriter, _ *http.Request, _ int) { w.WriteHeader(http.StatusBadGateway) }, 1, fhir.Unavailable, false},
+		{"not found", func(w http.ResponseWriter, _ *http.Request, _ int) { w.WriteHeader(http.StatusNotFound) }, 1, "", true},
+		{"not supported", func(w http.ResponseWriter, _ *http.Request, _ int) {
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = io.WriteString(w, unknown)
+		}, 3, "", true},
+		{"this range is refused", func(w http.ResponseWriter, _ *http.Request, _ int) {
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = io.WriteString(w, expired)
+		}, 3, fhir.Unusable, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var calls, paced atomic.Int64
+			s := source(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { tt.answer(w, r, int(calls.Add(1))) }), fhir.ShapeReport)
+			covered, err := fhir.NewSubscriber(fhir.SubscriberOptions{Source: s}).Events(t.Context(), fhir.EventRange{
+				Subscription: "s1", From: 1, To: 1000, Pace: func(context.Context) error { paced.Add(1); return nil },
+			})
+			kind := fhir.TroubleKind("")
+			if trouble, is := errors.AsType[*fhir.Trouble](err); is {
+				kind = trouble.Kind
+			}
+			if covered || kind != tt.kind || errors.Is(err, fhir.ErrNoEvents) != tt.never {
+				t.Errorf("covered %t, %v; want trouble %q, not asked again %t", covered, err, tt.kind, tt.never)
+			}
+			if n := calls.Load(); n != int64(tt.calls) || paced.Load() != n {
+				t.Errorf("%d calls, %d of them paced; want %d", n, paced.Load(), tt.calls)
+			}
+		})
+	}
+	wait := errors.New("the source is paused")
+	s := source(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a source that is paused is asked") }), fhir.ShapeReport)
+	_, err := fhir.NewSubscriber(fhir.SubscriberOptions{Source: s}).Events(t.Context(), fhir.EventRange{
+		Subscription: "s1", From: 1, To: 9, Pace: func(context.Context) error { return wait },
+	})
+	if !errors.Is(err, wait) {
+		t.Errorf("%v, want %v", err, wait)
 	}
 }
 

@@ -53,10 +53,14 @@ func (s *Subscriber) Absent(ours []Kept) (all []Absent) {
 	return all
 }
 
-// Watches says whether one of our Subscriptions at the server tells of a resource type. A topic of which nothing is known may.
+// Watches says whether one of our active Subscriptions at the server tells of a resource type. A topic of which nothing is known
+// may.
 func (s *Subscriber) Watches(ctx context.Context, kind string, known []Remembered) (bool, error) {
 	ours, _, err := s.look(ctx, known)
 	return slices.ContainsFunc(ours, func(h *held) bool {
+		if h.status != "active" {
+			return false
+		}
 		if of, _, err := ParseCriteria(h.criteria); err == nil {
 			return of == kind
 		}

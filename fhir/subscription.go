@@ -40,6 +40,7 @@ type Kept struct {
 	Deed      Deed
 	Why       string // what was different; fixed words
 	Recreated bool   // the server forbids updates: it has another id now
+	Lapsed    bool   // its end had passed
 	Criteria  string // or the topic
 	Status    string // as the server says: requested, active, error, off
 	Events    int64  // since it began; -1 unknown
@@ -51,6 +52,19 @@ type Kept struct {
 
 // Active says whether the server delivers.
 func (k Kept) Active() bool { return k.Status == "active" }
+
+// Interrupted says whether there may be something that it has not told of: it is new, it was stopped or had ended, or it was about
+// something else.
+func (k Kept) Interrupted() bool {
+	switch k.Deed {
+	case Created, Replaced, Reactivated:
+		return true
+	case Renewed:
+		return k.Lapsed || k.Recreated
+	case Unchanged, Removed:
+	}
+	return false
+}
 
 // Ensured is how our Subscriptions at one source stand after Ensure.
 type Ensured struct {
@@ -354,6 +368,7 @@ func (s *Subscriber) take(ctx context.Context, st step) (Kept, error) {
 // kept is a Subscription as its owner shall remember it.
 func (s *Subscriber) kept(st step, h *held) Kept {
 	k := Kept{Deed: st.deed, Why: st.why, Criteria: st.criteria(), Events: -1}
+	k.Lapsed = st.held != nil && !st.held.end.IsZero() && !st.held.end.After(s.now())
 	if h == nil {
 		return k
 	}

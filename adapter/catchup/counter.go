@@ -11,9 +11,10 @@ import (
 // each process, orca says 0 for ever, others count within each message. What they can say is that something is missing.
 
 const (
-	gapsMost     = 64        // that are remembered of one Subscription; more become one
-	restartsMost = 5         // within restartsFor: then its numbers say nothing
-	restartsFor  = time.Hour //
+	gapsMost     = 64             // that are remembered of one Subscription; more become one
+	restartsMost = 5              // within restartsFor: then its numbers say nothing
+	restartsFor  = time.Hour      //
+	uselessFor   = 24 * time.Hour // after that they are listened to again
 )
 
 // counter is what has reached us of a Subscription's events.
@@ -26,8 +27,11 @@ type counter struct {
 // hear adds what one replica has heard. It says whether the count began anew: what happened before is not known then.
 func (c counter) hear(h ledger.Heard, now time.Time) (anew bool) {
 	c.Heard = now
+	if c.Useless && (h.Handshake || now.Sub(c.Raised) >= uselessFor) {
+		*c.Count = ledger.Count{Heard: now, Asked: c.Asked}
+	}
 	if h.Handshake {
-		anew = c.begin(max(0, h.Beat), now)
+		anew = c.begin(h.Beat, now)
 	} else if h.Beat >= 0 {
 		anew = c.beat(h.Beat, now)
 	}
@@ -43,19 +47,27 @@ func (c counter) hear(h ledger.Heard, now time.Time) (anew bool) {
 	return anew
 }
 
-// begin is a handshake: the server says where its count stands.
+// begin is a handshake: the server says where its count stands. One that does not say so is at nothing where nothing was known,
+// else its next events tell.
 func (c counter) begin(count int64, now time.Time) (anew bool) {
+	if count < 0 && c.Known {
+		count = c.Highest
+	}
 	if c.Known && count < c.Highest {
 		anew = true
 		c.Highest, c.Gaps, c.Low = count, nil, 0
 	}
-	c.Useless, c.Restarts = false, 0
-	c.raise(count, now)
+	c.Restarts = 0
+	c.raise(max(0, count), now)
 	return anew
 }
 
-// beat is a count that is no event itself. One below ours may have been overtaken by an event; not for long.
+// beat is a count that is no event itself. One below ours may have been overtaken by an event; not for long. A count that says
+// nothing raises no alarm.
 func (c counter) beat(count int64, now time.Time) (anew bool) {
+	if c.Useless {
+		return false
+	}
 	if c.Known && count < c.Highest {
 		if now.Sub(c.Raised) <= c.grace {
 			return false
@@ -64,9 +76,7 @@ func (c counter) beat(count int64, now time.Time) (anew bool) {
 		c.restarted(now)
 		return true
 	}
-	if !c.Useless {
-		c.raise(count, now)
-	}
+	c.raise(count, now)
 	return false
 }
 

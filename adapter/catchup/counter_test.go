@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"staffetta/adapter/ledger"
+	"staffetta/fhir"
 )
 
 var noon = time.Date(2026, 1, 10, 12, 0, 0, 0, time.UTC)
@@ -61,6 +62,8 @@ func TestCounter(t *testing.T) {
 		{"once more, and then it goes on", []said{handshake(0, 0), numbers(0, ledger.Span{From: 1, To: 9}), numbers(1, one(3)), numbers(2, one(10)), numbers(3, one(5))}, 10, nil, false},
 		{"a Subscription that was renewed counts on", []said{handshake(0, 0), numbers(0, one(1)), handshake(time.Minute, 3)}, 3, []ledger.Span{{From: 2, To: 3}}, false},
 		{"or anew", []said{handshake(0, 0), numbers(0, ledger.Span{From: 1, To: 9}), handshake(time.Minute, 0), numbers(time.Minute, one(1))}, 1, nil, true},
+		{"a handshake that does not say where it stands, in the middle", []said{handshake(0, 0), numbers(0, ledger.Span{From: 1, To: 9}), handshake(time.Minute, -1), numbers(time.Minute, one(10))}, 10, nil, false},
+		{"a handshake that does not say where it stands, at the beginning", []said{handshake(0, -1), numbers(1, one(2))}, 2, []ledger.Span{one(1)}, false},
 		{"orca has no numbers", []said{numbers(0), numbers(1)}, 0, nil, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -89,9 +92,31 @@ func TestNumbersThatSayNothing(t *testing.T) {
 	if !c.Useless || len(c.Gaps) > 0 {
 		t.Errorf("useless %t, %d gaps", c.Useless, len(c.Gaps))
 	}
-	c.hear(ledger.Heard{Counted: -1, Beat: 0, Handshake: true}, noon.Add(time.Hour))
-	if c.Useless {
-		t.Error("a handshake is a new beginning")
+	for i, count := range []int64{90, 80, 70, 0} { // long after it rose, and each below the last
+		if c.hear(ledger.Heard{Counted: -1, Beat: count}, noon.Add(time.Hour+time.Duration(i)*time.Minute)) || !c.Useless || len(c.Gaps) > 0 {
+			t.Errorf("a heartbeat of %d raises an alarm over a count that says nothing", count)
+		}
+	}
+	again := counter{new(*c.Count), c.grace}
+	if anew := again.hear(ledger.Heard{Counted: -1, Beat: 70, Handshake: true}, noon.Add(time.Hour)); anew || again.Useless || again.Highest != 70 || len(again.Gaps) > 0 {
+		t.Errorf("anew %t, %+v; want a new beginning at 70", anew, again.Count)
+	}
+	// Many servers never shake hands again: a day later the numbers have another chance.
+	c.hear(ledger.Heard{Numbers: []ledger.Span{one(40)}, Counted: -1, Beat: -1}, noon.Add(25*time.Hour))
+	c.hear(ledger.Heard{Numbers: []ledger.Span{one(42)}, Counted: -1, Beat: -1}, noon.Add(25*time.Hour))
+	if c.Useless || len(c.Gaps) != 1 || c.Gaps[0].Span != one(41) {
+		t.Errorf("useless %t, gaps %v; want that of 41", c.Useless, c.Gaps)
+	}
+}
+
+// What was heard within one second, in which a heartbeat that says no count follows a handshake that does.
+func TestAHeartbeatWithoutACountTakesNothingBack(t *testing.T) {
+	tally := NewTally(TallyOptions{Sources: []string{"north"}})
+	tally.Note("north", fhir.Notification{Subscription: "s1", Kind: fhir.KindHandshake, EventCount: 7})
+	tally.Note("north", fhir.Notification{Subscription: "s1", Kind: fhir.KindHeartbeat, EventCount: -1})
+	want := []ledger.Heard{{Subscription: "s1", Counted: -1, Beat: 7, Handshake: true}}
+	if diff := cmp.Diff(want, tally.sources["north"].heard); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
 	}
 }
 

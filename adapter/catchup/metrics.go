@@ -23,7 +23,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "staffetta_sweep_pages_total", Help: "Calls of sweeps.",
 		}, []string{"source"}),
 		hits: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "staffetta_sweep_hits_total", Help: "What sweeps found, by what the ledger made of it; `left` to the Subscription where it is fresh.",
+			Name: "staffetta_sweep_hits_total", Help: "What sweeps found, by what the ledger made of it; `left` to the Subscription where it is fresh, `deleted` where a history says so.",
 		}, []string{"source", "admission"}),
 		missed: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "staffetta_missed_hints_total", Help: "What a sweep found that should have been posted, and was not.",

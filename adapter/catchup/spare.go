@@ -28,11 +28,7 @@ func (s *sweep) spares(ctx context.Context) error {
 		if ctx.Err() != nil {
 			break
 		}
-		judged, missed := s.judged, s.missed
-		err := s.kind(ctx, kind)
-		if s.missed > missed && !s.subscribedTo(ctx, kind) {
-			s.judged, s.missed = judged, missed // nobody was to post it
-		}
+		err := s.weighed(ctx, kind)
 		if errors.Is(err, fhir.ErrCannotList) {
 			s.dropSpare(ctx, kind, err)
 			continue
@@ -42,8 +38,8 @@ func (s *sweep) spares(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// subscribedTo says whether the server should post a spare type: it may have refused our Subscription. Where it does not say, it
-// is accused of nothing.
+// subscribedTo says whether the server should post a type: it may have refused our Subscription. Where it does not say, it is
+// accused of nothing.
 func (s *sweep) subscribedTo(ctx context.Context, kind kindOfSearches) bool {
 	known, err := Remembered(ctx, s.Ledger, s.source.Name)
 	if err != nil {

@@ -1,6 +1,7 @@
 package catchup
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,21 +28,11 @@ func Ensure(ctx context.Context, led *ledger.Ledger, source string, s *fhir.Subs
 	// What was created must not be forgotten because we are told to stop.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rememberTime)
 	defer cancel()
-	there := map[string]bool{}
-	for _, k := range e.Kept {
-		if k.Deed == fhir.Removed {
-			continue
-		}
-		there[k.ID] = true
-		if err := remember(ctx, led, source, k); err != nil {
-			return e, errors.Join(ensureErr, err)
-		}
-	}
-	if ensureErr != nil {
-		return e, ensureErr
+	if err := Note(ctx, led, source, e.Kept); err != nil || ensureErr != nil {
+		return e, errors.Join(ensureErr, err)
 	}
 	for _, r := range known {
-		if there[r.ID] {
+		if slices.ContainsFunc(e.Kept, func(k fhir.Kept) bool { return k.ID == r.ID && k.Deed != fhir.Removed }) {
 			continue
 		}
 		if err := led.ForgetSubscription(ctx, source, r.ID); err != nil {
@@ -68,9 +59,54 @@ func Remembered(ctx context.Context, led *ledger.Ledger, source string) ([]fhir.
 	return known, nil
 }
 
+// Note remembers how our Subscriptions stand, and asks for a sweep where one may not have told of all until now.
+func Note(ctx context.Context, led *ledger.Ledger, source string, kept []fhir.Kept) error {
+	before, err := led.Subscriptions(ctx, source)
+	if err != nil {
+		return fmt.Errorf("read what is remembered of subscriptions: %w", err)
+	}
+	why := ""
+	for _, k := range kept {
+		if k.Deed != fhir.Removed {
+			why = cmp.Or(whyInterrupted(k, before), why)
+		}
+	}
+	if why != "" { // first: what is remembered is not asked about again
+		if err := led.WantCatchUp(ctx, source, why); err != nil {
+			return fmt.Errorf("ask for a sweep: %w", err)
+		}
+	}
+	for _, k := range kept {
+		if k.Deed == fhir.Removed {
+			continue
+		}
+		if err := remember(ctx, led, source, k); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// whyInterrupted is why a Subscription may not have told of all until now, of which something else was known before; "" where it
+// has. What is not active yet is asked about again when it is.
+func whyInterrupted(k fhir.Kept, before []ledger.Subscription) string {
+	if k.Deed == fhir.Reactivated {
+		return "subscription-stopped"
+	}
+	if k.Interrupted() {
+		return "subscription-" + string(k.Deed)
+	}
+	was := func(s ledger.Subscription) bool { return s.ID == k.ID && s.Status == "active" }
+	if k.Active() && !slices.ContainsFunc(before, was) {
+		return "subscription-active"
+	}
+	return ""
+}
+
 func remember(ctx context.Context, led *ledger.Ledger, source string, k fhir.Kept) error {
 	err := led.RememberSubscription(ctx, source, ledger.Subscription{
 		ID: k.ID, Endpoint: k.Endpoint, Fingerprint: k.Fingerprint, Status: k.Status, Events: k.Events, Heartbeat: k.Heartbeat,
+		Anew: k.Interrupted(),
 	})
 	if err != nil {
 		return fmt.Errorf("remember subscription: %w", err)
@@ -175,7 +211,6 @@ func (k *Keeper) keep(ctx context.Context, s Source) {
 			return
 		}
 		watch.tell(ctx, e, err)
-		watch.catchUp(ctx, e)
 		if !watch.rest(ctx, watch.next(e, err)) {
 			return
 		}
@@ -213,6 +248,9 @@ func (w *watch) next(e fhir.Ensured, err error) time.Duration {
 		w.gap = k.First
 	}
 	w.looked, w.well = true, well
+	if w.created <= 1 && slices.ContainsFunc(e.Kept, func(kept fhir.Kept) bool { return kept.Deed != fhir.Unchanged && kept.Status == "requested" }) {
+		w.gap = k.First / 5 // most servers make it active within a moment
+	}
 	gap := w.gap
 	for _, kept := range e.Kept {
 		if !kept.End.IsZero() {
@@ -254,19 +292,6 @@ func (w *watch) rest(ctx context.Context, gap time.Duration) bool {
 		timer.Stop()
 	}
 	return true
-}
-
-// catchUp asks for a sweep where a Subscription was stopped: what happened since was not posted.
-func (w *watch) catchUp(ctx context.Context, e fhir.Ensured) {
-	for _, kept := range e.Kept {
-		if kept.Deed != fhir.Reactivated {
-			continue
-		}
-		if err := w.keeper.Ledger.WantCatchUp(ctx, w.source, "subscription-stopped"); err != nil && ctx.Err() == nil {
-			w.keeper.Log.WarnContext(ctx, "sweep not asked for", slog.String("source", w.source), slog.Any("error", err))
-		}
-		return
-	}
 }
 
 // tell writes metrics and the log.

@@ -344,3 +344,55 @@ func TestHalfDoneIsRemembered(t *testing.T) {
 		t.Errorf("remembered %v, %v; want the one that was created", all, err)
 	}
 }
+
+// Whatever may have kept a Subscription from telling of all is followed by a sweep, and nothing else is.
+func TestASweepFollowsAnInterruption(t *testing.T) {
+	w := open(t, "HAPI")
+	source, err := fhir.NewSource(fhir.SourceOptions{Name: name, BaseURL: w.base, Shape: fhir.ShapeReport, Client: w.client, MaxBody: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	led, now := w.ledger(t), time.Now()
+	wish := fhir.Wish{Endpoint: w.endpoint, Token: token, End: 3 * time.Hour}
+	for _, tt := range []struct {
+		name   string
+		before func()
+		status string // at the server, before it is looked at
+		why    string // "": no sweep
+	}{
+		{"it is created", func() {}, "", "subscription-created"},
+		{"it becomes active", func() {}, "active", "subscription-active"},
+		{"nothing has changed", func() {}, "active", ""},
+		{"it was in error", func() {}, "error", "subscription-stopped"},
+		{"it is active again", func() {}, "active", "subscription-active"},
+		{"it was off", func() {}, "off", "subscription-stopped"},
+		{"it is active again, once more", func() {}, "active", "subscription-active"},
+		{"another one is wanted", func() { wish.Token += "-2" }, "active", "subscription-replaced"},
+		{"that one is active", func() {}, "active", "subscription-active"},
+		{"that one is there", func() {}, "active", ""},
+		{"it is renewed before its end", func() { now = now.Add(150 * time.Minute) }, "active", ""},
+		{"and active only then", func() {}, "active", "subscription-active"},
+		{"it is renewed after its end", func() { now = now.Add(4 * time.Hour) }, "active", "subscription-renewed"},
+		{"it has vanished", func() { w.server.Delete("Subscription/" + w.id()) }, "", "subscription-created"},
+	} {
+		tt.before()
+		if tt.status != "" {
+			w.server.SetStatus(w.id(), tt.status)
+		}
+		was, err := led.LookAtCatchUp(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := fhir.NewSubscriber(fhir.SubscriberOptions{Source: source, Wish: wish, Now: func() time.Time { return now }})
+		if _, err := catchup.Ensure(t.Context(), led, name, s); err != nil {
+			t.Fatal(tt.name, err)
+		}
+		is, err := led.LookAtCatchUp(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if wanted := is.Wanted - was.Wanted; wanted > 1 || (wanted == 1) != (tt.why != "") || (wanted == 1 && is.Why != tt.why) {
+			t.Errorf("%s: %d sweeps are asked for, the last one because of %q; want %q", tt.name, wanted, is.Why, tt.why)
+		}
+	}
+}

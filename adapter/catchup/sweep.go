@@ -3,8 +3,8 @@ package catchup
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
+	"maps"
 	"strconv"
 	"strings"
 	"time"
@@ -29,12 +29,16 @@ type sweep struct {
 
 	pages, hits, added int // added: hints that the ledger did not know
 	judged, missed     int
+	posting            posting
+	again              bool                       // the last one failed, and may have admitted what this one finds
+	sofar              map[string]ledger.Progress // of each type when it began
 }
 
 // sweep looks at the source, and writes what came of it.
 func (w *watchman) sweep(ctx context.Context, why string) {
-	s := &sweep{watchman: w, why: why, began: w.state.Now, leaves: why == whyPeriod && w.source.subscribed()}
+	s := &sweep{watchman: w, why: why, began: w.state.Now, leaves: why == whyPeriod && w.source.subscribed(), again: w.failures > 0}
 	w.begun, w.why = time.Now(), why
+	s.posting, s.sofar = w.posting(ctx), maps.Clone(w.state.Kinds)
 	err := s.all(ctx)
 	if ctx.Err() != nil {
 		return
@@ -49,7 +53,7 @@ func (s *sweep) all(ctx context.Context) error {
 	}
 	var errs []error
 	for _, kind := range s.kinds {
-		if err := s.kind(ctx, kind); err != nil {
+		if err := s.weighed(ctx, kind); err != nil {
 			errs = append(errs, err)
 		}
 		if ctx.Err() != nil {
@@ -59,6 +63,7 @@ func (s *sweep) all(ctx context.Context) error {
 	if err := s.spares(ctx); err != nil {
 		errs = append(errs, err)
 	}
+	s.deletions(ctx)
 	return errors.Join(errs...)
 }
 
@@ -233,14 +238,14 @@ const clocksSame = 2 * time.Second
 func (s *sweep) now() time.Time { return s.began.Add(time.Since(s.begun)) }
 
 // pace waits between two calls: others read from the source too, and its records shall not pile up.
-func (s *sweep) pace(ctx context.Context) error {
-	if !sleep(ctx, s.PageGap) {
+func (w *watchman) pace(ctx context.Context) error {
+	if !sleep(ctx, w.PageGap) {
 		return ctx.Err()
 	}
-	if err := unlessPaused(ctx, s.Ledger, s.source.Name); err != nil {
+	if err := unlessPaused(ctx, w.Ledger, w.source.Name); err != nil {
 		return err
 	}
-	return waitForBacklog(ctx, s.Ledger, s.source.Name)
+	return waitForBacklog(ctx, w.Ledger, w.source.Name)
 }
 
 // waitForBacklog waits while many records of the source are due, but not for ever: they may wait for a person.
@@ -296,17 +301,6 @@ func (s *sweep) take(ctx context.Context, events []fhir.Event) error {
 		s.Admitted(soonest)
 	}
 	return nil
-}
-
-// judge notes what a hit says of the server's posts: what it has had time to post, and what nobody has heard of.
-func (s *sweep) judge(e *fhir.Event, admission ledger.Admission) {
-	if !s.source.subscribed() || !e.LastUpdated.After(s.before.Checkpoint) || s.why == whyUnnamed {
-		return
-	}
-	s.judged++
-	if admission == ledger.New {
-		s.missed++
-	}
 }
 
 // whyUnnamed is the reason of a sweep that a notification asked for, which did not say what changed: what it finds was posted.
@@ -407,51 +401,4 @@ func (w *watchman) pauseAfter(err error) time.Duration {
 		pause = max(pause, trouble.RetryAfter)
 	}
 	return pause
-}
-
-// verdict says by name what a server does that takes our Subscription and does not post. Sweeps in a row that find such add
-// up; one that finds none ends it.
-func (s *sweep) verdict(ctx context.Context) {
-	w := s.watchman
-	if s.missed > 0 {
-		w.log.WarnContext(ctx, "a sweep found what was not posted", slog.String("why", s.why), slog.Int("missed", s.missed), slog.Int("of", s.judged))
-	}
-	if s.judged == 0 || (s.why != whyPeriod && s.why != whyGap) {
-		return // we may have been away ourselves
-	}
-	c := &w.state
-	switch {
-	case s.missed == 0:
-		c.Judged, c.Missed, c.Since = 0, 0, time.Time{}
-	case c.Judged == 0:
-		c.Since = s.began
-		fallthrough
-	default:
-		c.Judged += int64(s.judged)
-		c.Missed += int64(s.missed)
-	}
-	w.saveVerdict(ctx, PostVerdict(*c))
-}
-
-// PostVerdict is what sweeps say of a server's posts, for people; "" for nothing.
-func PostVerdict(c ledger.CatchUp) string {
-	if c.Missed == 0 {
-		return ""
-	}
-	return fmt.Sprintf("accepted our Subscription and has not posted %d of %d reports", c.Missed, c.Judged)
-}
-
-// saveVerdict writes it to our Subscriptions at the source.
-func (w *watchman) saveVerdict(ctx context.Context, verdict string) {
-	all, err := w.Ledger.Subscriptions(ctx, w.source.Name)
-	if err != nil {
-		return
-	}
-	for _, one := range all {
-		if one.Ours() && one.Verdict != verdict {
-			if err := w.Ledger.SaveVerdict(ctx, w.source.Name, one.ID, verdict); err != nil {
-				return
-			}
-		}
-	}
 }

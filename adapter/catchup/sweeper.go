@@ -53,8 +53,8 @@ type SweeperOptions struct {
 }
 
 // Sweeper looks for what sources have never posted: by searches for what changed, and by the numbers of events. One replica
-// at a time looks after a source. What was deleted is in no search: a hint tells of it, the events of a gap, or the look at a
-// document before it is sent.
+// at a time looks after a source. What was deleted is in no search: a hint tells of it, the events of a gap, the history of its type
+// where the server lists one, or the look at a document before it is sent.
 type Sweeper struct {
 	SweeperOptions
 
@@ -125,7 +125,7 @@ func (s *Sweeper) watchman(source Swept) (*watchman, error) {
 	kinds, err := kindsOfSearches(source.Source, source.Searches)
 	return &watchman{
 		Sweeper: s, source: source, kinds: kinds, log: s.Log.With(slog.String("source", source.Name)), gap: s.Rest,
-		ignored: map[string]bool{}, snapshots: map[string]snapshot{}, asked: map[string]time.Time{}, repaired: map[string]time.Time{},
+		deleted: deletions{until: map[string]time.Time{}, seen: map[string]time.Time{}}, ignored: map[string]bool{}, snapshots: map[string]snapshot{}, inquiries: map[string]*inquiry{}, repaired: map[string]time.Time{},
 	}, err
 }
 
@@ -159,11 +159,12 @@ func kindsOfSearches(source *fhir.Source, searches []string) (kinds []kindOfSear
 type watchman struct {
 	*Sweeper
 
-	source Swept
-	kinds  []kindOfSearches
-	spare  spare
-	log    *slog.Logger
-	state  ledger.CatchUp
+	source  Swept
+	kinds   []kindOfSearches
+	spare   spare
+	deleted deletions
+	log     *slog.Logger
+	state   ledger.CatchUp
 
 	begun    time.Time     // when the last sweep began; zero: none did
 	rest     time.Time     // no sweep before
@@ -177,19 +178,22 @@ type watchman struct {
 	snapshots map[string]snapshot
 	ignored   map[string]bool // parameters that the server was said to ignore
 
-	listed   time.Time            // when Subscriptions were read last
-	asked    map[string]time.Time // for old events, by Subscription
-	noEvents time.Time            // the server has no $events: not asked before
-	repaired map[string]time.Time // when a repair was asked for, by Subscription
+	here      time.Time            // since when it has listened without a break, by Redis' clock
+	listed    time.Time            // when Subscriptions were read last
+	inquiries map[string]*inquiry  // for old events, by Subscription
+	repaired  map[string]time.Time // when a repair was asked for, by Subscription
 }
 
 // round does what is to be done now.
 func (w *watchman) round(ctx context.Context) {
 	state, heard, err := w.Ledger.CatchUp(ctx, w.source.Name)
 	if err != nil {
+		w.here = time.Time{}
 		return // the ledger says aloud that redis is away; the tally asks for a sweep when it is back
 	}
-	w.state = state
+	if w.state = state; w.here.IsZero() {
+		w.here = state.Now
+	}
 	w.listen(ctx, heard)
 	if why := w.due(); why != "" && ctx.Err() == nil {
 		w.sweep(ctx, why)

@@ -198,6 +198,7 @@ func (p *post) subscribed(t *testing.T) {
 		all, err := p.led.Subscriptions(t.Context(), name)
 		return err == nil && len(all) == 1 && all[0].Status == "active"
 	})
+	eventually(t, "what it has not told of before is looked for", func() bool { return !p.state(t).Open() })
 }
 
 func every(d time.Duration) func(*post) { return func(p *post) { p.swept.Every = d } }
@@ -366,7 +367,7 @@ func TestASearchThatIsForbidden(t *testing.T) {
 // A server that takes our Subscription and never fires gets its verdict by name; one that posts is not accused.
 func TestAServerThatNeverFires(t *testing.T) {
 	p := listenTo(t, "mute", every(30*time.Millisecond), kept)
-	p.start(t)
+	stop := p.start(t)
 	p.subscribed(t)
 	p.publish(0, 4)
 	p.eventuallyKnown(t, 4)
@@ -384,11 +385,107 @@ func TestAServerThatNeverFires(t *testing.T) {
 	if got := catchup.PostVerdict(p.state(t)); got != verdict {
 		t.Errorf("got %q", got)
 	}
-	p.server.Speak()
-	p.publish(10, 2)
-	eventually(t, "it posts, and is acquitted", func() bool {
-		all, err := p.led.Subscriptions(t.Context(), name)
-		return err == nil && len(all) == 1 && all[0].Verdict == ""
+	// Other versions of what sweeps have found: that these are known says nothing for the server.
+	sweeps, newer := p.sweeps(t, "period", "complete"), p.count(t, "staffetta_sweep_hits_total", "newer")
+	p.publish(0, 2)
+	eventually(t, "they are found", func() bool {
+		return p.count(t, "staffetta_sweep_hits_total", "newer") >= newer+2 && p.sweeps(t, "period", "complete") >= sweeps+2
+	})
+	if got := p.subscription(t).Verdict; got != verdict {
+		t.Errorf("got %q, want the verdict to stand", got)
+	}
+	stop()
+	p.keeps, p.swept.Kept, p.swept.Subscriber = false, false, nil
+	p.start(t)
+	eventually(t, "without a Subscription there is no verdict", func() bool { return catchup.PostVerdict(p.state(t)) == "" })
+}
+
+// A server is accused of nothing that was there before its Subscription, nor of types that no Subscription of ours is about.
+func TestWhatNobodyWasToPostIsNotMissed(t *testing.T) {
+	criteria := func(server *sandbox.Server, id, of string) {
+		server.Put(sandbox.Resource{
+			"resourceType": "Subscription", "id": id, "status": "active", "criteria": of,
+			"reason": "Staffetta/" + name + ":", "channel": sandbox.Resource{"type": "rest-hook", "endpoint": "https://adapter.example/fhir/" + name},
+		})
+	}
+	manual := func(p *post) {
+		p.source = nil
+		p.swept.Shape, p.swept.Every, p.options.Fresh = fhir.ShapeFSE2, 10*time.Millisecond, time.Nanosecond
+	}
+	// remembered is a Subscription that is kept by a person, and active since so long before now.
+	remembered := func(t *testing.T, p *post, status string) {
+		t.Helper()
+		p.swept.Subscriber = fhir.NewSubscriber(fhir.SubscriberOptions{Source: p.source, Wish: fhir.Wish{Endpoint: "https://adapter.example/fhir/" + name}})
+		criteria(p.server, "s1", "Composition?status=final")
+		if err := p.led.RememberSubscription(t.Context(), name, ledger.Subscription{
+			ID: "s1", Endpoint: "https://adapter.example/fhir/" + name, Fingerprint: "f", Status: status, Events: -1,
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	composition := func(p *post, id string) {
+		p.server.Put(sandbox.Resource{"resourceType": "Composition", "id": id, "status": "final"})
+	}
+	missed := func(t *testing.T, p *post) float64 { t.Helper(); return p.count(t, "staffetta_missed_hints_total") }
+	// found waits until a whole sweep has begun that must have found n hits nobody had heard of.
+	found := func(t *testing.T, p *post, n float64) {
+		t.Helper()
+		eventually(t, "it is found", func() bool { return p.count(t, "staffetta_sweep_hits_total", "new") >= n })
+		sweeps := p.sweeps(t, "complete")
+		eventually(t, "and that sweep has ended", func() bool { return p.sweeps(t, "complete") > sweeps })
+	}
+
+	t.Run("a type without a Subscription", func(t *testing.T) {
+		p := listenTo(t, "mute", manual)
+		remembered(t, p, "active")
+		p.start(t)
+		p.connected(t)
+		p.server.Put(sandbox.Resource{"resourceType": "DocumentReference", "id": "d1", "status": "current"})
+		found(t, p, 1)
+		if n := missed(t, p); n != 0 {
+			t.Errorf("%v were missed, and no Subscription is about them", n)
+		}
+		composition(p, "c1")
+		found(t, p, 2)
+		if n := missed(t, p); n != 1 {
+			t.Errorf("%v were missed, want that of the Subscription", n)
+		}
+	})
+	t.Run("before its Subscription", func(t *testing.T) {
+		p := listenTo(t, "mute", manual)
+		remembered(t, p, "requested")
+		p.start(t)
+		p.connected(t)
+		composition(p, "c1")
+		found(t, p, 1)
+		// What was published between two sweeps, and before it became active.
+		published := time.Now()
+		p.server.Load(sandbox.Resource{"resourceType": "Composition", "id": "c2", "status": "final", "meta": sandbox.Resource{
+			"versionId": "1", "lastUpdated": published.UTC().Format(time.RFC3339Nano),
+		}})
+		eventually(t, "a later millisecond", func() bool { return time.Now().UnixMilli() > published.UnixMilli() })
+		remembered(t, p, "active")
+		found(t, p, 2)
+		if n := missed(t, p); n != 0 {
+			t.Errorf("%v were missed, and there was no active Subscription", n)
+		}
+		composition(p, "c3")
+		found(t, p, 3)
+		if n := missed(t, p); n != 1 {
+			t.Errorf("%v were missed, want what was published afterwards", n)
+		}
+	})
+	t.Run("its server shows it as stopped", func(t *testing.T) {
+		p := listenTo(t, "mute", manual)
+		remembered(t, p, "active")
+		p.start(t)
+		p.connected(t)
+		p.server.SetStatus("s1", "off")
+		composition(p, "c1")
+		found(t, p, 1)
+		if n := missed(t, p); n != 0 {
+			t.Errorf("%v were missed, and the Subscription is off", n)
+		}
 	})
 }
 
@@ -424,7 +521,7 @@ func TestAServerThatPostsIsNotAccused(t *testing.T) {
 func TestGapsAreFilled(t *testing.T) {
 	for _, tt := range []struct {
 		product, end string
-	}{{"R5", "events"}, {"Aidbox", "events"}, {"HAPI topics", "sweep"}, {"fhir-candle", "sweep"}} {
+	}{{"R5", "events"}, {"Aidbox", "sweep"}, {"HAPI topics", "sweep"}, {"fhir-candle", "sweep"}} {
 		t.Run(tt.product, func(t *testing.T) {
 			p := listenTo(t, tt.product, kept)
 			p.server.Traits.GivesUp = "" // it goes on, and drops what nobody took
@@ -445,6 +542,165 @@ func TestGapsAreFilled(t *testing.T) {
 			}
 		})
 	}
+}
+
+// misses loses one report that was published and one that was deleted, and has a gap noticed by another one.
+func (p *post) misses(t *testing.T) {
+	t.Helper()
+	p.publish(0, 2)
+	p.eventuallyKnown(t, 2)
+	eventually(t, "they are counted", func() bool { return p.highest(t) == 2 })
+	handler := p.takes.Swap(nil)
+	p.publish(2, 1)
+	p.server.Delete("DiagnosticReport/r0")
+	eventually(t, "they were dropped", func() bool { return p.server.Dropped() == 2 })
+	p.takes.Store(handler)
+	p.publish(3, 1)
+}
+
+// asksForEvents answers requests for old events while it is not zero, and counts them.
+type asksForEvents struct{ status, n atomic.Int64 }
+
+func (a *asksForEvents) fault(w http.ResponseWriter, r *http.Request) bool {
+	if !strings.HasSuffix(r.URL.Path, "/$events") {
+		return false
+	}
+	a.n.Add(1)
+	if status := a.status.Load(); status > 0 {
+		w.WriteHeader(int(status))
+		return true
+	}
+	return false
+}
+
+// A server in trouble is asked for its old events again: a sweep finds what was published at once, but not what was deleted.
+func TestOldEventsAreAskedForAgain(t *testing.T) {
+	for _, status := range []int{http.StatusTooManyRequests, http.StatusBadGateway} {
+		t.Run(http.StatusText(status), func(t *testing.T) {
+			p := listenTo(t, "R5", kept)
+			var asks asksForEvents
+			p.server.Traits.GivesUp, p.server.Fault = "", asks.fault
+			asks.status.Store(int64(status))
+			p.start(t)
+			p.subscribed(t)
+			p.misses(t)
+			p.eventuallyKnown(t, 4)
+			eventually(t, "sweeps, and more than one call", func() bool { return p.sweeps(t, "gap", "complete") >= 1 && asks.n.Load() > 1 })
+			if n := p.gaps(t); n != 1 {
+				t.Errorf("%d gaps are open, want that with the deletion", n)
+			}
+			asks.status.Store(0)
+			eventually(t, "the server fills the gap", func() bool { return p.count(t, "staffetta_event_gaps_total", "events") == 1 && p.gaps(t) == 0 })
+		})
+	}
+}
+
+// A source that is paused for everybody is not asked.
+func TestOldEventsOfAPausedSource(t *testing.T) {
+	p := listenTo(t, "R5", kept)
+	var asks asksForEvents
+	p.server.Traits.GivesUp, p.server.Fault = "", asks.fault
+	p.start(t)
+	p.subscribed(t)
+	if err := p.led.Pace().PauseSource(t.Context(), name, time.Hour, "test"); err != nil {
+		t.Fatal(err)
+	}
+	p.misses(t)
+	eventually(t, "it is put off", func() bool { return strings.Contains(p.logs.String(), "missing events not asked for") })
+	if n := asks.n.Load(); n > 0 || p.gaps(t) != 1 {
+		t.Errorf("%d calls, %d gaps are open", n, p.gaps(t))
+	}
+}
+
+// That one Subscription has no old events says nothing of another one.
+func TestOldEventsOfAnotherSubscription(t *testing.T) {
+	p := listenTo(t, "R5", kept)
+	var asks asksForEvents
+	p.server.Traits.GivesUp, p.server.Fault = "", asks.fault
+	p.start(t)
+	p.subscribed(t)
+	for _, number := range []int{1, 3} {
+		p.taken(t, strings.NewReader(fmt.Sprintf(`{"resourceType":"Bundle","type":"subscription-notification","entry":[{"resource":{"resourceType":"SubscriptionStatus",`+
+			`"type":"event-notification","status":"active","subscription":{"reference":"Subscription/of-somebody-else"},"notificationEvent":[`+
+			`{"eventNumber":%d,"focus":{"reference":"DiagnosticReport/r0"}}]}}]}`, number)))
+	}
+	eventually(t, "the other one's events are not found", func() bool {
+		return asks.n.Load() == 1 && p.count(t, "staffetta_event_gaps_total", "sweep") == 1
+	})
+	p.misses(t)
+	eventually(t, "the server fills the gap in ours", func() bool { return p.count(t, "staffetta_event_gaps_total", "events") == 1 })
+}
+
+// What was deleted is in no search. Where the server lists a history, sweeps find it there, each deletion once.
+func TestDeletionsAreFound(t *testing.T) {
+	p := listenTo(t, "HAPI", kept)
+	p.server.Traits.History = true
+	p.publish(0, 1)
+	p.server.Delete("DiagnosticReport/r0") // before the first connection
+	stop := p.start(t)
+	p.subscribed(t)
+	deleted := func() float64 { return p.count(t, "staffetta_sweep_hits_total", "deleted") }
+	sweep := func() {
+		t.Helper()
+		n := p.sweeps(t, "test", "complete")
+		if err := p.led.WantCatchUp(t.Context(), name, "test"); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "a sweep", func() bool { return p.sweeps(t, "test", "complete") == n+1 })
+	}
+	p.publish(1, 2)
+	p.eventuallyKnown(t, 2)
+	sweep()
+	if n := deleted(); n != 0 {
+		t.Errorf("%v deletions, and nothing was deleted since it is connected", n)
+	}
+	p.takes.Store(nil)
+	p.server.Delete("DiagnosticReport/r1")
+	sweep()
+	sweep()
+	if n := deleted(); n != 1 {
+		t.Errorf("%v deletions were admitted, want 1 once", n)
+	}
+	stop()
+	p.publish(3, 1)
+	p.server.Delete("DiagnosticReport/r2")
+	p.start(t)
+	p.connected(t)
+	if n := deleted(); n != 2 {
+		t.Errorf("another process has admitted %v deletions, want those of the overlap", n)
+	}
+}
+
+// That a history cannot be read is said once, and keeps nothing else from being found.
+func TestAHistoryThatCannotBeRead(t *testing.T) {
+	p := listenTo(t, "HAPI", func(p *post) { p.swept.Overlap, p.swept.Every = 0, 10*time.Millisecond })
+	p.server.Traits.History = true
+	var asked atomic.Int64
+	var well atomic.Bool
+	p.server.Fault = func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.HasSuffix(r.URL.Path, "/_history") {
+			return false
+		}
+		asked.Add(1)
+		if !well.Load() {
+			w.WriteHeader(http.StatusInternalServerError)
+		}
+		return !well.Load()
+	}
+	p.start(t)
+	p.connected(t)
+	p.publish(0, 2)
+	p.eventuallyKnown(t, 2)
+	p.server.Delete("DiagnosticReport/r0")
+	eventually(t, "it is asked again and again", func() bool { return asked.Load() > 3 })
+	if n := strings.Count(p.logs.String(), "what was deleted cannot be looked for"); n != 1 {
+		t.Errorf("it is said %d times", n)
+	}
+	if p.sweeps(t, "failed") > 0 {
+		t.Error("sweeps fail because of it")
+	}
+	well.Store(true)
+	eventually(t, "the deletion is found", func() bool { return p.count(t, "staffetta_sweep_hits_total", "deleted") == 1 })
 }
 
 func (p *post) subscription(t *testing.T) ledger.Subscription {
@@ -525,6 +781,48 @@ func TestAStoppedSubscriptionIsRepairedAtOnce(t *testing.T) {
 			t.Error("the log does not say that it was silent")
 		}
 	})
+	t.Run("silence, and its server says that it is active", func(t *testing.T) {
+		p := listenTo(t, "HAPI topics", slow)
+		p.start(t)
+		p.subscribed(t)
+		sub := p.subscription(t)
+		handler := p.takes.Swap(nil)
+		p.publish(0, 1)
+		eventually(t, "it was dropped", func() bool { return p.server.Dropped() == 1 })
+		p.takes.Store(handler)
+		sub.Heartbeat, sub.Events = 40*time.Millisecond, -1 // as if it had promised one that often
+		if err := p.led.RememberSubscription(t.Context(), name, sub); err != nil {
+			t.Fatal(err)
+		}
+		p.eventuallyKnown(t, 1)
+		asked := p.server.Calls()["GET Subscription"]
+		eventually(t, "its status is asked for again and again", func() bool { return p.server.Calls()["GET Subscription"] >= asked+6 })
+		if n := p.sweeps(t, "silence"); n != 1 || p.state(t).Open() {
+			t.Errorf("%v sweeps for one silence, another one is wanted: %t", n, p.state(t).Open())
+		}
+		p.publish(1, 1) // it speaks, and falls silent again
+		eventually(t, "another sweep for another silence", func() bool { return p.sweeps(t, "silence") == 2 })
+	})
+	t.Run("it was not silent while we were away", func(t *testing.T) {
+		p := listenTo(t, "R5")
+		p.swept.Subscriber = fhir.NewSubscriber(fhir.SubscriberOptions{Source: p.source, Wish: fhir.Wish{Endpoint: p.endpoint}})
+		sub := ledger.Subscription{ID: "s1", Endpoint: p.endpoint, Fingerprint: "f", Status: "active", Events: -1, Heartbeat: 10 * time.Minute}
+		if err := p.led.RememberSubscription(t.Context(), name, sub); err != nil {
+			t.Fatal(err)
+		}
+		before := time.Now().Add(-time.Hour)
+		if err := p.led.SaveCount(t.Context(), name, sub.ID, ledger.Count{Heard: before}, true); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.redis.HSet(t.Context(), "staffetta:sub:"+name+":"+sub.ID, "t", before.UnixMilli()).Err(); err != nil { // since when it is active
+			t.Fatal(err)
+		}
+		p.start(t)
+		p.connected(t)
+		if strings.Contains(p.logs.String(), "silent") || p.state(t).Wanted > 0 || p.subscription(t).Count.Heard.After(before) {
+			t.Errorf("it is called silent:\n%s", p.logs.String())
+		}
+	})
 	t.Run("nobody keeps it: a person must", func(t *testing.T) {
 		p := listenTo(t, "R5", kept)
 		stop := p.start(t)
@@ -536,6 +834,12 @@ func TestAStoppedSubscriptionIsRepairedAtOnce(t *testing.T) {
 		p.say(t, p.subscription(t).ID, "error")
 		eventually(t, "an error", func() bool {
 			return strings.Contains(p.logs.String(), `"level":"ERROR","msg":"a Subscription was stopped by its server: see staffetta subscribe"`)
+		})
+		id := p.subscription(t).ID
+		eventually(t, "it is remembered", func() bool { return p.subscription(t).Status == "error" })
+		p.say(t, id, "active") // a person has
+		eventually(t, "it is active, and what it did not tell of is looked for", func() bool {
+			return p.subscription(t).Status == "active" && p.sweeps(t, "subscription-active", "complete") == 1
 		})
 		if calls := p.server.Calls(); calls["PUT Subscription"] > 0 || calls["POST Subscription"] > 1 {
 			t.Errorf("something was written at the server: %v", calls)

@@ -76,7 +76,9 @@ func (p *posts) note(n *fhir.Notification) {
 		h.Status = statusWord(n.Status)
 	}
 	if n.Kind == fhir.KindHandshake || n.Kind == fhir.KindHeartbeat {
-		h.Beat = n.EventCount
+		if n.EventCount >= 0 {
+			h.Beat = n.EventCount
+		}
 		h.Handshake = h.Handshake || n.Kind == fhir.KindHandshake
 	} else {
 		h.Counted = max(h.Counted, n.EventCount)

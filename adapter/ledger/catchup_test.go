@@ -153,6 +153,14 @@ func TestCountsAreRemembered(t *testing.T) {
 		if life := client.TTL(t.Context(), subKey("north", "heard-of")).Val(); life > 0 {
 			t.Errorf("what became ours ends in %s", life)
 		}
+		for _, ours := range []bool{false, true} { // whoever writes first has read it before it was ours
+			if err := l.SaveCount(t.Context(), "north", "heard-of", want, ours); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if life := client.TTL(t.Context(), subKey("north", "heard-of")).Val(); life > 0 {
+			t.Errorf("what is ours ends in %s, because somebody did not know", life)
+		}
 		if err := client.Del(t.Context(), subKey("north", "heard-of")).Err(); err != nil { // as if nobody had heard of it for long
 			t.Fatal(err)
 		}

@@ -40,7 +40,9 @@ func (l *Ledger) SaveCount(ctx context.Context, source, id string, c Count, ours
 	key := subKey(source, id)
 	pipe := l.redis.Pipeline()
 	pipe.HSet(ctx, key, subHighest, c.Highest, subGaps, gapsText(c.Gaps), subHeard, msText(c.Heard), subCounter, c.text())
-	if !ours {
+	if ours {
+		pipe.Persist(ctx, key) // whoever heard of it first may not have known yet that it is ours
+	} else {
 		pipe.Expire(ctx, key, foreignLife)
 	}
 	pipe.SAdd(ctx, subsKey(source), id)

@@ -22,6 +22,7 @@ type Subscription struct {
 	Checked     time.Time     // when the server was asked last, ms
 	Events      int64         // that the server says it has counted, -1 unknown; what has reached us is another matter
 	Heartbeat   time.Duration // that the server promises; 0: none
+	Anew        bool          // when it is remembered: its status begins now, also where it was the same before
 	// Of what reaches us, written by others (SaveCount, SaveVerdict):
 	Count   Count
 	Verdict string // for people; "" for none
@@ -35,7 +36,8 @@ const (
 	subEndpoint, subFingerprint, subStatus, subSince, subChecked, subCounted = "e", "w", "s", "t", "c", "a"
 )
 
-// RememberSubscription writes what is known of a Subscription. The status' time is kept while the status stays the same.
+// RememberSubscription writes what is known of a Subscription. The status' time is kept while the status stays the same,
+// unless it begins anew.
 func (l *Ledger) RememberSubscription(ctx context.Context, source string, s Subscription) error {
 	if !fhir.IsID(s.ID) {
 		return errors.New("a Subscription without an id")
@@ -49,7 +51,7 @@ func (l *Ledger) RememberSubscription(ctx context.Context, source string, s Subs
 		return unavailable(err)
 	}
 	since := now.UnixMilli()
-	if len(known) == 2 && text(known[0]) == s.Status && text(known[1]) != "" {
+	if !s.Anew && len(known) == 2 && text(known[0]) == s.Status && text(known[1]) != "" {
 		since = decimal(text(known[1]))
 	}
 	fields := []any{

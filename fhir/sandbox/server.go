@@ -34,12 +34,13 @@ type Server struct {
 	// Now is its clock; nil: time.Now.
 	Now func() time.Time
 
-	mu      sync.Mutex
-	kept    map[string]Resource // Type/id
-	gone    map[string]bool
-	names   []string // in the order of their first version
-	version int
-	calls   map[string]int
+	mu        sync.Mutex
+	kept      map[string]Resource // Type/id
+	gone      map[string]bool
+	deletions []deletion
+	names     []string // in the order of their first version
+	version   int
+	calls     map[string]int
 
 	quirks Quirks
 	shrunk int // pages that shrank
@@ -116,6 +117,7 @@ func (s *Server) Delete(name string) {
 	defer s.mu.Unlock()
 	if r := s.kept[name]; r != nil {
 		s.changed(r, true)
+		s.deletions = append(s.deletions, deletion{name, s.now()})
 	}
 	delete(s.kept, name)
 	s.gone[name] = true
@@ -165,6 +167,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		s.search(w, r, parts[0], r.Form)
+	case len(parts) == 2 && parts[1] == "_history" && r.Method == http.MethodGet && s.history(w, r, parts[0]):
 	case len(parts) == 2 && r.Method == http.MethodGet:
 		s.read(w, parts[0]+"/"+parts[1])
 	default:

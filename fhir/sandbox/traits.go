@@ -17,6 +17,7 @@ type Traits struct {
 	ListsTopics bool // its topics, in the CapabilityStatement
 	TopicSearch bool // SubscriptionTopic resources
 	Documents   bool // Bundle, which it searches by type
+	History     bool // of each type of documents, which it serves
 
 	// What it allows.
 	NoUpdate     bool   // PUT is refused, and not listed
@@ -149,7 +150,17 @@ func (t Traits) capability() Resource {
 		}
 		subscription["extension"] = extensions
 	}
-	resources := []any{subscription, Resource{"type": "DiagnosticReport"}}
+	resources := []any{subscription}
+	for _, kind := range []string{"DiagnosticReport", "Composition", "DocumentReference"} {
+		switch {
+		case t.History:
+			resources = append(resources, Resource{"type": kind, "interaction": []any{
+				Resource{"code": "read"}, Resource{"code": "search-type"}, Resource{"code": "history-type"},
+			}})
+		case kind == "DiagnosticReport":
+			resources = append(resources, Resource{"type": kind})
+		}
+	}
 	if t.TopicSearch {
 		resources = append(resources, Resource{"type": "SubscriptionTopic", "interaction": []any{Resource{"code": "search-type"}}})
 	}

@@ -1,0 +1,101 @@
+package fhir_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"testing"
+	"time"
+
+	"staffetta/fhir"
+	"staffetta/fhir/sandbox"
+)
+
+// deleted lists the ids of deleted reports.
+func deleted(t *testing.T, s *fhir.Source, since time.Time) (ids []string, pages int, err error) {
+	t.Helper()
+	pages, err = s.Deleted(t.Context(), "DiagnosticReport", fhir.Look{Since: since, Take: func(_ context.Context, events []fhir.Event) error {
+		for _, e := range events {
+			if !e.Deleted || e.LastUpdated.Before(since) {
+				t.Errorf("deleted %t, at %s; want since %s", e.Deleted, e.LastUpdated, since)
+			}
+			ids = append(ids, e.ID)
+		}
+		return nil
+	}})
+	slices.Sort(ids)
+	return ids, pages, err
+}
+
+// The history of a type names what was deleted, page by page.
+func TestDeletionsInAHistory(t *testing.T) {
+	c := open(t, sandbox.Products()["HAPI"])
+	if kept, err := c.source.Keeps(t.Context(), []string{"DiagnosticReport"}); err != nil || len(kept) > 0 {
+		t.Errorf("a server that lists no history: %v, %v", kept, err)
+	}
+	c.server.Traits.History = true
+	if kept, err := c.source.Keeps(t.Context(), []string{"Bundle", "DiagnosticReport"}); err != nil || !slices.Equal(kept, []string{"DiagnosticReport"}) {
+		t.Errorf("a server that lists a history: %v, %v", kept, err)
+	}
+	now := time.Now()
+	c.server.Now = func() time.Time { return now }
+	for i := range 250 {
+		c.server.Put(resource{"resourceType": "DiagnosticReport", "id": fmt.Sprint("r", i), "status": "final"})
+	}
+	c.server.Put(resource{"resourceType": "Composition", "id": "c", "status": "final"})
+	c.server.Delete("DiagnosticReport/r1")
+	now = now.Add(time.Hour)
+	c.server.Delete("DiagnosticReport/r7")
+	c.server.Delete("Composition/c")
+	c.server.Delete("DiagnosticReport/never-there")
+	for since, want := range map[time.Time][]string{
+		now.Add(-2 * time.Hour): {"r1", "r7"}, now.Add(-time.Minute): {"r7"}, now.Add(time.Minute): nil,
+	} {
+		ids, pages, err := deleted(t, c.source, since)
+		if wantPages := map[int]int{2: 3, 1: 1, 0: 1}[len(want)]; err != nil || !slices.Equal(ids, want) || pages != wantPages {
+			t.Errorf("%v in %d pages, %v; want %v in %d", ids, pages, err, want, wantPages)
+		}
+	}
+}
+
+// What other servers write, and what cannot be read.
+func TestHistoriesOfServers(t *testing.T) {
+	since := time.Date(2026, 1, 10, 9, 0, 0, 0, time.UTC)
+	entry := func(text string) string {
+		return `{"resourceType":"Bundle","type":"history","entry":[` + text + `],"link":[]}`
+	}
+	const at = `,"response":{"status":"204","lastModified":"2026-01-10T09:05:00Z"}}`
+	for _, tt := range []struct {
+		name, body string
+		want       []string
+		fails      bool
+	}{
+		{"relative", entry(`{"request":{"method":"DELETE","url":"DiagnosticReport/r1"}` + at), []string{"r1"}, false},
+		{"absolute, with a version", entry(`{"request":{"method":"DELETE","url":"https://fse.example.it/fhir/DiagnosticReport/r1/_history/3"}` + at), []string{"r1"}, false},
+		{"only its fullUrl says which", entry(`{"fullUrl":"https://fse.example.it/fhir/DiagnosticReport/r1","request":{"method":"DELETE","url":"DiagnosticReport?identifier=x"}` + at), []string{"r1"}, false},
+		{"another type", entry(`{"request":{"method":"DELETE","url":"Patient/r1"}` + at), nil, false},
+		{"no id", entry(`{"request":{"method":"DELETE","url":"DiagnosticReport/a b"}` + at), nil, false},
+		{"an update", entry(`{"request":{"method":"PUT","url":"DiagnosticReport/r1"}` + at), nil, false},
+		{"an error inside", `{"resourceType":"OperationOutcome","issue":[{"severity":"error","code":"timeout"}]}`, nil, true},
+		{"something else", `{"resourceType":"Patient"}`, nil, true},
+		{"a link elsewhere", `{"resourceType":"Bundle","type":"history","link":[{"relation":"next","url":"https://other.example/fhir"}]}`, nil, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := source(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, tt.body) }), fhir.ShapeReport)
+			if ids, _, err := deleted(t, s, since); !slices.Equal(ids, tt.want) || (err != nil) != tt.fails {
+				t.Errorf("%v, %v; want %v, fails %t", ids, err, tt.want, tt.fails)
+			}
+		})
+	}
+	calls := 0
+	s := source(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		calls++
+		_, _ = fmt.Fprintf(w, `{"resourceType":"Bundle","type":"history","link":[{"relation":"next","url":"http://%s/fhir/DiagnosticReport/_history?page=%d"}]}`, r.Host, calls)
+	}), fhir.ShapeReport)
+	if _, pages, err := deleted(t, s, since); !errors.Is(err, fhir.ErrHistoryTooLong) || calls != 50 || pages != calls {
+		t.Errorf("%d calls, %d pages, %v; want 50 and %v", calls, pages, err, fhir.ErrHistoryTooLong)
+	}
+}
