@@ -30,12 +30,14 @@ type archive struct {
 	random  *rand.Rand
 	now     time.Time // the true time
 	calls   int
+	still   bool // nothing changes while it is read
 }
 
 type stored struct {
 	at      int64 // meta.lastUpdated in ms, by the node's clock
 	commits time.Time
 	id      int
+	version int // 0: the server keeps none
 }
 
 const pageOfArchive = 100
@@ -43,7 +45,7 @@ const pageOfArchive = 100
 func (a *archive) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Date", a.now.UTC().Format(http.TimeFormat))
 	a.calls++
-	if a.calls%7 == 0 && len(a.all) > 0 { // somebody changes a report while we read
+	if a.calls%7 == 0 && len(a.all) > 0 && !a.still { // somebody changes a report while we read
 		a.move(a.random.IntN(len(a.all)))
 	}
 	query := r.URL.Query()
@@ -74,10 +76,18 @@ func (a *archive) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if i > 0 {
 			body = append(body, ',')
 		}
-		body = fmt.Appendf(body, `{"resource":{"resourceType":"DiagnosticReport","id":"r%d","status":"final","meta":{"lastUpdated":"%s"}}}`,
-			one.id, time.UnixMilli(one.at).UTC().Format("2006-01-02T15:04:05.000Z"))
+		body = fmt.Appendf(body, `{"resource":{"resourceType":"DiagnosticReport","id":"r%d","status":"final","meta":{%s"lastUpdated":"%s"}}}`,
+			one.id, one.versionID(), time.UnixMilli(one.at).UTC().Format("2006-01-02T15:04:05.000Z"))
 	}
 	_, _ = w.Write(append(body, `]}`...))
+}
+
+// versionID is the version, as meta has it.
+func (s stored) versionID() string {
+	if s.version == 0 {
+		return ""
+	}
+	return fmt.Sprintf(`"versionId":"%d",`, s.version)
 }
 
 // move is a change of a report: it is the latest now.
@@ -153,6 +163,95 @@ func TestNothingIsLostBetweenSweeps(t *testing.T) {
 			stats, err := w.Ledger.Stats(t.Context(), []string{w.source.Name})
 			if err != nil || stats.Due[w.source.Name] != int64(tt.reports) {
 				t.Errorf("%d of %d reports are known, %v", stats.Due[w.source.Name], tt.reports, err)
+			}
+		})
+	}
+}
+
+// update is a change of one report out of some, by a node whose clock is so much before the true time.
+func (a *archive) update(every int, ahead func(id int) time.Duration) (changed []int) {
+	for i := range a.all {
+		one := &a.all[i]
+		if one.id%every != 0 {
+			continue
+		}
+		if one.version > 0 {
+			one.version++
+		}
+		one.at = a.now.Add(ahead(one.id)).UnixMilli()
+		changed = append(changed, one.id)
+	}
+	a.commit(a.now)
+	slices.Sort(changed)
+	return changed
+}
+
+// look lets somebody look at all reports that are due, and gives which they were.
+func (a *archive) look(t *testing.T, w *watchman) (looked []int) {
+	t.Helper()
+	stands := map[string]stored{}
+	for _, one := range a.all {
+		stands[fmt.Sprint("r", one.id)] = one
+	}
+	a.now = a.now.Add(time.Second) // what is due by then
+	for {
+		claimed, err := w.Ledger.Claim(t.Context(), ledger.ClaimOptions{N: 100, Sources: []string{w.source.Name}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(claimed.Records) == 0 {
+			slices.Sort(looked)
+			return looked
+		}
+		var settlements []ledger.Settlement
+		for _, rec := range claimed.Records {
+			one := stands[rec.Locator.ID]
+			looked = append(looked, one.id)
+			rec.State, rec.Reason, rec.ReadOrder = ledger.Suppressed, "test-data", one.at
+			if rec.ReadVersion = (ledger.Tag{}); one.version > 0 {
+				rec.ReadVersion = w.Ledger.VersionTag(strconv.Itoa(one.version))
+			}
+			settlements = append(settlements, ledger.Settlement{Record: rec, Event: "test"})
+		}
+		if _, err := w.Ledger.Settle(t.Context(), settlements); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Updates that nodes write whose clocks differ by five minutes either way, so that times go back from one version to the next:
+// each is looked at once, and what has not changed is never looked at again, however often it is swept.
+func TestNoUpdateIsLostWhoseTimeGoesBack(t *testing.T) {
+	for name, version := range map[string]int{"with versions": 1, "without versions": 0} {
+		t.Run(name, func(t *testing.T) {
+			a := &archive{random: rand.New(rand.NewPCG(1, 2)), now: time.Date(2026, 1, 10, 8, 0, 0, 1e6, time.UTC), still: true}
+			server := httptest.NewServer(a)
+			t.Cleanup(server.Close)
+			w := sweeping(t, server, func() time.Duration { return time.Until(a.now) })
+			w.Settle = 0
+			w.round(t.Context()) // the first connection
+			for id := range 250 {
+				a.all = append(a.all, stored{id: id, version: version})
+			}
+			wanted := a.update(1, func(int) time.Duration { return 5 * time.Minute }) // all of them, by a clock that is ahead
+			for n, ahead := range []func(int) time.Duration{
+				func(int) time.Duration { return -5 * time.Minute },
+				func(int) time.Duration { return 0 },
+				func(id int) time.Duration { return []time.Duration{-5, 5, -1, 0, 3}[id%5] * time.Minute },
+				func(id int) time.Duration { return []time.Duration{5, -5, 0, 1, -3}[id%5] * time.Minute },
+			} {
+				w.again(t)
+				if looked := a.look(t, w); !slices.Equal(looked, wanted) {
+					t.Errorf("after %d rounds %d reports were looked at, want the %d that changed", n, len(looked), len(wanted))
+				}
+				for range 2 { // nothing has changed
+					w.again(t)
+					if looked := a.look(t, w); len(looked) > 0 {
+						t.Errorf("after %d rounds %d looks at reports that have not changed", n, len(looked))
+					}
+				}
+				a.now = a.now.Add(time.Duration(n%2) * time.Minute)
+				wanted = a.update(2+n, ahead)
 			}
 		})
 	}
