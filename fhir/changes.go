@@ -209,10 +209,12 @@ func (r *run) ordered(ctx context.Context) error {
 			return err
 		}
 		switch moved := r.move(p); {
-		case p.total >= 0 && p.total <= len(p.hits), p.total < 0 && p.next == "" && fresh == 0:
+		case p.next == "" && (p.total < 0 && fresh == 0 || p.total >= 0 && p.total <= len(p.hits)):
 			return nil
 		case moved:
 			continue
+		case p.next != "" && !r.leadsOn(p):
+			return nil
 		}
 		if ended, err := r.through(ctx, p); ended || err != nil {
 			return err
@@ -227,10 +229,17 @@ func (r *run) page(ctx context.Context) (*changesPage, error) {
 	if errors.Is(err, errUnsupported) && r.Hits > 0 {
 		err = notCredible("it refuses a page in the middle")
 	}
-	for err == nil && len(p.hits) == 0 && p.next != "" {
+	for err == nil && len(p.hits) == 0 && r.leadsOn(p) {
 		p, err = r.follow(ctx, p.next)
 	}
 	return p, err
+}
+
+// leadsOn says whether a page has a link to more. Against a total that says that this is all, one to the server itself is
+// believed, and one to another server is not.
+func (r *run) leadsOn(p *changesPage) bool {
+	_, own := r.source.within(p.next)
+	return p.next != "" && (own || p.total < 0 || p.total > len(p.hits))
 }
 
 // checkSorting makes sure that the server sorts at all. One that does not may have its first page in order by chance, and then
@@ -252,7 +261,7 @@ func (r *run) checkSorting(ctx context.Context) error {
 	}
 	oldest, newest := ends[0].hits, ends[1].hits
 	switch {
-	case len(oldest) == 0 || len(newest) == 0, oldest[0].ID == newest[0].ID && ends[0].total <= 1 && ends[0].next == "":
+	case len(oldest) == 0 || len(newest) == 0, oldest[0].ID == newest[0].ID && ends[0].total <= 1 && !r.leadsOn(ends[0]):
 		return nil // there is nothing to be sorted yet
 	case oldest[0].ID == newest[0].ID, oldest[0].LastUpdated.After(newest[0].LastUpdated):
 		return errIgnored{"_sort"}

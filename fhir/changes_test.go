@@ -2,6 +2,7 @@ package fhir_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -109,6 +110,63 @@ func TestChangesAreListedOnceAndInOrder(t *testing.T) {
 				if listed.Whole != tt.whole || !listed.Newest.Equal(began.Add(116*time.Second)) {
 					t.Errorf("whole %t, want %t; newest %s", listed.Whole, tt.whole, listed.Newest)
 				}
+			}
+		})
+	}
+}
+
+// A total that counts the hits of its page, or none, is no word against a link to the next one. Only a link to another server is
+// none against a total.
+func TestATotalAgainstALink(t *testing.T) {
+	const stray = "https://elsewhere.example/fhir/DiagnosticReport?page=2"
+	same := func(next string) string { return next }
+	always := func(string) string { return stray }
+	for _, tt := range []struct {
+		name    string
+		reports int
+		quirks  sandbox.Quirks
+		total   func(hits int) int
+		next    func(next string) string
+		want    error
+	}{
+		{"the total of each page, links of the server", 60, sandbox.Quirks{PageMost: 7}, func(hits int) int { return hits }, same, nil},
+		{"totals of nothing, links of the server", 60, sandbox.Quirks{PageMost: 7}, func(int) int { return 0 }, same, nil},
+		{"the total of each page, links elsewhere", 60, sandbox.Quirks{PageMost: 7}, func(hits int) int { return hits }, always, nil},
+		{"the total of the only page, a link elsewhere", 20, sandbox.Quirks{}, func(hits int) int { return hits }, always, nil},
+		{"a single report before, a link elsewhere", 1, sandbox.Quirks{}, func(hits int) int { return hits }, always, nil},
+		{"nothing there, a link elsewhere", 0, sandbox.Quirks{}, func(hits int) int { return hits }, always, nil},
+		{"nothing on the page, and more elsewhere", 0, sandbox.Quirks{}, func(int) int { return 5 }, always, fhir.ErrCannotList},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			server := shelf(tt.reports)
+			server.Misbehave(tt.quirks)
+			c := changes(t, source(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				answer := httptest.NewRecorder()
+				server.ServeHTTP(answer, r)
+				var page resource
+				if err := json.Unmarshal(answer.Body.Bytes(), &page); err != nil {
+					t.Error(err)
+				}
+				entries, _ := page["entry"].([]any)
+				next := ""
+				links, _ := page["link"].([]any)
+				for _, link := range links {
+					if l, _ := link.(map[string]any); l["relation"] == "next" {
+						next, _ = l["url"].(string)
+					}
+				}
+				page["total"], page["link"] = tt.total(len(entries)), []any{}
+				if next = tt.next(next); next != "" {
+					page["link"] = []any{resource{"relation": "next", "url": next}}
+				}
+				_ = json.NewEncoder(w).Encode(page)
+			}), fhir.ShapeReport), finals)
+			got, _, err := listing(t.Context(), c, fhir.Look{Since: began})
+			if !errors.Is(err, tt.want) {
+				t.Fatalf("error %v, want %v", err, tt.want)
+			}
+			if diff := cmp.Diff(ids(1, tt.reports), got); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
 			}
 		})
 	}
