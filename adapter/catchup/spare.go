@@ -59,17 +59,36 @@ func (s *sweep) learnSpares(ctx context.Context) {
 	if len(w.source.Spare) == 0 || (!w.spare.asked.IsZero() && time.Since(w.spare.asked) < spareFor) {
 		return
 	}
+	all, err := kindsOfSearches(w.source.Source, w.source.Spare)
+	if err != nil {
+		return // NewSweeper has seen that there is none
+	}
 	known, err := w.source.Source.Knows(ctx, w.source.Spare)
 	if err == nil {
 		w.spare.kinds, err = kindsOfSearches(w.source.Source, known)
 	}
 	if err == nil {
 		w.spare.asked, w.spare.said = time.Now(), false
+		s.forgetFirsts(ctx, all)
 		return
 	}
+	_ = s.begin(ctx, all) // where it does not answer now, what it has since is news; Redis away ends the sweep elsewhere
 	if !w.spare.said && ctx.Err() == nil {
 		w.spare.said = true
 		w.log.WarnContext(ctx, "the server does not say which searches it knows: it is asked again at each sweep", slog.Any("error", err))
+	}
+}
+
+// forgetFirsts is for spare types that the server does not know: they begin when it does.
+func (s *sweep) forgetFirsts(ctx context.Context, all []kindOfSearches) {
+	var unknown []string
+	for _, kind := range all {
+		if !slices.ContainsFunc(s.spare.kinds, func(k kindOfSearches) bool { return k.name == kind.name }) {
+			unknown = append(unknown, kind.name)
+		}
+	}
+	if err := s.Ledger.Disconnect(ctx, s.source.Name, unknown...); err != nil {
+		s.spare.asked = time.Time{} // once more with the next sweep
 	}
 }
 

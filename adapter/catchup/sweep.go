@@ -44,6 +44,9 @@ func (w *watchman) sweep(ctx context.Context, why string) {
 
 // all looks at each type. One that cannot be looked at does not keep us from the others.
 func (s *sweep) all(ctx context.Context) error {
+	if err := s.begin(ctx, s.kinds); err != nil {
+		return err
+	}
 	if err := unlessPaused(ctx, s.Ledger, s.source.Name); err != nil {
 		return err
 	}
@@ -62,6 +65,22 @@ func (s *sweep) all(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// begin notes that types are looked at from now on. One that cannot be looked at yet begins now, too: what is published until
+// it can is news.
+func (s *sweep) begin(ctx context.Context, kinds []kindOfSearches) error {
+	var unknown []string
+	for _, kind := range kinds {
+		if s.state.Kinds[kind.name].Floor.IsZero() {
+			unknown = append(unknown, kind.name)
+		}
+	}
+	if len(unknown) == 0 {
+		return nil
+	}
+	_, err := s.Ledger.Connect(ctx, s.source.Name, unknown...)
+	return err
+}
+
 // unlessPaused is an error where the source is left alone by everybody.
 func unlessPaused(ctx context.Context, led *ledger.Ledger, source string) error {
 	state, err := led.Pace().State(ctx)
@@ -76,8 +95,8 @@ func unlessPaused(ctx context.Context, led *ledger.Ledger, source string) error 
 
 // kind looks at one type. Its checkpoint moves only where all that was asked for came, and may be believed.
 func (s *sweep) kind(ctx context.Context, kind kindOfSearches) error {
-	progress, known := s.state.Kinds[kind.name]
-	if !known || progress.Floor.IsZero() {
+	progress := s.state.Kinds[kind.name]
+	if progress.Floor.IsZero() {
 		var err error
 		if progress, err = s.connect(ctx, kind); err != nil {
 			return err
@@ -144,13 +163,11 @@ func later(a, b time.Time) time.Time {
 // connect begins with a type that was never looked at: from now on, by the server's clock. What was published before is told
 // to nobody, until a person says so.
 func (s *sweep) connect(ctx context.Context, kind kindOfSearches) (p ledger.Progress, err error) {
-	first, now, err := s.Ledger.Connect(ctx, s.source.Name)
+	firsts, err := s.Ledger.Connect(ctx, s.source.Name, kind.name)
 	if err != nil {
 		return p, err
 	}
-	if !now && len(s.state.Kinds) > 0 {
-		first = s.began // another type than before: its source is known
-	}
+	first := firsts[kind.name]
 	there, err := s.snapshot(ctx, kind)
 	if err != nil {
 		return p, err

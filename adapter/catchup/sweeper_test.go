@@ -236,6 +236,35 @@ func TestSweepsAlone(t *testing.T) {
 	}
 }
 
+// A type that cannot be looked at when its source is connected begins then all the same: what is published before it can be
+// looked at is news, and what was there before is not.
+func TestATypeThatFailsAtFirstBeginsWithItsSource(t *testing.T) {
+	p := listenTo(t, "HAPI", func(p *post) { p.swept.Shape = fhir.ShapeFSE2 })
+	put := func(kind, id string) {
+		p.server.Put(sandbox.Resource{"resourceType": kind, "id": id, "status": map[string]string{"Composition": "final", "DocumentReference": "current"}[kind]})
+	}
+	put("Composition", "old-c")
+	put("DocumentReference", "old-d")
+	var fails atomic.Bool
+	fails.Store(true)
+	p.server.Fault = func(w http.ResponseWriter, r *http.Request) bool {
+		if !fails.Load() || !strings.HasSuffix(r.URL.Path, "/DocumentReference") {
+			return false
+		}
+		w.WriteHeader(http.StatusBadGateway)
+		return true
+	}
+	p.start(t)
+	eventually(t, "one type is swept, the other fails", func() bool {
+		return p.sweeps(t, "start", "failed") >= 1 && !p.state(t).Kinds["Composition"].Swept.IsZero()
+	})
+	put("Composition", "new-c")
+	put("DocumentReference", "new-d")
+	fails.Store(false)
+	eventually(t, "both are swept", func() bool { return len(p.state(t).Kinds) == 2 && !p.state(t).Swept().IsZero() })
+	p.eventuallyKnown(t, 2)
+}
+
 // sweep.since says how far back the first one goes.
 func TestTheFirstSweepGoesBackAsFarAsConfigured(t *testing.T) {
 	p := listenTo(t, "HAPI", func(p *post) { p.swept.Since = time.Hour })

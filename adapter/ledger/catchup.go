@@ -60,7 +60,7 @@ func (c CatchUp) Swept() (at time.Time) {
 const (
 	catchWanted, catchServed, catchWhy, catchAlive, catchFirst, catchDecided = "w", "d", "y", "a", "f", "p"
 	catchJudged, catchMissed, catchSince, catchTrouble, catchRepair          = "j", "m", "s", "t", "r"
-	catchKind                                                                = "k:"
+	catchKind, catchFirstOf                                                  = "k:", "f:"
 )
 
 // WantCatchUp asks for a sweep of a source, for a reason that is a fixed word. It is written when it returns.
@@ -171,21 +171,44 @@ func parseProgress(text string) (p Progress) {
 	return p
 }
 
-// Connect notes that a source is connected for the first time, and says when that was; now is false where it was before.
-func (l *Ledger) Connect(ctx context.Context, source string) (first time.Time, now bool, err error) {
+// Connect notes that resource types of a source are looked at for the first time, and says when that was: of what could not be
+// looked at by then, too.
+func (l *Ledger) Connect(ctx context.Context, source string, kinds ...string) (first map[string]time.Time, err error) {
 	at, err := l.pace.now(ctx)
 	if err != nil {
-		return at, false, err
+		return nil, err
 	}
-	now, err = l.redis.HSetNX(ctx, catchUpKey(source), catchFirst, at.UnixMilli()).Result()
-	if err != nil {
-		return at, false, unavailable(err)
+	pipe := l.redis.Pipeline()
+	pipe.HSetNX(ctx, catchUpKey(source), catchFirst, at.UnixMilli())
+	texts := map[string]*redis.StringCmd{}
+	for _, kind := range kinds {
+		pipe.HSetNX(ctx, catchUpKey(source), catchFirstOf+kind, at.UnixMilli())
+		texts[kind] = pipe.HGet(ctx, catchUpKey(source), catchFirstOf+kind)
 	}
-	text, err := l.redis.HGet(ctx, catchUpKey(source), catchFirst).Result()
-	if err != nil {
-		return at, false, unavailable(err)
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, unavailable(err)
 	}
-	return instant(text), now, nil
+	first = map[string]time.Time{}
+	for kind, text := range texts {
+		first[kind] = instant(text.Val())
+	}
+	return first, nil
+}
+
+// Disconnect forgets when resource types were looked at for the first time: the source does not have them. Where it has them one
+// day, they begin then.
+func (l *Ledger) Disconnect(ctx context.Context, source string, kinds ...string) error {
+	fields := make([]string, len(kinds))
+	for i, kind := range kinds {
+		fields[i] = catchFirstOf + kind
+	}
+	if len(fields) == 0 {
+		return nil
+	}
+	if err := l.redis.HDel(ctx, catchUpKey(source), fields...).Err(); err != nil {
+		return unavailable(err)
+	}
+	return nil
 }
 
 // Decide notes that a person has said what becomes of what was published before the first connection.

@@ -84,14 +84,38 @@ func TestAFirstConnectionIsOnlyOnce(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, client redis.UniversalClient) {
 		t.Helper()
 		l := open(t, client)
-		first, now, err := l.Connect(t.Context(), "north")
-		if err != nil || !now || time.Since(first).Abs() > time.Minute {
-			t.Fatalf("%s, %t, %v", first, now, err)
+		skew := time.Duration(0)
+		l.skew = func() time.Duration { return skew }
+		first := func(kinds ...string) map[string]time.Time {
+			t.Helper()
+			first, err := l.Connect(t.Context(), "north", kinds...)
+			if err != nil || len(first) != len(kinds) {
+				t.Fatalf("%v, %v", first, err)
+			}
+			return first
 		}
-		if again, now, err := l.Connect(t.Context(), "north"); err != nil || now || !again.Equal(first) {
-			t.Errorf("again: %s, %t, %v; want %s", again, now, err, first)
+		at := first("Composition")["Composition"]
+		if time.Since(at).Abs() > time.Minute {
+			t.Fatalf("first at %s", at)
 		}
-		at := time.UnixMilli(1_800_000_000_123)
+		skew = time.Hour
+		again := first("Composition", "Bundle")
+		if !again["Composition"].Equal(at) || again["Bundle"].Sub(at) < time.Hour {
+			t.Errorf("again: %v; want %s, and an hour later for what is new", again, at)
+		}
+		skew = 2 * time.Hour
+		for range 2 { // the second time nothing is there
+			if err := l.Disconnect(t.Context(), "north", "Bundle"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if again = first("Composition", "Bundle"); !again["Composition"].Equal(at) || again["Bundle"].Sub(at) < 2*time.Hour {
+			t.Errorf("a type that was forgotten: %v; want %s, and two hours later", again, at)
+		}
+		if c, err := l.LookAtCatchUp(t.Context(), "north"); err != nil || !c.First.Equal(at) {
+			t.Errorf("the source was connected at %s, %v; want %s", c.First, err, at)
+		}
+		at = time.UnixMilli(1_800_000_000_123)
 		want := Progress{Floor: at, Checkpoint: at.Add(time.Minute), Newest: at.Add(time.Hour)}
 		if err := l.SaveProgress(t.Context(), "north", "Composition", want); err != nil {
 			t.Fatal(err)
