@@ -59,6 +59,7 @@ type Look struct {
 	// anything is not believed at once. Zero: none.
 	Expected time.Time
 	Pace     func(context.Context) error          // called before every page but the first; nil: no wait
+	Clock    func(time.Time)                      // is told the server's clock, in whole seconds, when its first answer begins; nil: nobody
 	Take     func(context.Context, []Event) error // takes what was not given before, page by page; nil: nobody
 }
 
@@ -66,7 +67,6 @@ type Look struct {
 type Listed struct {
 	Pages, Hits int
 	Newest      time.Time // the latest change; zero where there was none
-	Date        time.Time // the server's clock at its first answer, in whole seconds; zero where it does not say
 	Whole       bool      // everything had to be read: the server cannot ask by time, or cannot sort
 	Ignores     []string  // names of parameters that the server ignores
 }
@@ -174,6 +174,7 @@ type run struct {
 	key  time.Time            // from when on is asked for now
 	seen map[string]time.Time // resources that lie at or after key, by id and version
 	left int                  // how many the totals say are still to come; -1: they do not say
+	told bool                 // the server's clock was
 
 	followed map[string]bool // links, since a page was asked for that is no link
 	vain     int             // how many in a row led to nothing that was not seen
@@ -483,17 +484,23 @@ func (r *run) ask(ctx context.Context, target string) (*changesPage, error) {
 			return nil, err
 		}
 	}
-	p, date, err := r.source.changes(ctx, target, "list changes of "+r.kind)
+	p, err := r.source.changes(ctx, target, "list changes of "+r.kind, r.dated)
 	if err != nil {
 		return nil, err
 	}
-	if r.Pages++; r.Pages == 1 {
-		r.Date = date
-	}
+	r.Pages++
 	if name := p.ignored(r.query); name != "" {
 		return nil, cannotList("the server ignores " + name) // it would list what nobody asked for
 	}
 	return p, p.read(r.kind)
+}
+
+// dated notes the server's clock, once: what follows takes its time.
+func (r *run) dated(date time.Time) {
+	if !r.told && r.Clock != nil {
+		r.Clock(date)
+	}
+	r.told = true
 }
 
 // take gives what was not seen yet, and checks that the server did as it was asked.

@@ -357,11 +357,20 @@ func TestOrderByChance(t *testing.T) {
 
 func TestTheServersClock(t *testing.T) {
 	for _, ahead := range []time.Duration{0, 5 * time.Minute, -5 * time.Minute} {
-		server := shelf(3)
+		server := shelf(30)
+		server.Misbehave(sandbox.Quirks{PageMost: 7})
 		server.Now = func() time.Time { return time.Now().Add(ahead) }
-		_, listed, err := listing(t.Context(), changes(t, source(t, server, fhir.ShapeReport), finals), fhir.Look{Since: began})
-		if off := time.Until(listed.Date) - ahead; err != nil || off.Abs() > 5*time.Second {
-			t.Errorf("ahead %s, want %s, %v", time.Until(listed.Date), ahead, err)
+		var dates []time.Time
+		look := fhir.Look{Since: began, Clock: func(date time.Time) { dates = append(dates, date) }}
+		look.Pace = func(context.Context) error {
+			if len(dates) != 1 {
+				t.Errorf("the server's clock was told %d times after the first page, want once", len(dates))
+			}
+			return nil
+		}
+		_, _, err := listing(t.Context(), changes(t, source(t, server, fhir.ShapeReport), finals), look)
+		if err != nil || len(dates) != 1 || (time.Until(dates[0])-ahead).Abs() > 5*time.Second {
+			t.Errorf("%v, want one that is %s ahead, %v", dates, ahead, err)
 		}
 	}
 }

@@ -142,8 +142,10 @@ func TestNothingIsLostBetweenSweeps(t *testing.T) {
 		name    string
 		reports int
 		ours    time.Duration // our own clock before the true time
+		future  int64         // reports that are dated there
 	}{
-		{"100,000 reports", 100_000, 0}, {"our clock is ahead", 10_000, 5 * time.Minute}, {"our clock is behind", 10_000, -5 * time.Minute},
+		{"100,000 reports", 100_000, 0, 0}, {"our clock is ahead", 10_000, 5 * time.Minute, 0}, {"our clock is behind", 10_000, -5 * time.Minute, 0},
+		{"our clock is ahead by more than sweeps overlap, and the future has come", 10_000, 20 * time.Minute, 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			start := time.Date(2026, 1, 10, 8, 0, 0, 0, time.UTC)
@@ -154,6 +156,9 @@ func TestNothingIsLostBetweenSweeps(t *testing.T) {
 			w.round(t.Context()) // the first connection
 			const waves, length = 5, time.Hour
 			for i := range waves {
+				if tt.future > 0 && i == 0 {
+					a.written = append(a.written, stored{at: start.AddDate(1, 0, 0).UnixMilli(), id: tt.reports})
+				}
 				a.write(i*tt.reports/waves, tt.reports/waves, a.now, a.now.Add(length))
 				a.commit(a.now.Add(length))
 				w.again(t)
@@ -161,8 +166,8 @@ func TestNothingIsLostBetweenSweeps(t *testing.T) {
 			a.commit(a.now.Add(2 * time.Minute))
 			w.again(t)
 			stats, err := w.Ledger.Stats(t.Context(), []string{w.source.Name})
-			if err != nil || stats.Due[w.source.Name] != int64(tt.reports) {
-				t.Errorf("%d of %d reports are known, %v", stats.Due[w.source.Name], tt.reports, err)
+			if err != nil || stats.Due[w.source.Name] != int64(tt.reports)+tt.future {
+				t.Errorf("%d of %d reports are known, %v", stats.Due[w.source.Name], int64(tt.reports)+tt.future, err)
 			}
 		})
 	}
@@ -254,6 +259,31 @@ func TestNoUpdateIsLostWhoseTimeGoesBack(t *testing.T) {
 				wanted = a.update(2+n, ahead)
 			}
 		})
+	}
+}
+
+// How far the server's clock is before ours is known before its first report is admitted, and does not grow with what follows.
+func TestTheServersClockIsThatOfItsFirstAnswer(t *testing.T) {
+	for _, ahead := range []time.Duration{0, 7 * time.Minute, -20 * time.Minute} {
+		a := &archive{random: rand.New(rand.NewPCG(1, 2)), now: time.Now().Add(ahead), still: true}
+		server := httptest.NewServer(a)
+		t.Cleanup(server.Close)
+		w := sweeping(t, server, func() time.Duration { return 0 })
+		w.round(t.Context())
+		for id := range pageOfArchive + 20 {
+			a.all = append(a.all, stored{id: id, at: a.now.UnixMilli() + int64(id), version: 1})
+		}
+		w.ahead = time.Hour // of another server
+		w.Admitted = func(time.Duration) {
+			if (w.ahead - ahead).Abs() > time.Minute {
+				t.Errorf("the server is taken to be %s ahead while its reports are admitted, want %s", w.ahead, ahead)
+			}
+			w.begun = w.begun.Add(-10 * time.Minute) // a page that takes ten minutes
+		}
+		w.again(t)
+		if (w.ahead - ahead).Abs() > time.Minute {
+			t.Errorf("the server is taken to be %s ahead, want %s", w.ahead, ahead)
+		}
 	}
 }
 

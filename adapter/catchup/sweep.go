@@ -110,7 +110,7 @@ func (s *sweep) kind(ctx context.Context, kind kindOfSearches) error {
 			expected = s.before.Newest
 		}
 		listed, err := search.Since(ctx, fhir.Look{
-			Since: since, Expected: expected, Pace: s.pace, Take: s.take,
+			Since: since, Expected: expected, Pace: s.pace, Clock: s.clock, Take: s.take,
 		})
 		s.noted(listed)
 		if err != nil {
@@ -118,7 +118,7 @@ func (s *sweep) kind(ctx context.Context, kind kindOfSearches) error {
 		}
 		s.progress.Newest = later(s.progress.Newest, listed.Newest)
 	}
-	s.progress = advanced(s.progress, s.began, s.newest)
+	s.progress = advanced(s.progress, s.began, s.ahead, s.newest)
 	if err := s.Ledger.SaveProgress(ctx, s.source.Name, kind.name, s.progress); err != nil {
 		return err
 	}
@@ -140,17 +140,21 @@ func (s *sweep) window(kind string) time.Time {
 	return since
 }
 
-// advanced is the progress after a whole sweep that began at a time, and admitted changes up to newest. The checkpoint is a
-// time of the server, and never later than we began: what is dated in the future hides nothing.
-func advanced(p ledger.Progress, began, newest time.Time) ledger.Progress {
-	if newest.After(began) {
-		newest = began
-	}
-	p.Checkpoint, p.Swept = later(p.Checkpoint, newest), began
-	if p.Newest.After(began) {
-		p.Newest = began
-	}
+// advanced is the progress after a whole sweep that began at a time, at a server whose clock is so much ahead of Redis', and that
+// admitted changes up to newest. The checkpoint is a time of the server, and never later than we began, by either clock: what
+// is dated in the future hides nothing.
+func advanced(p ledger.Progress, began time.Time, ahead time.Duration, newest time.Time) ledger.Progress {
+	now := began.Add(min(0, ahead))
+	p.Checkpoint, p.Swept = later(p.Checkpoint, earlier(newest, now)), began
+	p.Newest = earlier(p.Newest, now)
 	return p
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 func later(a, b time.Time) time.Time {
@@ -203,7 +207,7 @@ func (s *sweep) snapshot(ctx context.Context, kind kindOfSearches) (snapshot, er
 	there := snapshot{}
 	for _, search := range kind.searches {
 		listed, err := search.Since(ctx, fhir.Look{
-			Since: s.began.Add(-s.source.Overlap), Pace: s.pace,
+			Since: s.began.Add(-s.source.Overlap), Pace: s.pace, Clock: s.clock,
 			Take: func(_ context.Context, events []fhir.Event) error {
 				for i := range events {
 					if len(there) <= snapshotMost {
@@ -224,17 +228,19 @@ func (s *sweep) snapshot(ctx context.Context, kind kindOfSearches) (snapshot, er
 	return there, nil
 }
 
-// noted counts what a list took, learns how far the server's clock is before Redis', and says once what the server ignores.
+// clock learns how far the server's clock is before Redis', as an answer begins.
+func (s *sweep) clock(date time.Time) {
+	if s.ahead = date.Sub(s.now()); s.ahead.Abs() < clocksSame {
+		s.ahead = 0
+	}
+}
+
+// noted counts what a list took, and says once what the server ignores.
 func (s *sweep) noted(listed fhir.Listed) {
 	w := s.watchman
 	w.metrics.pages.WithLabelValues(w.source.Name).Add(float64(listed.Pages))
 	s.pages += listed.Pages
 	s.hits += listed.Hits
-	if !listed.Date.IsZero() {
-		if w.ahead = listed.Date.Sub(s.now()); w.ahead.Abs() < clocksSame {
-			w.ahead = 0
-		}
-	}
 	for _, name := range listed.Ignores {
 		if !w.ignored[name] {
 			w.ignored[name] = true
