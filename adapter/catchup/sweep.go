@@ -282,7 +282,8 @@ func waitForBacklog(ctx context.Context, led *ledger.Ledger, source string) erro
 
 // take admits one page of changes, by the same way as a notification.
 func (s *sweep) take(ctx context.Context, events []fhir.Event) error {
-	fresh := s.now().Add(s.ahead).Add(-min(s.Fresh, s.source.Every)) // from then on
+	now := s.now().Add(s.ahead)
+	fresh := now.Add(-min(s.Fresh, s.source.Every)) // from then on
 	hints, of := make([]ledger.Hint, 0, len(events)), make([]*fhir.Event, 0, len(events))
 	for i := range events {
 		e := &events[i]
@@ -294,7 +295,7 @@ func (s *sweep) take(ctx context.Context, events []fhir.Event) error {
 			continue
 		}
 		if hint, usable := s.Ledger.HintOf(s.source.Name, s.source.Shape, e, s.Settle); usable {
-			hints, of = append(hints, hint), append(of, e)
+			hints, of = append(hints, hint.Aged(now.Sub(e.LastUpdated))), append(of, e)
 		}
 	}
 	admissions, err := s.Ledger.Admit(ctx, hints)
