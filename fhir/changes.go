@@ -28,10 +28,13 @@ type Changes struct {
 	source   *Source
 	kind     string
 	query    url.Values
-	statuses []string // that the search asks for; nil: any
+	statuses []string   // that the search asks for; nil: any
+	older    url.Values // the query without statuses of R5; nil: it has none
 
 	way   int       // of listings, the best one that works here
 	chose time.Time // when
+	old   bool      // what is asked for now is without statuses of R5
+	olds  bool      // it has refused them before
 	most  int       // hits of a page, where more would be too large; 0: as many as the way asks for
 	sorts bool      // it was seen to sort
 }
@@ -45,6 +48,9 @@ func (s *Source) Changes(search string) (*Changes, error) {
 	c := &Changes{source: s, kind: kind, query: query}
 	for _, one := range query["status"] {
 		c.statuses = append(c.statuses, strings.Split(one, ",")...)
+	}
+	if older, has := withoutR5(kind, query); has {
+		c.older = older
 	}
 	return c, nil
 }
@@ -107,8 +113,9 @@ var (
 // the server, *Trouble that it is in trouble.
 func (c *Changes) Since(ctx context.Context, o Look) (Listed, error) {
 	if now := c.source.o.Now(); now.Sub(c.chose) > askAgain {
-		c.way, c.most, c.chose, c.sorts = 0, 0, now, false
+		c.way, c.most, c.chose, c.sorts, c.olds = 0, 0, now, false, false
 	}
+	c.old = false // a refusal may have been for a moment: what is not asked for now is asked for with the next list
 	var sofar Listed
 	for {
 		r := &run{Changes: c, Look: o, listing: listings[c.way], key: o.Since, seen: map[string]time.Time{}, left: -1}
@@ -154,10 +161,16 @@ func (c *Changes) after(err error, count int) (way int, known error) {
 		return unsorted, nil
 	case ignored:
 		return c.way, cannotList(err.Error())
+	case errors.Is(err, errUnsupported) && c.olds && !c.old:
+		c.old = true
+		return c.way, nil
 	case errors.Is(err, errNoTimes) && c.way == 0, errors.Is(err, errUnsupported) && c.way < len(listings)-1:
 		return c.way + 1, nil
 	case errors.Is(err, errNoTimes):
 		return c.way, cannotList(err.Error())
+	case errors.Is(err, errUnsupported) && c.older != nil && !c.old:
+		c.old, c.olds = true, true
+		return 0, nil
 	case errors.Is(err, errUnsupported):
 		return c.way, cannotList("it refuses the search")
 	}
@@ -436,8 +449,11 @@ func (r *run) target(since time.Time) string {
 
 // search is what every page has.
 func (r *run) search() url.Values {
-	query := url.Values{}
-	for name, values := range r.query {
+	query, from := url.Values{}, r.query
+	if r.old {
+		from = r.older
+	}
+	for name, values := range from {
 		query[name] = slices.Clone(values)
 	}
 	if r.elements {

@@ -425,6 +425,57 @@ func TestChangesAskNobodyElse(t *testing.T) {
 	}
 }
 
+// Every status that a citizen may be told of, or that takes back what they were told, is listed: those of R5 too. A server that
+// refuses codes it does not know is asked without them, and once more with them by the next list.
+func TestStatusesOfR5AreListed(t *testing.T) {
+	for kind, statuses := range map[string][]string{
+		"DiagnosticReport": {"final", "amended", "corrected", "appended", "modified", "cancelled", "entered-in-error"},
+		"Composition":      {"final", "amended", "corrected", "appended", "cancelled", "deprecated", "entered-in-error"},
+	} {
+		shape := map[string]fhir.Shape{"DiagnosticReport": fhir.ShapeReport, "Composition": fhir.ShapeFSE2}[kind]
+		server, refused := sandbox.NewServer(), ""
+		var asked []string
+		for i, status := range slices.Concat(statuses, []string{"registered", "preliminary", "partial", "unknown"}) {
+			r := written(status, time.Duration(i)*time.Second, status)
+			r["resourceType"] = kind
+			server.Load(r)
+		}
+		handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			asked = append(asked, r.URL.Query().Get("status"))
+			if refused != "" && strings.Contains(r.URL.Query().Get("status"), refused) {
+				w.WriteHeader(http.StatusBadRequest)
+				return
+			}
+			server.ServeHTTP(w, r)
+		})
+		c := changes(t, source(t, handler, shape), fhir.Searches(shape, nil, nil)[0])
+		list := func(want ...string) {
+			t.Helper()
+			got, _, err := listing(t.Context(), c, fhir.Look{Since: began})
+			if diff := cmp.Diff(want, got); err != nil || diff != "" {
+				t.Errorf("%s: %v (-want +got)\n%s", kind, err, diff)
+			}
+		}
+		list(statuses...)
+		refused = map[string]string{"DiagnosticReport": "modified", "Composition": "deprecated"}[kind]
+		var older []string
+		for _, status := range statuses {
+			if status == "modified" || kind == "Composition" && slices.Contains([]string{"corrected", "appended", "cancelled", "deprecated"}, status) {
+				continue
+			}
+			older = append(older, status)
+		}
+		list(older...)
+		asked = nil
+		list(older...)
+		if len(asked) != 2 || !strings.Contains(asked[0], refused) || strings.Contains(asked[1], refused) {
+			t.Errorf("%s: asked for %q", kind, asked)
+		}
+		refused = ""
+		list(statuses...)
+	}
+}
+
 // TestLinksThatLeadNowhere meets a server whose pages are empty and go on for ever, to the same one or to ever new ones.
 func TestLinksThatLeadNowhere(t *testing.T) {
 	for name, next := range map[string]func(int) string{
@@ -473,7 +524,10 @@ func TestTroubleOfTheServer(t *testing.T) {
 }
 
 func TestSearchesOfASweep(t *testing.T) {
-	const report = "DiagnosticReport?status=final%2Camended%2Ccorrected%2Cappended%2Ccancelled%2Centered-in-error"
+	const (
+		report       = "DiagnosticReport?status=final%2Camended%2Ccorrected%2Cappended%2Ccancelled%2Centered-in-error%2Cmodified"
+		compositions = "Composition?status=final%2Camended%2Centered-in-error%2Ccorrected%2Cappended%2Ccancelled%2Cdeprecated"
+	)
 	for _, tt := range []struct {
 		name              string
 		shape             fhir.Shape
@@ -482,7 +536,7 @@ func TestSearchesOfASweep(t *testing.T) {
 	}{
 		{"those of the shape", fhir.ShapeReport, nil, nil, []string{report}},
 		{"those of compositions", fhir.ShapeFSE2, nil, nil, []string{
-			"Composition?status=final%2Camended%2Centered-in-error", "DocumentReference?status=current%2Csuperseded%2Centered-in-error",
+			compositions, "DocumentReference?status=current%2Csuperseded%2Centered-in-error",
 		}},
 		{"the criteria of the Subscription", fhir.ShapeReport, []string{"DiagnosticReport?category=LAB"}, []string{"DiagnosticReport?category=RAD"}, []string{"DiagnosticReport?category=LAB"}},
 		{"narrowed by filters", fhir.ShapeReport, nil, []string{"DiagnosticReport?category=LAB", "subject=Patient/1"}, []string{
@@ -490,7 +544,7 @@ func TestSearchesOfASweep(t *testing.T) {
 		}},
 		{"a filter that says which status", fhir.ShapeReport, nil, []string{"DiagnosticReport?status=final"}, []string{"DiagnosticReport?status=final"}},
 		{"a filter of documents that are Bundles", fhir.ShapeHL7IT, nil, []string{"Bundle?identifier=a"}, []string{
-			"Composition?status=final%2Camended%2Centered-in-error", "DocumentReference?status=current%2Csuperseded%2Centered-in-error",
+			compositions, "DocumentReference?status=current%2Csuperseded%2Centered-in-error",
 		}},
 		{"filters of another type than the shape's", fhir.ShapeFSE2, nil, []string{"DiagnosticReport?category=LAB"}, []string{"DiagnosticReport?category=LAB"}},
 	} {
