@@ -476,6 +476,35 @@ func TestStatusesOfR5AreListed(t *testing.T) {
 	}
 }
 
+// A server that gives what it has so far, and says so in a warning, has not given all; other warnings say nothing of that.
+func TestAListThatSaysItIsNotWhole(t *testing.T) {
+	for _, severity := range []string{"information", "warning", "error"} {
+		for code, whole := range map[string]bool{
+			"incomplete": false, "timeout": false, "too-costly": false, "throttled": false, "transient": false, "exception": false,
+			"informational": true, "not-supported": true, "processing": true,
+		} {
+			server := shelf(5)
+			c := changes(t, source(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				answer := httptest.NewRecorder()
+				server.ServeHTTP(answer, r)
+				var page resource
+				if err := json.Unmarshal(answer.Body.Bytes(), &page); err != nil {
+					t.Error(err)
+				}
+				entries, _ := page["entry"].([]any)
+				page["entry"] = append(entries, resource{"search": resource{"mode": "outcome"}, "resource": resource{
+					"resourceType": "OperationOutcome", "issue": []any{resource{"severity": severity, "code": code}},
+				}})
+				_ = json.NewEncoder(w).Encode(page)
+			}), fhir.ShapeReport), finals)
+			_, _, err := listing(t.Context(), c, fhir.Look{Since: began})
+			if want := whole && severity != "error"; (err == nil) != want || (!want && !errors.Is(err, fhir.ErrNotCredible)) {
+				t.Errorf("%s %s: %v, want it believed: %t", severity, code, err, want)
+			}
+		}
+	}
+}
+
 // TestLinksThatLeadNowhere meets a server whose pages are empty and go on for ever, to the same one or to ever new ones.
 func TestLinksThatLeadNowhere(t *testing.T) {
 	for name, next := range map[string]func(int) string{

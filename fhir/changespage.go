@@ -118,8 +118,13 @@ func (p *changesPage) read(kind string) error {
 	p.hits = make([]changed, 0, len(p.Entry))
 	for i := range p.Entry {
 		r := p.Entry[i].Resource.first()
-		if r.ResourceType == "OperationOutcome" && slices.ContainsFunc(r.Issue, issue.isError) {
-			return notCredible(errOutcome.Error())
+		if r.ResourceType == "OperationOutcome" {
+			if slices.ContainsFunc(r.Issue, issue.isError) {
+				return notCredible(errOutcome.Error())
+			}
+			if slices.ContainsFunc(r.Issue, issue.saysLess) {
+				return notCredible("it says itself that it is not whole")
+			}
 		}
 		if mode := p.Entry[i].Search.first().Mode; mode != "" && mode != "match" || r.ResourceType == "OperationOutcome" {
 			continue
@@ -138,6 +143,12 @@ func (p *changesPage) read(kind string) error {
 }
 
 func (i issue) isError() bool { return i.Severity == "error" || i.Severity == "fatal" }
+
+// saysLess says whether an issue means that there is more than what came, however severe the server thinks that is: too-costly,
+// and transient with all that it stands for (FHIR, IssueType).
+func (i issue) saysLess() bool {
+	return slices.Contains([]text{"incomplete", "timeout", "too-costly", "throttled", "transient", "exception", "lock-error", "no-store"}, i.Code)
+}
 
 // last is the moment of the last hit.
 func (p *changesPage) last() time.Time { return p.hits[len(p.hits)-1].LastUpdated }
