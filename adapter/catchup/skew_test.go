@@ -262,6 +262,31 @@ func TestNoUpdateIsLostWhoseTimeGoesBack(t *testing.T) {
 	}
 }
 
+// What was there before the first connection is told to nobody, whatever the server's clock says; what its nodes write after it
+// is, also where their clocks are behind that.
+func TestOnlyWhatCameAfterTheFirstConnectionIsNews(t *testing.T) {
+	for _, ahead := range []time.Duration{0, time.Second, -5 * time.Minute, 5 * time.Minute, -20 * time.Minute, 20 * time.Minute} {
+		a := &archive{random: rand.New(rand.NewPCG(1, 2)), now: time.Now().Add(ahead), still: true}
+		server := httptest.NewServer(a)
+		t.Cleanup(server.Close)
+		w := sweeping(t, server, func() time.Duration { return 0 })
+		const old, after = 60, 6
+		for id := range old { // one each minute, the last ones by a clock that is five minutes ahead
+			a.all = append(a.all, stored{id: id, at: a.now.Add(time.Duration(id-old+5)*time.Minute + 30*time.Second).UnixMilli(), version: 1})
+		}
+		w.round(t.Context())
+		for id := range after { // the first ones by a clock that is five minutes behind
+			a.all = append(a.all, stored{id: old + id, at: a.now.Add(time.Duration(id-5)*time.Minute + 10*time.Second).UnixMilli(), version: 1})
+		}
+		a.commit(a.now)
+		w.again(t)
+		w.again(t)
+		if n := w.known(t); n != after+5 { // a date after the first connection is believed
+			t.Errorf("a server that is %s ahead: %d are known, want the %d that came after the first connection, and 5 that say so", ahead, n, after)
+		}
+	}
+}
+
 // How far the server's clock is before ours is known before its first report is admitted, and does not grow with what follows.
 func TestTheServersClockIsThatOfItsFirstAnswer(t *testing.T) {
 	for _, ahead := range []time.Duration{0, 7 * time.Minute, -20 * time.Minute} {
@@ -285,6 +310,16 @@ func TestTheServersClockIsThatOfItsFirstAnswer(t *testing.T) {
 			t.Errorf("the server is taken to be %s ahead, want %s", w.ahead, ahead)
 		}
 	}
+}
+
+// known is how many records there are.
+func (w *watchman) known(t *testing.T) int64 {
+	t.Helper()
+	stats, err := w.Ledger.Stats(t.Context(), []string{w.source.Name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return stats.Due[w.source.Name]
 }
 
 // again makes another sweep, right now.

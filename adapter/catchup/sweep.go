@@ -172,7 +172,7 @@ func (s *sweep) connect(ctx context.Context, kind kindOfSearches) (p ledger.Prog
 		return p, err
 	}
 	first := firsts[kind.name]
-	there, err := s.snapshot(ctx, kind)
+	there, err := s.snapshot(ctx, kind, first)
 	if err != nil {
 		return p, err
 	}
@@ -202,12 +202,26 @@ func nameOf(e *fhir.Event) string {
 	return e.ID + " " + e.Version + " " + strconv.FormatInt(e.LastUpdated.UnixMilli(), 10)
 }
 
-// snapshot looks at what is there; it learns the server's clock on the way.
-func (s *sweep) snapshot(ctx context.Context, kind kindOfSearches) (snapshot, error) {
+// snapshot is what is there of what sweeps will look behind the time of the first connection for. That is a time of Redis, and the
+// server's clock is learned on the way: where it is further behind than was known, what is there is asked for once more.
+func (s *sweep) snapshot(ctx context.Context, kind kindOfSearches, first time.Time) (there snapshot, err error) {
+	const margin = time.Minute // a clock in whole seconds
+	behind := func() time.Time { return first.Add(s.ahead - s.source.Overlap) }
+	for since := behind().Add(time.Hour); behind().Before(since); {
+		since = behind().Add(-margin)
+		if there, err = s.isThere(ctx, kind, since); err != nil {
+			return nil, err
+		}
+	}
+	return there, nil
+}
+
+// isThere lists what is there since a time of the server.
+func (s *sweep) isThere(ctx context.Context, kind kindOfSearches, since time.Time) (snapshot, error) {
 	there := snapshot{}
 	for _, search := range kind.searches {
 		listed, err := search.Since(ctx, fhir.Look{
-			Since: s.began.Add(-s.source.Overlap), Pace: s.pace, Clock: s.clock,
+			Since: since, Pace: s.pace, Clock: s.clock,
 			Take: func(_ context.Context, events []fhir.Event) error {
 				for i := range events {
 					if len(there) <= snapshotMost {
