@@ -13,12 +13,18 @@ import (
 // spare are the searches that not every server knows, as far as this one does.
 type spare struct {
 	kinds []kindOfSearches
-	asked time.Time // when the server was asked what it knows; zero: it must be
+	asked time.Time // when the server was asked what it knows, by Redis' clock; zero: it must be
 	said  bool      // that it does not say
+	// refused are since when the server refuses, by type; what it has answered since is not among them.
+	refused map[string]time.Time
 }
 
 // spareFor is how long we believe what a server says it knows, and what it has refused.
 const spareFor = 6 * time.Hour
+
+// refusedFor is how long a server must refuse a search that it lists before sweeps do without it: one that is being installed
+// anew refuses a few.
+const refusedFor = 15 * time.Minute
 
 // spares looks at the types of spare searches. That a server does not know them is no failure.
 func (s *sweep) spares(ctx context.Context) error {
@@ -34,9 +40,10 @@ func (s *sweep) spares(ctx context.Context) error {
 			s.judged, s.missed = judged, missed // nobody was to post it
 		}
 		if errors.Is(err, fhir.ErrCannotList) {
-			s.dropSpare(ctx, kind, err)
+			s.spareRefused(ctx, kind, err)
 			continue
 		}
+		delete(s.spare.refused, kind.name)
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
@@ -56,7 +63,7 @@ func (s *sweep) subscribedTo(ctx context.Context, kind kindOfSearches) bool {
 // learnSpares asks the server which of the spare searches it knows. Where it does not answer, what was known of it stands.
 func (s *sweep) learnSpares(ctx context.Context) {
 	w := s.watchman
-	if len(w.source.Spare) == 0 || (!w.spare.asked.IsZero() && time.Since(w.spare.asked) < spareFor) {
+	if len(w.source.Spare) == 0 || (!w.spare.asked.IsZero() && s.began.Sub(w.spare.asked) < spareFor) {
 		return
 	}
 	all, err := kindsOfSearches(w.source.Source, w.source.Spare)
@@ -68,7 +75,7 @@ func (s *sweep) learnSpares(ctx context.Context) {
 		w.spare.kinds, err = kindsOfSearches(w.source.Source, known)
 	}
 	if err == nil {
-		w.spare.asked, w.spare.said = time.Now(), false
+		w.spare.asked, w.spare.said = s.began, false
 		s.forgetFirsts(ctx, all)
 		return
 	}
@@ -92,9 +99,17 @@ func (s *sweep) forgetFirsts(ctx context.Context, all []kindOfSearches) {
 	}
 }
 
-// dropSpare does without a type that the server lists, and refuses.
-func (s *sweep) dropSpare(ctx context.Context, kind kindOfSearches, err error) {
+// spareRefused does without a type that the server lists, and has refused for a while.
+func (s *sweep) spareRefused(ctx context.Context, kind kindOfSearches, err error) {
 	w := s.watchman
+	since, before := w.spare.refused[kind.name]
+	if !before {
+		w.spare.refused[kind.name], since = s.began, s.began
+	}
+	if s.began.Sub(since) < refusedFor {
+		w.log.DebugContext(ctx, "a search that the server lists is refused", slog.String("resource_type", kind.name), slog.Any("error", err))
+		return
+	}
 	w.spare.kinds = slices.DeleteFunc(w.spare.kinds, func(k kindOfSearches) bool { return k.name == kind.name })
 	w.log.WarnContext(ctx, "a search that the server lists is refused: sweeps do without it", slog.String("resource_type", kind.name), slog.Any("error", err))
 }

@@ -125,7 +125,7 @@ func (s *Sweeper) watchman(source Swept) (*watchman, error) {
 	kinds, err := kindsOfSearches(source.Source, source.Searches)
 	return &watchman{
 		Sweeper: s, source: source, kinds: kinds, log: s.Log.With(slog.String("source", source.Name)), gap: s.Rest,
-		ignored: map[string]bool{}, snapshots: map[string]snapshot{}, asked: map[string]time.Time{}, repaired: map[string]time.Time{},
+		spare: spare{refused: map[string]time.Time{}}, ignored: map[string]bool{}, snapshots: map[string]snapshot{}, asked: map[string]time.Time{}, repaired: map[string]time.Time{},
 	}, err
 }
 
