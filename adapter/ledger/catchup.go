@@ -20,7 +20,8 @@ type CatchUp struct {
 	// First is when this source was connected first, zero before that; Decided when a person said what becomes of what was
 	// published before.
 	First, Decided time.Time
-	Kinds          map[string]Progress // by resource type
+	Begun          map[string]time.Time // when the first sweep of a resource type was tried
+	Kinds          map[string]Progress  // by resource type
 	// Judged and Missed are the hits of sweeps in a row that found something that had not been posted: what should have been,
 	// and what was not. Since is when the first of them looked.
 	Judged, Missed int64
@@ -131,12 +132,16 @@ func (l *Ledger) LookAtCatchUp(ctx context.Context, source string) (CatchUp, err
 func readCatchUp(now time.Time, f map[string]string) CatchUp {
 	c := CatchUp{
 		Now: now, Wanted: decimal(f[catchWanted]), Served: decimal(f[catchServed]), Why: f[catchWhy], Alive: instant(f[catchAlive]),
-		First: instant(f[catchFirst]), Decided: instant(f[catchDecided]), Kinds: map[string]Progress{},
+		First: instant(f[catchFirst]), Decided: instant(f[catchDecided]),
+		Begun: map[string]time.Time{}, Kinds: map[string]Progress{},
 		Judged: decimal(f[catchJudged]), Missed: decimal(f[catchMissed]), Since: instant(f[catchSince]), Trouble: f[catchTrouble],
 	}
 	for name, value := range f {
 		if kind, is := strings.CutPrefix(name, catchKind); is {
 			c.Kinds[kind] = parseProgress(value)
+		}
+		if kind, is := strings.CutPrefix(name, catchFirstOf); is {
+			c.Begun[kind] = instant(value)
 		}
 	}
 	return c
