@@ -103,11 +103,11 @@ func (s *sweep) kind(ctx context.Context, kind kindOfSearches) error {
 		}
 	}
 	s.progress, s.before, s.newest, s.there = progress, progress, time.Time{}, s.snapshots[kind.name]
-	since := s.window(kind.name)
-	for _, search := range kind.searches {
+	since, some := s.window(kind.name), false
+	for i, search := range kind.searches {
 		expected := time.Time{}
-		if len(kind.searches) == 1 {
-			expected = s.before.Newest
+		if i == len(kind.searches)-1 && !some {
+			expected = s.before.Newest // of which search that was is not known: of the last one, where the others find nothing
 		}
 		listed, err := search.Since(ctx, fhir.Look{
 			Since: since, Expected: expected, Pace: s.pace, Clock: s.clock, Take: s.take,
@@ -116,6 +116,7 @@ func (s *sweep) kind(ctx context.Context, kind kindOfSearches) error {
 		if err != nil {
 			return err
 		}
+		some = some || listed.Hits > 0
 		s.progress.Newest = later(s.progress.Newest, listed.Newest)
 	}
 	s.progress = advanced(s.progress, s.began, s.ahead, s.newest)

@@ -356,6 +356,29 @@ func TestASweepThatMayBeWrongMovesNothing(t *testing.T) {
 	}
 }
 
+// Where one type is looked for by several searches, and all of them are empty where something was, none of it is believed.
+func TestSeveralEmptySearchesAreNotBelieved(t *testing.T) {
+	p := listenTo(t, "HAPI", func(p *post) {
+		p.swept.Searches = []string{"DiagnosticReport?status=final", "DiagnosticReport?status=amended"}
+	})
+	stop := p.start(t)
+	p.connected(t)
+	p.publish(0, 4)
+	if err := p.led.WantCatchUp(t.Context(), name, "test"); err != nil {
+		t.Fatal(err)
+	}
+	p.eventuallyKnown(t, 4)
+	eventually(t, "it is whole", func() bool { return !p.state(t).Open() })
+	stop()
+	before := p.state(t).Kinds["DiagnosticReport"]
+	p.server.Misbehave(sandbox.Quirks{Empty: true})
+	p.start(t)
+	eventually(t, "a sweep that is none", func() bool { return p.sweeps(t, "start", "not-credible") >= 1 })
+	if after := p.state(t).Kinds["DiagnosticReport"]; !after.Swept.Equal(before.Swept) {
+		t.Errorf("the checkpoint has moved: %v, was %v", after, before)
+	}
+}
+
 // What a lenient server ignores is named, and everything is found all the same.
 func TestALenientServer(t *testing.T) {
 	for _, quirks := range []sandbox.Quirks{{IgnoresSort: true, PageMost: 3}, {IgnoresTime: true, PageMost: 3}} {
