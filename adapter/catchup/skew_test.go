@@ -265,7 +265,7 @@ func TestNoUpdateIsLostWhoseTimeGoesBack(t *testing.T) {
 // What was there before the first connection is told to nobody, whatever the server's clock says; what its nodes write after it
 // is, also where their clocks are behind that.
 func TestOnlyWhatCameAfterTheFirstConnectionIsNews(t *testing.T) {
-	for _, ahead := range []time.Duration{0, time.Second, -5 * time.Minute, 5 * time.Minute, -20 * time.Minute, 20 * time.Minute} {
+	for i, ahead := range []time.Duration{0, time.Second, -5 * time.Minute, 5 * time.Minute, -20 * time.Minute, 20 * time.Minute, 0} {
 		a := &archive{random: rand.New(rand.NewPCG(1, 2)), now: time.Now().Add(ahead), still: true}
 		server := httptest.NewServer(a)
 		t.Cleanup(server.Close)
@@ -275,6 +275,9 @@ func TestOnlyWhatCameAfterTheFirstConnectionIsNews(t *testing.T) {
 			a.all = append(a.all, stored{id: id, at: a.now.Add(time.Duration(id-old+5)*time.Minute + 30*time.Second).UnixMilli(), version: 1})
 		}
 		w.round(t.Context())
+		if i%2 == 0 { // another replica takes over
+			w.snapshots = map[string]snapshot{}
+		}
 		for id := range after { // the first ones by a clock that is five minutes behind
 			a.all = append(a.all, stored{id: old + id, at: a.now.Add(time.Duration(id-5)*time.Minute + 10*time.Second).UnixMilli(), version: 1})
 		}

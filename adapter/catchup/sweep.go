@@ -102,8 +102,12 @@ func (s *sweep) kind(ctx context.Context, kind kindOfSearches) error {
 			return err
 		}
 	}
-	s.progress, s.before, s.newest, s.there = progress, progress, time.Time{}, s.snapshots[kind.name]
-	since, some := s.window(kind.name), false
+	s.progress, s.before, s.newest = progress, progress, time.Time{}
+	since, err := s.window(ctx, kind.name)
+	if err != nil {
+		return err
+	}
+	some := false
 	for i, search := range kind.searches {
 		expected := time.Time{}
 		if i == len(kind.searches)-1 && !some {
@@ -129,16 +133,27 @@ func (s *sweep) kind(ctx context.Context, kind kindOfSearches) error {
 
 // window is from when on a sweep asks. While what was there at the first connection is known one by one, it looks also behind
 // the time of that: a node whose clock is behind dates there what it writes now.
-func (s *sweep) window(kind string) time.Time {
-	since := s.before.Checkpoint.Add(-s.source.Overlap)
+func (s *sweep) window(ctx context.Context, kind string) (since time.Time, err error) {
+	since = s.before.Checkpoint.Add(-s.source.Overlap)
+	known := false
+	s.there, known = s.snapshots[kind]
 	if !since.Before(s.before.Floor) {
-		delete(s.snapshots, kind)
-		return since
+		if s.there != nil {
+			_ = s.Ledger.ForgetThere(ctx, s.source.Name, kind) // else it ends by itself
+		}
+		s.there, s.snapshots[kind] = nil, nil
+		return since, nil
+	}
+	if !known { // this replica has not been here before
+		if s.there, err = s.Ledger.There(ctx, s.source.Name, kind); err != nil {
+			return since, err
+		}
+		s.snapshots[kind] = s.there
 	}
 	if s.there == nil {
-		return s.before.Floor
+		return s.before.Floor, nil
 	}
-	return since
+	return since, nil
 }
 
 // advanced is the progress after a whole sweep that began at a time, at a server whose clock is so much ahead of Redis', and that
@@ -177,9 +192,12 @@ func (s *sweep) connect(ctx context.Context, kind kindOfSearches) (p ledger.Prog
 	if err != nil {
 		return p, err
 	}
-	if s.source.Since == 0 {
-		s.snapshots[kind.name] = there
+	if s.source.Since == 0 && there != nil {
+		if err := s.Ledger.SaveThere(ctx, s.source.Name, kind.name, there); err != nil {
+			return p, err
+		}
 	}
+	delete(s.snapshots, kind.name)
 	p.Floor = first.Add(s.ahead).Add(-s.source.Since).Truncate(time.Millisecond)
 	p.Checkpoint = p.Floor
 	if err := s.Ledger.SaveProgress(ctx, s.source.Name, kind.name, p); err != nil {
@@ -194,13 +212,13 @@ func (s *sweep) connect(ctx context.Context, kind kindOfSearches) (p ledger.Prog
 }
 
 // snapshot is what is there of a type that changed of late, by id, version and time.
-type snapshot map[string]bool
+type snapshot map[ledger.Tag]bool
 
 // snapshotMost bounds it; of a server that writes more in that time, nothing is known one by one.
 const snapshotMost = 100_000
 
-func nameOf(e *fhir.Event) string {
-	return e.ID + " " + e.Version + " " + strconv.FormatInt(e.LastUpdated.UnixMilli(), 10)
+func (s *sweep) tagOf(e *fhir.Event) ledger.Tag {
+	return s.Ledger.StateTag(s.source.Name, e.Type+"/"+e.ID+" "+e.Version+" "+strconv.FormatInt(e.LastUpdated.UnixMilli(), 10))
 }
 
 // snapshot is what is there of what sweeps will look behind the time of the first connection for. That is a time of Redis, and the
@@ -226,7 +244,7 @@ func (s *sweep) isThere(ctx context.Context, kind kindOfSearches, since time.Tim
 			Take: func(_ context.Context, events []fhir.Event) error {
 				for i := range events {
 					if len(there) <= snapshotMost {
-						there[nameOf(&events[i])] = true
+						there[s.tagOf(&events[i])] = true
 					}
 				}
 				return nil
@@ -303,7 +321,7 @@ func (s *sweep) take(ctx context.Context, events []fhir.Event) error {
 	for i := range events {
 		e := &events[i]
 		switch {
-		case e.LastUpdated.Before(s.before.Floor) && (s.there == nil || s.there[nameOf(e)]):
+		case e.LastUpdated.Before(s.before.Floor) && (s.there == nil || s.there[s.tagOf(e)]):
 			continue // it was there before the first connection
 		case s.leaves && e.LastUpdated.After(fresh):
 			s.metrics.hits.WithLabelValues(s.source.Name, "left").Inc()

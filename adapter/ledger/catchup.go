@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -211,6 +212,51 @@ func (l *Ledger) Disconnect(ctx context.Context, source string, kinds ...string)
 		return nil
 	}
 	if err := l.redis.HDel(ctx, catchUpKey(source), fields...).Err(); err != nil {
+		return unavailable(err)
+	}
+	return nil
+}
+
+// StateTag stands for one version of a resource of a source, as a first connection sees it.
+func (l *Ledger) StateTag(source, state string) Tag { return Tag(l.keyed("there", source, state)[:8]) }
+
+// thereFor is how long it is kept at most what was there: a source in which nothing happens looks behind its first connection
+// for as long.
+const thereFor = 30 * 24 * time.Hour
+
+// SaveThere keeps what was there of a resource type when its source was connected.
+func (l *Ledger) SaveThere(ctx context.Context, source, kind string, there map[Tag]bool) error {
+	packed := make([]byte, 0, len(there)*len(Tag{}))
+	for tag := range there {
+		packed = append(packed, tag[:]...)
+	}
+	if err := l.redis.Set(ctx, thereKey(source, kind), packed, thereFor).Err(); err != nil {
+		return unavailable(err)
+	}
+	return nil
+}
+
+// There is what was there of a resource type when its source was connected; nil where that is not known any more.
+func (l *Ledger) There(ctx context.Context, source, kind string) (map[Tag]bool, error) {
+	packed, err := l.redis.Get(ctx, thereKey(source, kind)).Bytes()
+	switch {
+	case errors.Is(err, redis.Nil):
+		return nil, nil //nolint:nilnil // it is not known
+	case err != nil:
+		return nil, unavailable(err)
+	}
+	there := make(map[Tag]bool, len(packed)/len(Tag{}))
+	for one := range slices.Chunk(packed, len(Tag{})) {
+		if len(one) == len(Tag{}) {
+			there[Tag(one)] = true
+		}
+	}
+	return there, nil
+}
+
+// ForgetThere is for a resource type whose sweeps look no more behind its first connection.
+func (l *Ledger) ForgetThere(ctx context.Context, source, kind string) error {
+	if err := l.redis.Del(ctx, thereKey(source, kind)).Err(); err != nil {
 		return unavailable(err)
 	}
 	return nil

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"strconv"
 	"testing"
 	"time"
 
@@ -132,6 +133,48 @@ func TestAFirstConnectionIsOnlyOnce(t *testing.T) {
 		}
 		if checked, err := l.Check(t.Context(), []string{"north"}); err != nil || len(checked.Findings) > 0 {
 			t.Errorf("the checker finds %v, %v", checked.Findings, err)
+		}
+	})
+}
+
+func TestWhatWasThereIsKept(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, client redis.UniversalClient) {
+		t.Helper()
+		l := open(t, client)
+		there := func() map[Tag]bool {
+			t.Helper()
+			there, err := l.There(t.Context(), "north", "Composition")
+			if err != nil {
+				t.Fatal(err)
+			}
+			return there
+		}
+		if got := there(); got != nil {
+			t.Errorf("%v, and nothing was kept", got)
+		}
+		want := map[Tag]bool{}
+		for i := range 300 {
+			want[l.StateTag("north", strconv.Itoa(i))] = true
+		}
+		for _, want := range []map[Tag]bool{want, {}} {
+			if err := l.SaveThere(t.Context(), "north", "Composition", want); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(want, there()); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+		}
+		if other, err := l.There(t.Context(), "north", "Bundle"); err != nil || other != nil {
+			t.Errorf("of another type: %v, %v", other, err)
+		}
+		if l.StateTag("south", "1") == l.StateTag("north", "1") {
+			t.Error("two sources have the same tags")
+		}
+		if life := client.TTL(t.Context(), thereKey("north", "Composition")).Val(); life <= 0 {
+			t.Errorf("it is kept for %s", life)
+		}
+		if err := l.ForgetThere(t.Context(), "north", "Composition"); err != nil || there() != nil {
+			t.Errorf("it is kept, %v", err)
 		}
 	})
 }
