@@ -40,18 +40,16 @@ end
 -- backwards is by how many ms the order of a newer version may be lower: two nodes of a source may write with clocks that are
 -- five minutes wrong, one either way. settle.lua knows the same.
 local backwards = 10 * 60 * 1000
-local unknown = string.rep('\0', 8) -- a version, in a finished record
 
 -- known says how a hint stands to what was read: only against that is it a duplicate or stale. Another version that is said to
--- be a little older may have been written since, by a node whose clock is behind: it is looked for. What was read with its
--- version is known again by that; without versions, a time in ms does, where whole seconds may hold two changes.
+-- be a little older may have been written since, by a node whose clock is behind: it is looked for. What was read is known again
+-- by its version; without one by its time in ms, where whole seconds may hold two changes.
 local function known(order, version, readOrder, readVersion)
   if order == '' or not readOrder or readOrder == 0 then return 'newer' end
   local hinted, same = tonumber(order), version ~= '' and version == readVersion
   if hinted < readOrder and (same or readOrder - hinted > backwards) then return 'stale' end
   if hinted ~= readOrder then return 'newer' end
-  local nameless = version == '' and (not readVersion or readVersion == unknown) and hinted % 1000 ~= 0
-  return (same or nameless) and 'duplicate' or 'newer'
+  return (same or version == '' and hinted % 1000 ~= 0) and 'duplicate' or 'newer'
 end
 
 local function number48(value, from)

@@ -133,7 +133,7 @@ func knownAs(h Hint, order int64, version Tag) Admission {
 		return Newer
 	case h.Order < order-clocksBackwards, h.Order < order && same:
 		return Stale
-	case h.Order == order && same, h.Order == order && h.Version == version && h.Order%1000 != 0:
+	case h.Order == order && same, h.Order == order && h.Version == (Tag{}) && h.Order%1000 != 0:
 		return Duplicate
 	}
 	return Newer
