@@ -58,11 +58,13 @@ func (r *Relay) find(ctx context.Context, c claimed, source Source) outcome {
 		return r.sourceTrouble(ctx, c, err)
 	}
 	r.gates.well(c.Source)
+	if found.Order != 0 || len(found.Documents) > 0 { // what leads nowhere is known again, too: sweeps see it each time
+		c.ReadOrder, c.ReadVersion = found.Order, r.Ledger.VersionTag(found.Version)
+	}
 	switch {
 	case found.Ambiguous:
 		return holdFor(c.Record, "ambiguous-document")
 	case len(found.Documents) > 0:
-		c.ReadOrder, c.ReadVersion = found.Order, r.Ledger.VersionTag(found.Version)
 		c.LedTo = nil
 		return r.led(c, found.Documents)
 	case len(c.LedTo) > 0:
