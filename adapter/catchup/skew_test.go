@@ -315,6 +315,26 @@ func TestTheServersClockIsThatOfItsFirstAnswer(t *testing.T) {
 	}
 }
 
+// What is fresh is left to the Subscription, also where a node's clock is ahead. What is dated in the far future would be left
+// to it for ever: where that is not posted, nobody would be told.
+func TestTheFarFutureIsNotLeftToTheSubscription(t *testing.T) {
+	a := &archive{random: rand.New(rand.NewPCG(1, 2)), now: time.Now(), still: true}
+	server := httptest.NewServer(a)
+	t.Cleanup(server.Close)
+	w := sweeping(t, server, func() time.Duration { return 0 })
+	w.source.Subscriber = fhir.NewSubscriber(fhir.SubscriberOptions{Source: w.source.Source})
+	w.round(t.Context())
+	for id, ahead := range []time.Duration{-10 * time.Minute, 0, 4 * time.Minute, time.Hour, 24 * 365 * time.Hour} {
+		a.all = append(a.all, stored{id: id, at: a.now.Add(ahead).UnixMilli(), version: 1})
+	}
+	for range 2 {
+		w.sweep(t.Context(), whyPeriod)
+		if n := w.known(t); n != 3 {
+			t.Errorf("%d are known, want the one that is no longer fresh and the two that never will be", n)
+		}
+	}
+}
+
 // known is how many records there are.
 func (w *watchman) known(t *testing.T) int64 {
 	t.Helper()

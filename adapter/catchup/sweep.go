@@ -285,6 +285,10 @@ func (s *sweep) noted(listed fhir.Listed) {
 // clocksSame is a difference of clocks that is none: the server's is known to the second.
 const clocksSame = 2 * time.Second
 
+// clocksDiffer is by how much the clock of a node may be ahead of the server's. What is dated later than that never becomes
+// old enough to be no longer left to the Subscription.
+const clocksDiffer = 5 * time.Minute
+
 // now is Redis' clock.
 func (s *sweep) now() time.Time { return s.began.Add(time.Since(s.begun)) }
 
@@ -323,7 +327,7 @@ func (s *sweep) take(ctx context.Context, events []fhir.Event) error {
 		switch {
 		case e.LastUpdated.Before(s.before.Floor) && (s.there == nil || s.there[s.tagOf(e)]):
 			continue // it was there before the first connection
-		case s.leaves && e.LastUpdated.After(fresh):
+		case s.leaves && e.LastUpdated.After(fresh) && e.LastUpdated.Before(now.Add(clocksDiffer)):
 			s.metrics.hits.WithLabelValues(s.source.Name, "left").Inc()
 			continue
 		}
