@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 
+	"staffetta/adapter/ledger/embedded"
 	"staffetta/config"
 )
 
@@ -34,12 +34,12 @@ func Connect(r config.Redis) (client redis.UniversalClient, closeAll func(), err
 
 // connectEmbedded starts a Redis inside this process: in memory only.
 func connectEmbedded() (redis.UniversalClient, func(), error) {
-	server := miniredis.NewMiniRedis()
-	if err := server.Start(); err != nil {
-		return nil, nil, fmt.Errorf("start embedded redis: %w", err)
+	addr, stop, err := embedded.Start()
+	if err != nil {
+		return nil, nil, err
 	}
-	client := redis.NewClient(&redis.Options{Addr: server.Addr(), Protocol: 2, DisableIdentity: true})
-	return client, func() { _ = client.Close(); server.Close() }, nil
+	client := redis.NewClient(&redis.Options{Addr: addr, Protocol: 2, DisableIdentity: true})
+	return client, func() { _ = client.Close(); stop() }, nil
 }
 
 // redisOptions are the client's settings for one server, Sentinel or Cluster.

@@ -127,9 +127,12 @@ func (s *Source) bounded(ctx context.Context) (context.Context, context.CancelFu
 	return context.WithTimeout(ctx, s.timeout)
 }
 
+// bothForms is what we read.
+var bothForms = []string{"application/fhir+json, application/fhir+xml;q=0.5"}
+
 // call sends one request and reads the answer; nil with Missing or Gone on 404 and 410.
 func (s *Source) call(req *http.Request, doing string) (*node, Standing, error) {
-	req.Header.Set("Accept", "application/fhir+json, application/fhir+xml;q=0.5")
+	req.Header["Accept"] = bothForms
 	res, err := s.send(req, doing)
 	if err != nil {
 		return nil, "", err

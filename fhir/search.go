@@ -125,6 +125,9 @@ func (s *Source) pagesOf(ctx context.Context, q searched) (*pool, error) {
 
 var errNoPage = errors.New("the next page of a search is not there")
 
+// Values of headers that stand in every search.
+var strictly, fresh = []string{"handling=strict"}, []string{"no-cache"}
+
 // hits asks for one page.
 func (s *Source) hits(ctx context.Context, method, target, form, doing string) (*node, error) {
 	ctx, cancel := s.bounded(ctx)
@@ -136,8 +139,7 @@ func (s *Source) hits(ctx context.Context, method, target, form, doing string) (
 	if form != "" {
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
-	req.Header.Set("Prefer", "handling=strict")
-	req.Header.Set("Cache-Control", "no-cache")
+	req.Header["Prefer"], req.Header["Cache-Control"] = strictly, fresh
 	n, standing, err := s.call(req, doing)
 	if trouble, ok := errors.AsType[*Trouble](err); ok && searchRefused(trouble.Status) {
 		return nil, errUnsupported
@@ -157,13 +159,15 @@ func (s *Source) hits(ctx context.Context, method, target, form, doing string) (
 func (p *pool) addHits(bundle *node, q searched, doing string) error {
 	for i := range bundle.Entry {
 		e := &bundle.Entry[i]
-		r := e.Resource.first()
-		switch {
+		if len(e.Resource) == 0 {
+			continue
+		}
+		switch r := &e.Resource[0]; {
 		case r.ResourceType == "":
 			continue
 		case r.ResourceType == "OperationOutcome" && r.isError():
 			return &Trouble{Kind: Unusable, Doing: doing, Err: errOutcome}
-		case q.fits != nil && r.ResourceType == q.kind && !q.fits(&r):
+		case q.fits != nil && r.ResourceType == q.kind && !q.fits(r):
 			return errUnsupported
 		}
 		p.add(string(e.FullURL), &e.Resource[0])

@@ -205,6 +205,9 @@ func (c *Client) call(ctx context.Context, method, path string, body any) answer
 	return got
 }
 
+// Values of headers that stand in every request.
+var inJSON, asJSON = []string{"application/json; charset=utf-8"}, []string{"application/json"}
+
 func (c *Client) once(ctx context.Context, method, path string, content []byte, key string) (got answered) {
 	if c.timeout > 0 {
 		var cancel context.CancelFunc
@@ -220,11 +223,11 @@ func (c *Client) once(ctx context.Context, method, path string, content []byte, 
 		return got
 	}
 	if content != nil {
-		req.Header.Set("Content-Type", "application/json; charset=utf-8")
+		req.Header["Content-Type"] = inJSON
 		req.GetBody = nil // Go must not send a message a second time by itself
 	}
 	req.Header["Ocp-Apim-Subscription-Key"] = []string{key}
-	req.Header.Set("Accept", "application/json")
+	req.Header["Accept"] = asJSON
 	res, err := c.http.RoundTrip(req)
 	if err != nil {
 		got.written = written.Load() && !neverSent(err)

@@ -7,12 +7,13 @@ import (
 )
 
 // trips lets callers that come while a round trip is under way share the next one, whatever they want written or claimed: who
-// comes first leads, and hands over to the next when it has its own answer.
+// comes first leads, and hands over to the next when it has its own answer. There is one at a time: with two, each carries
+// half as much, and they cost more than the wait saves.
 type trips struct {
 	carry func(context.Context, []*asked) // answers each
 
 	mu      sync.Mutex
-	under   int // way
+	away    bool // a round trip is under way
 	waiting []*asked
 }
 
@@ -32,17 +33,14 @@ type asked struct {
 // tripLimit is how many callers share one round trip at most.
 const tripLimit = 128
 
-// tripsAtOnce is how many round trips are under way at once: while Redis works on one, the next is on its way.
-const tripsAtOnce = 2
-
 func newTrips(carry func(context.Context, []*asked)) *trips { return &trips{carry: carry} }
 
 // do gets what is asked, alone or with others, and returns when it is there. Where it has to lead others its own context
 // does not cut theirs.
 func (t *trips) do(ctx context.Context, a *asked) {
 	t.mu.Lock()
-	if t.under < tripsAtOnce {
-		t.under++
+	if !t.away {
+		t.away = true
 		t.mu.Unlock()
 		t.lead(context.WithoutCancel(ctx), []*asked{a})
 		return
@@ -66,7 +64,7 @@ func (t *trips) lead(ctx context.Context, all []*asked) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.waiting) == 0 {
-		t.under--
+		t.away = false
 		return
 	}
 	n := min(len(t.waiting), tripLimit)

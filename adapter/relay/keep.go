@@ -21,7 +21,7 @@ type keeper struct {
 
 // keepClaim renews the claim from a third of the lease on, and gives the step's context: it ends where the record has gone
 // to other hands.
-func (r *Relay) keepClaim(ctx context.Context, c claimed) (context.Context, *keeper) {
+func (r *Relay) keepClaim(ctx context.Context, c *claimed) (context.Context, *keeper) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	k := &keeper{cancel: cancel}
 	k.mu.Lock()
@@ -31,7 +31,7 @@ func (r *Relay) keepClaim(ctx context.Context, c claimed) (context.Context, *kee
 	return ctx, k
 }
 
-func (r *Relay) renew(ctx context.Context, c claimed, k *keeper, until time.Time) {
+func (r *Relay) renew(ctx context.Context, c *claimed, k *keeper, until time.Time) {
 	if time.Now().After(until) {
 		k.cancel(errTooLong)
 		return

@@ -224,7 +224,7 @@ func (r *Relay) workUntil(ctx, finishing context.Context, waiting *queue) {
 // but it sends nothing before (see send).
 func (r *Relay) work(ctx, finishing context.Context, c claimed) {
 	started := time.Now()
-	ctx, keep := r.keepClaim(ctx, c)
+	ctx, keep := r.keepClaim(ctx, &c)
 	defer keep.end()
 	defer func() {
 		if p := recover(); p != nil {

@@ -16,8 +16,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
+
+	"staffetta/adapter/ledger/embedded"
 )
 
 // Start gives an empty Redis that ends with the test.
@@ -127,10 +128,11 @@ func (s *servers) three(tb testing.TB) []string {
 	return addresses
 }
 
-func needServer(t *testing.T) {
-	t.Helper()
+// needServer leaves out what only a real server can show, where there is none; CI has one.
+func needServer(tb testing.TB) {
+	tb.Helper()
 	if _, err := exec.LookPath("redis-server"); err != nil && os.Getenv("CI") == "" {
-		t.Skip("no redis-server on the PATH")
+		tb.Skip("no redis-server on the PATH")
 	}
 }
 
@@ -187,7 +189,12 @@ func Flush(ctx context.Context, client redis.UniversalClient) error {
 // Embedded gives an embedded Redis.
 func Embedded(tb testing.TB) *redis.Client {
 	tb.Helper()
-	return connect(tb, miniredis.RunT(tb).Addr())
+	addr, stop, err := embedded.Start()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(stop)
+	return connect(tb, addr)
 }
 
 // Real starts a redis-server with `appendonly`, without snapshots.
@@ -216,6 +223,7 @@ type Server struct {
 // NewServer starts a redis-server on a free loopback port, with more arguments of its own; it ends with the test.
 func NewServer(tb testing.TB, more ...string) *Server {
 	tb.Helper()
+	needServer(tb)
 	s := newServer(tb, tb.TempDir(), more...)
 	tb.Cleanup(s.Kill)
 	return s
