@@ -173,7 +173,7 @@ func TestTheSettleTimeOfASweepCountsFromThePublication(t *testing.T) {
 // source was connected.
 func (w *town) publishAt(c fse.Case, at time.Time) fhir.Locator {
 	all := fse.Resource{"resourceType": "Bundle"}
-	var entries []any
+	entries := make([]any, 0, len(c.Resources))
 	for _, r := range c.Resources {
 		r = maps.Clone(r)
 		meta, _ := r["meta"].(fse.Resource)

@@ -144,7 +144,9 @@ func TestNothingIsLostBetweenSweeps(t *testing.T) {
 		ours    time.Duration // our own clock before the true time
 		future  int64         // reports that are dated there
 	}{
-		{"100,000 reports", 100_000, 0, 0}, {"our clock is ahead", 10_000, 5 * time.Minute, 0}, {"our clock is behind", 10_000, -5 * time.Minute, 0},
+		{"100,000 reports", 100_000, 0, 0},
+		{"our clock is ahead", 10_000, 5 * time.Minute, 0},
+		{"our clock is behind", 10_000, -5 * time.Minute, 0},
 		{"our clock is ahead by more than sweeps overlap, and the future has come", 10_000, 20 * time.Minute, 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -242,8 +244,8 @@ func TestNoUpdateIsLostWhoseTimeGoesBack(t *testing.T) {
 			for n, ahead := range []func(int) time.Duration{
 				func(int) time.Duration { return -5 * time.Minute },
 				func(int) time.Duration { return 0 },
-				func(id int) time.Duration { return []time.Duration{-5, 5, -1, 0, 3}[id%5] * time.Minute },
-				func(id int) time.Duration { return []time.Duration{5, -5, 0, 1, -3}[id%5] * time.Minute },
+				func(id int) time.Duration { return time.Duration([]int{-5, 5, -1, 0, 3}[id%5]) * time.Minute },
+				func(id int) time.Duration { return time.Duration([]int{5, -5, 0, 1, -3}[id%5]) * time.Minute },
 			} {
 				w.again(t)
 				if looked := a.look(t, w); !slices.Equal(looked, wanted) {

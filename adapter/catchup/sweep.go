@@ -135,8 +135,8 @@ func (s *sweep) kind(ctx context.Context, kind kindOfSearches) error {
 // the time of that: a node whose clock is behind dates there what it writes now.
 func (s *sweep) window(ctx context.Context, kind string) (since time.Time, err error) {
 	since = s.before.Checkpoint.Add(-s.source.Overlap)
-	known := false
-	s.there, known = s.snapshots[kind]
+	there, known := s.snapshots[kind]
+	s.there = there
 	if !since.Before(s.before.Floor) {
 		if s.there != nil {
 			_ = s.Ledger.ForgetThere(ctx, s.source.Name, kind) // else it ends by itself
