@@ -169,6 +169,36 @@ func TestTheSettleTimeOfASweepCountsFromThePublication(t *testing.T) {
 	}
 }
 
+// A correction that is written by a node whose clock is four minutes behind the one that wrote the report is told all the same.
+// The source seems to show less than it did: what it shows is believed after policy.believe_missing.
+func TestACorrectionWhoseTimeGoesBackIsTold(t *testing.T) {
+	t.Parallel()
+	w := build(t, fhir.ShapeReport, sweptOften, func(cfg *config.Config, _ *sandbox.Options) {
+		cfg.Sources[0].Subscribe, cfg.Policy.BelieveMissing = "never", config.Duration(time.Second)
+	})
+	w.run(t)
+	w.connected(t)
+	c := told(1, false)[0]
+	document := w.publish(c)
+	w.rests(t, document, ledger.Delivered)
+	amended := c
+	amended.Resources = nil
+	for _, r := range c.Resources {
+		if r = maps.Clone(r); r["resourceType"] == "DiagnosticReport" {
+			r["status"] = "amended"
+		}
+		amended.Resources = append(amended.Resources, r)
+	}
+	w.publishAt(amended, time.Now().Add(-4*time.Minute))
+	eventually(t, func() (int, bool) { n := len(w.io.Messages()); return n, n == 2 })
+	w.rests(t, document, ledger.Delivered)
+	if rec := w.record(t, document); rec.Told.Publication != ledger.Updated {
+		t.Errorf("told as %s, want %s", rec.Told.Publication, ledger.Updated)
+	}
+	w.quiet(t)
+	w.well(t)
+}
+
 // publishAt keeps a case at the FSE as if it had been published then, by a node whose clock is behind where that was before the
 // source was connected.
 func (w *town) publishAt(c fse.Case, at time.Time) fhir.Locator {
@@ -180,7 +210,7 @@ func (w *town) publishAt(c fse.Case, at time.Time) fhir.Locator {
 		if meta = maps.Clone(meta); meta == nil {
 			meta = fse.Resource{}
 		}
-		meta["versionId"], meta["lastUpdated"] = "1", at.UTC().Format("2006-01-02T15:04:05.000Z")
+		meta["versionId"], meta["lastUpdated"] = fmt.Sprint("v", at.UnixMilli()), at.UTC().Format("2006-01-02T15:04:05.000Z")
 		r["meta"] = meta
 		entries = append(entries, fse.Resource{"resource": r})
 	}
