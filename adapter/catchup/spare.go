@@ -99,17 +99,18 @@ func (s *sweep) forgetFirsts(ctx context.Context, all []kindOfSearches) {
 	}
 }
 
-// spareRefused does without a type that the server lists, and has refused for a while.
+// spareRefused does without a type that the server lists and refuses: it is asked for by the next sweep again, until it was
+// refused for a while.
 func (s *sweep) spareRefused(ctx context.Context, kind kindOfSearches, err error) {
 	w := s.watchman
+	about := []any{slog.String("resource_type", kind.name), slog.Any("error", err)}
 	since, before := w.spare.refused[kind.name]
-	if !before {
-		w.spare.refused[kind.name], since = s.began, s.began
+	switch {
+	case !before:
+		w.spare.refused[kind.name] = s.began
+		w.log.WarnContext(ctx, "a search that the server lists is refused: sweeps do without it", about...)
+	case s.began.Sub(since) >= refusedFor:
+		w.spare.kinds = slices.DeleteFunc(w.spare.kinds, func(k kindOfSearches) bool { return k.name == kind.name })
+		w.log.WarnContext(ctx, "a search that the server lists is still refused: it is not asked for any more for hours", about...)
 	}
-	if s.began.Sub(since) < refusedFor {
-		w.log.DebugContext(ctx, "a search that the server lists is refused", slog.String("resource_type", kind.name), slog.Any("error", err))
-		return
-	}
-	w.spare.kinds = slices.DeleteFunc(w.spare.kinds, func(k kindOfSearches) bool { return k.name == kind.name })
-	w.log.WarnContext(ctx, "a search that the server lists is refused: sweeps do without it", slog.String("resource_type", kind.name), slog.Any("error", err))
 }
