@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,6 +17,8 @@ import (
 type Checked struct {
 	Live, Held, Finished int
 	Findings             []string // what is wrong; empty when all is well
+
+	sealedUnder map[uint8]int // places of documents that no key opens, by the id of the key that sealed them
 }
 
 // Check walks the whole ledger. Sources are those that are configured: due records of others are waiting for nobody.
@@ -29,6 +32,9 @@ func (l *Ledger) Check(ctx context.Context, sources []string) (Checked, error) {
 		if err := l.checkPartition(ctx, p, keys[p], sources, &c); err != nil {
 			return c, fmt.Errorf("partition %d: %w", p, err)
 		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(c.sealedUnder)) {
+		c.find("where %d documents are is sealed under key %d, which is not configured, or damaged", c.sealedUnder[id], id)
 	}
 	return c, nil
 }
@@ -62,6 +68,10 @@ func (l *Ledger) checkPartition(ctx context.Context, p int, keys, sources []stri
 			records = append(records, strings.TrimPrefix(name, "r:"))
 		case strings.HasPrefix(name, "done:"):
 			if err := l.checkBucket(ctx, key, c); err != nil {
+				return err
+			}
+		case strings.HasPrefix(name, "kept:"), strings.HasPrefix(name, "told:"):
+			if err := l.checkSealed(ctx, key, c); err != nil {
 				return err
 			}
 		}
@@ -166,6 +176,24 @@ func (l *Ledger) wrong(name string, f live, sets []string) string {
 		return "does not know what to look at"
 	}
 	return ""
+}
+
+// checkSealed opens what finished records and messages leave behind of where documents are.
+func (l *Ledger) checkSealed(ctx context.Context, redisKey string, c *Checked) error {
+	all, err := l.redis.HGetAll(ctx, redisKey).Result()
+	if err != nil {
+		return unavailable(err)
+	}
+	for name, sealed := range all {
+		if _, err := l.seals.open(Key([]byte(name)), sealed); err == nil || sealed == "" {
+			continue
+		}
+		if c.sealedUnder == nil {
+			c.sealedUnder = map[uint8]int{}
+		}
+		c.sealedUnder[sealed[0]]++
+	}
+	return nil
 }
 
 func (l *Ledger) checkBucket(ctx context.Context, redisKey string, c *Checked) error {

@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -61,29 +62,36 @@ func (l *Ledger) Due(ctx context.Context, rec Record) (due, track time.Time, err
 }
 
 // WalkKept gives every record that rests and still knows where its document is, with its locator. Which source it is of, only
-// its key tells (DocumentKey).
+// its key tells (DocumentKey). What cannot be opened is left out, and is an error when all others have been seen.
 func (l *Ledger) WalkKept(ctx context.Context, visit func(Record) error) error {
 	keys, err := l.allKeys(ctx)
 	if err != nil {
 		return err
 	}
+	closed := 0
 	for p := range keys {
 		for _, bucket := range keys[p] {
 			if name, kept := strings.CutPrefix(bucket, prefix(p)+"kept:"); kept {
-				if err := l.walkBucket(ctx, bucket, prefix(p)+"done:"+name, visit); err != nil {
+				n, err := l.walkBucket(ctx, bucket, prefix(p)+"done:"+name, visit)
+				if err != nil {
 					return err
 				}
+				closed += n
 			}
 		}
+	}
+	if closed > 0 {
+		return fmt.Errorf("%d records that rest: %w", closed, errSealed)
 	}
 	return nil
 }
 
-func (l *Ledger) walkBucket(ctx context.Context, kept, done string, visit func(Record) error) error {
+// walkBucket says how many cannot be opened.
+func (l *Ledger) walkBucket(ctx context.Context, kept, done string, visit func(Record) error) (closed int, err error) {
 	pipe := l.redis.Pipeline()
 	locators, ended := pipe.HGetAll(ctx, kept), pipe.HGetAll(ctx, done)
 	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
-		return unavailable(err)
+		return 0, unavailable(err)
 	}
 	for raw, sealed := range locators.Val() {
 		value := ended.Val()[raw]
@@ -92,18 +100,19 @@ func (l *Ledger) walkBucket(ctx context.Context, kept, done string, visit func(R
 		}
 		rec := Record{Key: Key([]byte(raw))}
 		packed, err := l.seals.open(rec.Key, sealed)
+		if err == nil {
+			rec.Locator, err = unpackLocator(packed)
+		}
+		if err == nil {
+			err = rec.reopen(value)
+		}
 		if err != nil {
-			return err
-		}
-		if rec.Locator, err = unpackLocator(packed); err != nil {
-			return err
-		}
-		if err := rec.reopen(value); err != nil {
-			return err
+			closed++
+			continue
 		}
 		if err := visit(rec); err != nil {
-			return err
+			return closed, err
 		}
 	}
-	return nil
+	return closed, nil
 }

@@ -1,6 +1,9 @@
 package ledger
 
 import (
+	"crypto/sha256"
+	"errors"
+	"log/slog"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -210,6 +213,49 @@ func TestWhatWasKeptBackIsFound(t *testing.T) {
 			t.Errorf("in two hands: %s, %v", seized, err)
 		}
 	})
+}
+
+// A seal key that is taken out of the configuration too early is found by a check, before somebody opens a message; a walk
+// gives what others sealed all the same.
+func TestAMissingSealKeyIsFound(t *testing.T) {
+	client := redistest.Start(t)
+	before := openUnchecked(t, client) // after seals what it cannot open
+	naming, seal, next := sha256.Sum256([]byte("naming")), sha256.Sum256([]byte("seal")), sha256.Sum256([]byte("next"))
+	after, err := Open(t.Context(), Options{
+		Redis: client, NamingKey: naming[:], SealKeys: []SealKey{{ID: 2, Key: next[:]}}, Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, l := range []*Ledger{before, before, after} {
+		if _, err := l.Admit(t.Context(), []Hint{documentHint(l, "north", i)}); err != nil {
+			t.Fatal(err)
+		}
+		rec := claimOne(t, l)
+		rec.Since = rec.Now
+		if rec.State, rec.Reason = Suppressed, "io-off"; i == 1 {
+			rec.State, rec.Reason, rec.Told = Delivered, "", Told{Publication: Published, At: rec.Now}
+		}
+		settleOne(t, l, Settlement{Record: rec, Event: "done", Referenced: i == 1})
+	}
+	checked, err := after.Check(t.Context(), testSources)
+	want := []string{"where 2 documents are is sealed under key 1, which is not configured, or damaged"}
+	if diff := cmp.Diff(want, checked.Findings); diff != "" || err != nil {
+		t.Error(diff, err)
+	}
+	found := 0
+	if err := after.WalkKept(t.Context(), func(Record) error { found++; return nil }); !errors.Is(err, errSealed) || found != 1 {
+		t.Errorf("%d found, then %v", found, err)
+	}
+	both, err := Open(t.Context(), Options{
+		Redis: client, NamingKey: naming[:], SealKeys: []SealKey{{ID: 2, Key: next[:]}, {ID: 1, Key: seal[:]}}, Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if checked, err := both.Check(t.Context(), testSources); err != nil || len(checked.Findings) > 0 {
+		t.Errorf("with both keys: %v, %v", checked.Findings, err)
+	}
 }
 
 // A release is in the journal with who and why, and a held record goes on with what it was about.

@@ -85,7 +85,7 @@ func (s *Server) Wait() { s.eyes.flying.Wait() }
 // routes are all that IO and the portal call.
 func (s *Server) routes() *gin.Engine {
 	engine := endpoint.NewEngine()
-	engine.Use(private)
+	engine.Use(private, gin.CustomRecoveryWithWriter(nil, s.crashed)) // what a panic says may hold what somebody wrote: it is not logged
 	engine.NoRoute(func(c *gin.Context) { refuse(c, http.StatusNotFound, "No such path") })
 	engine.NoMethod(func(c *gin.Context) { refuse(c, http.StatusMethodNotAllowed, "Want GET") })
 	if len(s.keys) > 0 {
@@ -96,6 +96,12 @@ func (s *Server) routes() *gin.Engine {
 		engine.GET("/documents/:ref", s.exchange)
 	}
 	return engine
+}
+
+// crashed answers a panic as transient: the promise is never a 500.
+func (s *Server) crashed(c *gin.Context, _ any) {
+	s.Log.ErrorContext(c.Request.Context(), "a request crashed its handler", slog.String("route", c.FullPath()))
+	refuse(c, http.StatusServiceUnavailable, "Not available now")
 }
 
 // private keeps answers about one person out of caches.

@@ -624,9 +624,9 @@ func TestWhatWasSeenIsForgotten(t *testing.T) {
 	h.eyes.remember(ledger.Key{1, 1, 1}, sight{at: h.now()})
 }
 
-func (h *house) exchangeAs(t *testing.T, ref string, headers ...string) reply {
+func (h *house) exchangeAs(t *testing.T, ref string) reply {
 	t.Helper()
-	return h.ask(t, http.MethodGet, "/documents/"+ref, append([]string{"Authorization", "Bearer " + portalToken}, headers...)...)
+	return h.ask(t, http.MethodGet, "/documents/"+ref, "Authorization", "Bearer "+portalToken)
 }
 
 func TestThePortalExchangesAReference(t *testing.T) {
@@ -668,6 +668,28 @@ func TestThePortalExchangesAReference(t *testing.T) {
 	}
 	if given != 2 {
 		t.Errorf("%d entries in the journal, want one for each exchange", given)
+	}
+}
+
+// Whatever breaks, the one who asks is told to come again, and nothing of them is logged.
+func TestACrashIsNoServerError(t *testing.T) {
+	breaks := false
+	var h *house
+	h = build(t, func(o *Options) {
+		o.Now = func() time.Time {
+			if breaks {
+				panic("about " + h.document.Code)
+			}
+			return h.now()
+		}
+	})
+	h.exchangeAs(t, h.id) // its look at the source is over: what breaks from now on is in the request's own hands
+	breaks = true
+	if a := h.exchangeAs(t, h.id); a.status != http.StatusServiceUnavailable {
+		t.Errorf("answer %d, want 503", a.status)
+	}
+	if said := h.log.String(); strings.Contains(said, h.document.Code) || !strings.Contains(said, `"route":"/documents/:ref"`) {
+		t.Errorf("the log says %s", said)
 	}
 }
 
