@@ -40,7 +40,7 @@ func dayBefore(n int) string {
 const (
 	embeddedBacklog = "redis      embedded: nothing is known of what was told\nsource     regione, shape report: what changed since WHEN\n"
 	dryLine         = "dry run    nobody is told now; each document is read once, on the day of its last change\n\n"
-	searchedLine    = "searched   DiagnosticReport?status=final%%2Camended%%2Ccorrected%%2Cappended%%2Ccancelled%%2Centered-in-error: %d resources in N calls\n"
+	searchedLine    = "searched   DiagnosticReport?status=final%%2Camended%%2Ccorrected%%2Cappended%%2Ccancelled%%2Centered-in-error%%2Cmodified: %d resources in N calls\n"
 )
 
 // A dry run counts per day and decision, and tells nobody.

@@ -153,6 +153,97 @@ func TestSweepsAreEnough(t *testing.T) {
 	}
 }
 
+// Told within the interval: what a sweep finds has been there for a while, and so much of the settle time is over. In both kinds
+// of shape, where it settles as a document that was found.
+func TestTheSettleTimeOfASweepCountsFromThePublication(t *testing.T) {
+	t.Parallel()
+	settle := time.Duration(config.Default().Policy.Settle)
+	for _, shape := range []fhir.Shape{fhir.ShapeReport, fhir.ShapeFSE2} {
+		t.Run(string(shape), func(t *testing.T) {
+			w := build(t, shape, sweptOften, func(cfg *config.Config, _ *sandbox.Options) {
+				cfg.Sources[0].Subscribe, cfg.Policy.Settle = "never", config.Duration(settle)
+			})
+			w.run(t)
+			w.connected(t)
+			cases := told(4, shape.OfCompositions())
+			ages := []time.Duration{0, settle - 20*time.Second, settle - 40*time.Second, settle + 30*time.Second}
+			documents, now := make([]fhir.Locator, len(cases)), time.Now()
+			for i, c := range cases {
+				documents[i] = w.publishAt(c, now.Add(-ages[i]))
+			}
+			for i, document := range documents[:3] {
+				published := now.Add(-ages[i])
+				if waits := w.due(t, document).Sub(published); (waits - settle).Abs() > 10*time.Second {
+					t.Errorf("published %s before a sweep, and due %s after that, want %s", ages[i], waits, settle)
+				}
+			}
+			w.rests(t, documents[3], ledger.Delivered) // its settle time was over when it was found
+			w.once(t, cases[3])
+		})
+	}
+}
+
+// A correction that is written by a node whose clock is four minutes behind the one that wrote the report is told all the same.
+// The source seems to show less than it did: what it shows is believed after policy.believe_missing.
+func TestACorrectionWhoseTimeGoesBackIsTold(t *testing.T) {
+	t.Parallel()
+	w := build(t, fhir.ShapeReport, sweptOften, func(cfg *config.Config, _ *sandbox.Options) {
+		cfg.Sources[0].Subscribe, cfg.Policy.BelieveMissing = "never", config.Duration(time.Second)
+	})
+	w.run(t)
+	w.connected(t)
+	c := told(1, false)[0]
+	document := w.publish(c)
+	w.rests(t, document, ledger.Delivered)
+	amended := c
+	amended.Resources = nil
+	for _, r := range c.Resources {
+		if r = maps.Clone(r); r["resourceType"] == "DiagnosticReport" {
+			r["status"] = "amended"
+		}
+		amended.Resources = append(amended.Resources, r)
+	}
+	w.publishAt(amended, time.Now().Add(-4*time.Minute))
+	eventually(t, func() (int, bool) { n := len(w.io.Messages()); return n, n == 2 })
+	w.rests(t, document, ledger.Delivered)
+	if rec := w.record(t, document); rec.Told.Publication != ledger.Updated {
+		t.Errorf("told as %s, want %s", rec.Told.Publication, ledger.Updated)
+	}
+	w.quiet(t)
+	w.well(t)
+}
+
+// publishAt keeps a case at the FSE as if it had been published then, by a node whose clock is behind where that was before the
+// source was connected.
+func (w *town) publishAt(c fse.Case, at time.Time) fhir.Locator {
+	all := fse.Resource{"resourceType": "Bundle"}
+	entries := make([]any, 0, len(c.Resources))
+	for _, r := range c.Resources {
+		r = maps.Clone(r)
+		meta, _ := r["meta"].(fse.Resource)
+		if meta = maps.Clone(meta); meta == nil {
+			meta = fse.Resource{}
+		}
+		meta["versionId"], meta["lastUpdated"] = fmt.Sprint("v", at.UnixMilli()), at.UTC().Format("2006-01-02T15:04:05.000Z")
+		r["meta"] = meta
+		entries = append(entries, fse.Resource{"resource": r})
+	}
+	all["entry"] = entries
+	w.fse.Load(all)
+	return fhir.Locator{Type: c.Type, ID: c.ID, System: c.System, Value: c.Value}
+}
+
+// due is when a document is to be looked at, once it is known.
+func (w *town) due(t *testing.T, document fhir.Locator) time.Time {
+	t.Helper()
+	key := w.program.Ledger.DocumentKey(w.source, document)
+	set := fmt.Sprintf("staffetta:{%d}:due:%s", key.Partition(), w.source)
+	return eventually(t, func() (time.Time, bool) {
+		ms, err := w.redis.ZScore(t.Context(), set, key.String()).Result()
+		return time.UnixMilli(int64(ms)), err == nil
+	})
+}
+
 // A server that is asked to post nothing but pings: each is a look through the source.
 func TestAnEmptyNotificationIsLookedInto(t *testing.T) {
 	t.Parallel()

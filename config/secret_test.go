@@ -137,6 +137,23 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
+// Sweeps must go back as far as the clocks of nodes differ.
+func TestSweepsThatHardlyOverlap(t *testing.T) {
+	const want = "sources[0].sweep.overlap: 10m, the clocks of a source's nodes may be five minutes wrong either way, want at least 11m or what they write may be lost"
+	for overlap, want := range map[string][]string{"10m": {want}, "11m": nil} {
+		path := filepath.Join(t.TempDir(), "staffetta.yaml")
+		text := strings.Replace(base, "unlabelled: hold", "unlabelled: hold, sweep: {overlap: "+overlap+"}", 1)
+		write(t, path, fmt.Sprintf(text, "io: {key: k}\nledger: {seal_key: "+sealKey+"}"))
+		c, err := config.Load(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, c.Warnings); diff != "" {
+			t.Errorf("%s: warnings (-want +got):\n%s", overlap, diff)
+		}
+	}
+}
+
 func TestSealKeysInOrder(t *testing.T) {
 	c, err := load(t, t.TempDir(), "ledger: {seal_key: "+sealKey+", seal_key_id: 3, older_seal_keys: [{id: 2, key: "+sealKey+
 		"}, {id: 1, key: MTEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=}]}\nio: {key: k}")

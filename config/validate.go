@@ -299,6 +299,10 @@ func (p Policy) validate(m *mistakes) {
 	m.between("policy.one_message", p.OneMessage, 0, day)
 }
 
+// enoughOverlap is how far sweeps must go back: clocks of nodes that are five minutes wrong, either way, and a write that takes a
+// minute.
+const enoughOverlap = 11 * time.Minute
+
 // findUnwise warns of what works and is probably not meant.
 func (c *Config) findUnwise() {
 	if c.Redis.Embedded() {
@@ -323,6 +327,10 @@ func (c *Config) findUnwise() {
 		}
 		if source.Sweep.Since != 0 {
 			c.warn("sources[%d].sweep.since: where the ledger is emptied, %s of documents are told again; `staffetta catchup` asks first", i, source.Sweep.Since)
+		}
+		if source.Sweep.Overlap < Duration(enoughOverlap) {
+			c.warn("sources[%d].sweep.overlap: %s, the clocks of a source's nodes may be five minutes wrong either way, want at least %s or what they write may be lost",
+				i, source.Sweep.Overlap, Duration(enoughOverlap))
 		}
 		if u, err := url.Parse(source.BaseURL); err == nil && u.Scheme == "http" && !isLoopback(u.Hostname()) {
 			c.warn("sources[%d].base_url: not https, health data travels in clear", i)

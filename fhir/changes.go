@@ -28,10 +28,13 @@ type Changes struct {
 	source   *Source
 	kind     string
 	query    url.Values
-	statuses []string // that the search asks for; nil: any
+	statuses []string   // that the search asks for; nil: any
+	older    url.Values // the query without statuses of R5; nil: it has none
 
 	way   int       // of listings, the best one that works here
 	chose time.Time // when
+	old   bool      // what is asked for now is without statuses of R5
+	olds  bool      // it has refused them before
 	most  int       // hits of a page, where more would be too large; 0: as many as the way asks for
 	sorts bool      // it was seen to sort
 }
@@ -46,6 +49,9 @@ func (s *Source) Changes(search string) (*Changes, error) {
 	for _, one := range query["status"] {
 		c.statuses = append(c.statuses, strings.Split(one, ",")...)
 	}
+	if older, has := withoutR5(kind, query); has {
+		c.older = older
+	}
 	return c, nil
 }
 
@@ -59,6 +65,7 @@ type Look struct {
 	// anything is not believed at once. Zero: none.
 	Expected time.Time
 	Pace     func(context.Context) error          // called before every page but the first; nil: no wait
+	Clock    func(time.Time)                      // is told the server's clock, in whole seconds, when its first answer begins; nil: nobody
 	Take     func(context.Context, []Event) error // takes what was not given before, page by page; nil: nobody
 }
 
@@ -66,7 +73,6 @@ type Look struct {
 type Listed struct {
 	Pages, Hits int
 	Newest      time.Time // the latest change; zero where there was none
-	Date        time.Time // the server's clock at its first answer, in whole seconds; zero where it does not say
 	Whole       bool      // everything had to be read: the server cannot ask by time, or cannot sort
 	Ignores     []string  // names of parameters that the server ignores
 }
@@ -107,8 +113,9 @@ var (
 // the server, *Trouble that it is in trouble.
 func (c *Changes) Since(ctx context.Context, o Look) (Listed, error) {
 	if now := c.source.o.Now(); now.Sub(c.chose) > askAgain {
-		c.way, c.most, c.chose, c.sorts = 0, 0, now, false
+		c.way, c.most, c.chose, c.sorts, c.olds = 0, 0, now, false, false
 	}
+	c.old = false // a refusal may have been for a moment: what is not asked for now is asked for with the next list
 	var sofar Listed
 	for {
 		r := &run{Changes: c, Look: o, listing: listings[c.way], key: o.Since, seen: map[string]time.Time{}, left: -1}
@@ -154,10 +161,16 @@ func (c *Changes) after(err error, count int) (way int, known error) {
 		return unsorted, nil
 	case ignored:
 		return c.way, cannotList(err.Error())
+	case errors.Is(err, errUnsupported) && c.olds && !c.old:
+		c.old = true
+		return c.way, nil
 	case errors.Is(err, errNoTimes) && c.way == 0, errors.Is(err, errUnsupported) && c.way < len(listings)-1:
 		return c.way + 1, nil
 	case errors.Is(err, errNoTimes):
 		return c.way, cannotList(err.Error())
+	case errors.Is(err, errUnsupported) && c.older != nil && !c.old:
+		c.old, c.olds = true, true
+		return 0, nil
 	case errors.Is(err, errUnsupported):
 		return c.way, cannotList("it refuses the search")
 	}
@@ -174,6 +187,7 @@ type run struct {
 	key  time.Time            // from when on is asked for now
 	seen map[string]time.Time // resources that lie at or after key, by id and version
 	left int                  // how many the totals say are still to come; -1: they do not say
+	told bool                 // the server's clock was
 
 	followed map[string]bool // links, since a page was asked for that is no link
 	vain     int             // how many in a row led to nothing that was not seen
@@ -209,10 +223,12 @@ func (r *run) ordered(ctx context.Context) error {
 			return err
 		}
 		switch moved := r.move(p); {
-		case p.total >= 0 && p.total <= len(p.hits), p.total < 0 && p.next == "" && fresh == 0:
+		case p.next == "" && (p.total < 0 && fresh == 0 || p.total >= 0 && p.total <= len(p.hits)):
 			return nil
 		case moved:
 			continue
+		case p.next != "" && !r.leadsOn(p):
+			return nil
 		}
 		if ended, err := r.through(ctx, p); ended || err != nil {
 			return err
@@ -227,10 +243,17 @@ func (r *run) page(ctx context.Context) (*changesPage, error) {
 	if errors.Is(err, errUnsupported) && r.Hits > 0 {
 		err = notCredible("it refuses a page in the middle")
 	}
-	for err == nil && len(p.hits) == 0 && p.next != "" {
+	for err == nil && len(p.hits) == 0 && r.leadsOn(p) {
 		p, err = r.follow(ctx, p.next)
 	}
 	return p, err
+}
+
+// leadsOn says whether a page has a link to more. Against a total that says that this is all, one to the server itself is
+// believed, and one to another server is not.
+func (r *run) leadsOn(p *changesPage) bool {
+	_, own := r.source.within(p.next)
+	return p.next != "" && (own || p.total < 0 || p.total > len(p.hits))
 }
 
 // checkSorting makes sure that the server sorts at all. One that does not may have its first page in order by chance, and then
@@ -252,7 +275,7 @@ func (r *run) checkSorting(ctx context.Context) error {
 	}
 	oldest, newest := ends[0].hits, ends[1].hits
 	switch {
-	case len(oldest) == 0 || len(newest) == 0, oldest[0].ID == newest[0].ID && ends[0].total <= 1 && ends[0].next == "":
+	case len(oldest) == 0 || len(newest) == 0, oldest[0].ID == newest[0].ID && ends[0].total <= 1 && !r.leadsOn(ends[0]):
 		return nil // there is nothing to be sorted yet
 	case oldest[0].ID == newest[0].ID, oldest[0].LastUpdated.After(newest[0].LastUpdated):
 		return errIgnored{"_sort"}
@@ -426,8 +449,11 @@ func (r *run) target(since time.Time) string {
 
 // search is what every page has.
 func (r *run) search() url.Values {
-	query := url.Values{}
-	for name, values := range r.query {
+	query, from := url.Values{}, r.query
+	if r.old {
+		from = r.older
+	}
+	for name, values := range from {
 		query[name] = slices.Clone(values)
 	}
 	if r.elements {
@@ -474,17 +500,23 @@ func (r *run) ask(ctx context.Context, target string) (*changesPage, error) {
 			return nil, err
 		}
 	}
-	p, date, err := r.source.changes(ctx, target, "list changes of "+r.kind)
+	p, err := r.source.changes(ctx, target, "list changes of "+r.kind, r.dated)
 	if err != nil {
 		return nil, err
 	}
-	if r.Pages++; r.Pages == 1 {
-		r.Date = date
-	}
+	r.Pages++
 	if name := p.ignored(r.query); name != "" {
 		return nil, cannotList("the server ignores " + name) // it would list what nobody asked for
 	}
 	return p, p.read(r.kind)
+}
+
+// dated notes the server's clock, once: what follows takes its time.
+func (r *run) dated(date time.Time) {
+	if !r.told && r.Clock != nil {
+		r.Clock(date)
+	}
+	r.told = true
 }
 
 // take gives what was not seen yet, and checks that the server did as it was asked.

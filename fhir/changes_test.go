@@ -2,6 +2,7 @@ package fhir_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -109,6 +110,63 @@ func TestChangesAreListedOnceAndInOrder(t *testing.T) {
 				if listed.Whole != tt.whole || !listed.Newest.Equal(began.Add(116*time.Second)) {
 					t.Errorf("whole %t, want %t; newest %s", listed.Whole, tt.whole, listed.Newest)
 				}
+			}
+		})
+	}
+}
+
+// A total that counts the hits of its page, or none, is no word against a link to the next one. Only a link to another server is
+// none against a total.
+func TestATotalAgainstALink(t *testing.T) {
+	const stray = "https://elsewhere.example/fhir/DiagnosticReport?page=2"
+	same := func(next string) string { return next }
+	always := func(string) string { return stray }
+	for _, tt := range []struct {
+		name    string
+		reports int
+		quirks  sandbox.Quirks
+		total   func(hits int) int
+		next    func(next string) string
+		want    error
+	}{
+		{"the total of each page, links of the server", 60, sandbox.Quirks{PageMost: 7}, func(hits int) int { return hits }, same, nil},
+		{"totals of nothing, links of the server", 60, sandbox.Quirks{PageMost: 7}, func(int) int { return 0 }, same, nil},
+		{"the total of each page, links elsewhere", 60, sandbox.Quirks{PageMost: 7}, func(hits int) int { return hits }, always, nil},
+		{"the total of the only page, a link elsewhere", 20, sandbox.Quirks{}, func(hits int) int { return hits }, always, nil},
+		{"a single report before, a link elsewhere", 1, sandbox.Quirks{}, func(hits int) int { return hits }, always, nil},
+		{"nothing there, a link elsewhere", 0, sandbox.Quirks{}, func(hits int) int { return hits }, always, nil},
+		{"nothing on the page, and more elsewhere", 0, sandbox.Quirks{}, func(int) int { return 5 }, always, fhir.ErrCannotList},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			server := shelf(tt.reports)
+			server.Misbehave(tt.quirks)
+			c := changes(t, source(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				answer := httptest.NewRecorder()
+				server.ServeHTTP(answer, r)
+				var page resource
+				if err := json.Unmarshal(answer.Body.Bytes(), &page); err != nil {
+					t.Error(err)
+				}
+				entries, _ := page["entry"].([]any)
+				next := ""
+				links, _ := page["link"].([]any)
+				for _, link := range links {
+					if l, _ := link.(map[string]any); l["relation"] == "next" {
+						next, _ = l["url"].(string)
+					}
+				}
+				page["total"], page["link"] = tt.total(len(entries)), []any{}
+				if next = tt.next(next); next != "" {
+					page["link"] = []any{resource{"relation": "next", "url": next}}
+				}
+				_ = json.NewEncoder(w).Encode(page)
+			}), fhir.ShapeReport), finals)
+			got, _, err := listing(t.Context(), c, fhir.Look{Since: began})
+			if !errors.Is(err, tt.want) {
+				t.Fatalf("error %v, want %v", err, tt.want)
+			}
+			if diff := cmp.Diff(ids(1, tt.reports), got); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
 			}
 		})
 	}
@@ -299,11 +357,20 @@ func TestOrderByChance(t *testing.T) {
 
 func TestTheServersClock(t *testing.T) {
 	for _, ahead := range []time.Duration{0, 5 * time.Minute, -5 * time.Minute} {
-		server := shelf(3)
+		server := shelf(30)
+		server.Misbehave(sandbox.Quirks{PageMost: 7})
 		server.Now = func() time.Time { return time.Now().Add(ahead) }
-		_, listed, err := listing(t.Context(), changes(t, source(t, server, fhir.ShapeReport), finals), fhir.Look{Since: began})
-		if off := time.Until(listed.Date) - ahead; err != nil || off.Abs() > 5*time.Second {
-			t.Errorf("ahead %s, want %s, %v", time.Until(listed.Date), ahead, err)
+		var dates []time.Time
+		look := fhir.Look{Since: began, Clock: func(date time.Time) { dates = append(dates, date) }}
+		look.Pace = func(context.Context) error {
+			if len(dates) != 1 {
+				t.Errorf("the server's clock was told %d times after the first page, want once", len(dates))
+			}
+			return nil
+		}
+		_, _, err := listing(t.Context(), changes(t, source(t, server, fhir.ShapeReport), finals), look)
+		if err != nil || len(dates) != 1 || (time.Until(dates[0])-ahead).Abs() > 5*time.Second {
+			t.Errorf("%v, want one that is %s ahead, %v", dates, ahead, err)
 		}
 	}
 }
@@ -358,6 +425,86 @@ func TestChangesAskNobodyElse(t *testing.T) {
 	}
 }
 
+// Every status that a citizen may be told of, or that takes back what they were told, is listed: those of R5 too. A server that
+// refuses codes it does not know is asked without them, and once more with them by the next list.
+func TestStatusesOfR5AreListed(t *testing.T) {
+	for kind, statuses := range map[string][]string{
+		"DiagnosticReport": {"final", "amended", "corrected", "appended", "modified", "cancelled", "entered-in-error"},
+		"Composition":      {"final", "amended", "corrected", "appended", "cancelled", "deprecated", "entered-in-error"},
+	} {
+		shape := map[string]fhir.Shape{"DiagnosticReport": fhir.ShapeReport, "Composition": fhir.ShapeFSE2}[kind]
+		server, refused := sandbox.NewServer(), ""
+		var asked []string
+		for i, status := range slices.Concat(statuses, []string{"registered", "preliminary", "partial", "unknown"}) {
+			r := written(status, time.Duration(i)*time.Second, status)
+			r["resourceType"] = kind
+			server.Load(r)
+		}
+		handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			asked = append(asked, r.URL.Query().Get("status"))
+			if refused != "" && strings.Contains(r.URL.Query().Get("status"), refused) {
+				w.WriteHeader(http.StatusBadRequest)
+				return
+			}
+			server.ServeHTTP(w, r)
+		})
+		c := changes(t, source(t, handler, shape), fhir.Searches(shape, nil, nil)[0])
+		list := func(want ...string) {
+			t.Helper()
+			got, _, err := listing(t.Context(), c, fhir.Look{Since: began})
+			if diff := cmp.Diff(want, got); err != nil || diff != "" {
+				t.Errorf("%s: %v (-want +got)\n%s", kind, err, diff)
+			}
+		}
+		list(statuses...)
+		refused = map[string]string{"DiagnosticReport": "modified", "Composition": "deprecated"}[kind]
+		var older []string
+		for _, status := range statuses {
+			if status == "modified" || kind == "Composition" && slices.Contains([]string{"corrected", "appended", "cancelled", "deprecated"}, status) {
+				continue
+			}
+			older = append(older, status)
+		}
+		list(older...)
+		asked = nil
+		list(older...)
+		if len(asked) != 2 || !strings.Contains(asked[0], refused) || strings.Contains(asked[1], refused) {
+			t.Errorf("%s: asked for %q", kind, asked)
+		}
+		refused = ""
+		list(statuses...)
+	}
+}
+
+// A server that gives what it has so far, and says so in a warning, has not given all; other warnings say nothing of that.
+func TestAListThatSaysItIsNotWhole(t *testing.T) {
+	for _, severity := range []string{"information", "warning", "error"} {
+		for code, whole := range map[string]bool{
+			"incomplete": false, "timeout": false, "too-costly": false, "throttled": false, "transient": false, "exception": false,
+			"informational": true, "not-supported": true, "processing": true,
+		} {
+			server := shelf(5)
+			c := changes(t, source(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				answer := httptest.NewRecorder()
+				server.ServeHTTP(answer, r)
+				var page resource
+				if err := json.Unmarshal(answer.Body.Bytes(), &page); err != nil {
+					t.Error(err)
+				}
+				entries, _ := page["entry"].([]any)
+				page["entry"] = append(entries, resource{"search": resource{"mode": "outcome"}, "resource": resource{
+					"resourceType": "OperationOutcome", "issue": []any{resource{"severity": severity, "code": code}},
+				}})
+				_ = json.NewEncoder(w).Encode(page)
+			}), fhir.ShapeReport), finals)
+			_, _, err := listing(t.Context(), c, fhir.Look{Since: began})
+			if want := whole && severity != "error"; (err == nil) != want || (!want && !errors.Is(err, fhir.ErrNotCredible)) {
+				t.Errorf("%s %s: %v, want it believed: %t", severity, code, err, want)
+			}
+		}
+	}
+}
+
 // TestLinksThatLeadNowhere meets a server whose pages are empty and go on for ever, to the same one or to ever new ones.
 func TestLinksThatLeadNowhere(t *testing.T) {
 	for name, next := range map[string]func(int) string{
@@ -406,7 +553,10 @@ func TestTroubleOfTheServer(t *testing.T) {
 }
 
 func TestSearchesOfASweep(t *testing.T) {
-	const report = "DiagnosticReport?status=final%2Camended%2Ccorrected%2Cappended%2Ccancelled%2Centered-in-error"
+	const (
+		report       = "DiagnosticReport?status=final%2Camended%2Ccorrected%2Cappended%2Ccancelled%2Centered-in-error%2Cmodified"
+		compositions = "Composition?status=final%2Camended%2Centered-in-error%2Ccorrected%2Cappended%2Ccancelled%2Cdeprecated"
+	)
 	for _, tt := range []struct {
 		name              string
 		shape             fhir.Shape
@@ -415,7 +565,7 @@ func TestSearchesOfASweep(t *testing.T) {
 	}{
 		{"those of the shape", fhir.ShapeReport, nil, nil, []string{report}},
 		{"those of compositions", fhir.ShapeFSE2, nil, nil, []string{
-			"Composition?status=final%2Camended%2Centered-in-error", "DocumentReference?status=current%2Csuperseded%2Centered-in-error",
+			compositions, "DocumentReference?status=current%2Csuperseded%2Centered-in-error",
 		}},
 		{"the criteria of the Subscription", fhir.ShapeReport, []string{"DiagnosticReport?category=LAB"}, []string{"DiagnosticReport?category=RAD"}, []string{"DiagnosticReport?category=LAB"}},
 		{"narrowed by filters", fhir.ShapeReport, nil, []string{"DiagnosticReport?category=LAB", "subject=Patient/1"}, []string{
@@ -423,7 +573,7 @@ func TestSearchesOfASweep(t *testing.T) {
 		}},
 		{"a filter that says which status", fhir.ShapeReport, nil, []string{"DiagnosticReport?status=final"}, []string{"DiagnosticReport?status=final"}},
 		{"a filter of documents that are Bundles", fhir.ShapeHL7IT, nil, []string{"Bundle?identifier=a"}, []string{
-			"Composition?status=final%2Camended%2Centered-in-error", "DocumentReference?status=current%2Csuperseded%2Centered-in-error",
+			compositions, "DocumentReference?status=current%2Csuperseded%2Centered-in-error",
 		}},
 		{"filters of another type than the shape's", fhir.ShapeFSE2, nil, []string{"DiagnosticReport?category=LAB"}, []string{"DiagnosticReport?category=LAB"}},
 	} {

@@ -48,41 +48,44 @@ type changed struct {
 	status string
 }
 
-// changes asks for one page; errUnsupported where the server refuses it, or has it not any more.
-func (s *Source) changes(ctx context.Context, target, doing string) (*changesPage, time.Time, error) {
+// changes asks for one page; errUnsupported where the server refuses it, or has it not any more. It says the server's clock as
+// soon as an answer begins.
+func (s *Source) changes(ctx context.Context, target, doing string, dated func(time.Time)) (*changesPage, error) {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target, http.NoBody)
 	if err != nil {
-		return nil, time.Time{}, &Trouble{Kind: Unusable, Doing: doing}
+		return nil, &Trouble{Kind: Unusable, Doing: doing}
 	}
 	req.Header.Set("Accept", "application/fhir+json, application/fhir+xml;q=0.5")
 	req.Header.Set("Prefer", "handling=strict")
 	req.Header.Set("Cache-Control", "no-cache")
 	res, err := s.send(req, doing)
 	if err != nil {
-		return nil, time.Time{}, err
+		return nil, err
 	}
 	defer func() { _ = res.Body.Close() }()
 	switch {
 	case res.StatusCode == http.StatusNotFound, res.StatusCode == http.StatusGone, searchRefused(res.StatusCode):
-		return nil, time.Time{}, errUnsupported
+		return nil, errUnsupported
 	case res.StatusCode != http.StatusOK:
-		return nil, time.Time{}, refused(res, doing)
+		return nil, refused(res, doing)
 	}
-	date, _ := http.ParseTime(res.Header.Get("Date"))
+	if date, err := http.ParseTime(res.Header.Get("Date")); err == nil {
+		dated(date)
+	}
 	p, err := readChanges(res, Limits{MaxBytes: s.o.MaxBody, MaxDepth: s.o.MaxDepth})
 	switch {
 	case err != nil && ctx.Err() != nil && errors.Is(context.Cause(ctx), context.Canceled):
-		return nil, date, fmt.Errorf("%s: %w", doing, ctx.Err())
+		return nil, fmt.Errorf("%s: %w", doing, ctx.Err())
 	case err != nil && ctx.Err() != nil:
-		return nil, date, &Trouble{Kind: Unavailable, Doing: doing, Err: ctx.Err()}
+		return nil, &Trouble{Kind: Unavailable, Doing: doing, Err: ctx.Err()}
 	case errors.Is(err, errTooLarge):
-		return nil, date, err
+		return nil, err
 	case err != nil:
-		return nil, date, &Trouble{Kind: Unusable, Status: res.StatusCode, Doing: doing, Err: err}
+		return nil, &Trouble{Kind: Unusable, Status: res.StatusCode, Doing: doing, Err: err}
 	}
-	return p, date, nil
+	return p, nil
 }
 
 func readChanges(res *http.Response, limits Limits) (*changesPage, error) {
@@ -115,8 +118,13 @@ func (p *changesPage) read(kind string) error {
 	p.hits = make([]changed, 0, len(p.Entry))
 	for i := range p.Entry {
 		r := p.Entry[i].Resource.first()
-		if r.ResourceType == "OperationOutcome" && slices.ContainsFunc(r.Issue, issue.isError) {
-			return notCredible(errOutcome.Error())
+		if r.ResourceType == "OperationOutcome" {
+			if slices.ContainsFunc(r.Issue, issue.isError) {
+				return notCredible(errOutcome.Error())
+			}
+			if slices.ContainsFunc(r.Issue, issue.saysLess) {
+				return notCredible("it says itself that it is not whole")
+			}
 		}
 		if mode := p.Entry[i].Search.first().Mode; mode != "" && mode != "match" || r.ResourceType == "OperationOutcome" {
 			continue
@@ -135,6 +143,12 @@ func (p *changesPage) read(kind string) error {
 }
 
 func (i issue) isError() bool { return i.Severity == "error" || i.Severity == "fatal" }
+
+// saysLess says whether an issue means that there is more than what came, however severe the server thinks that is: too-costly,
+// and transient with all that it stands for (FHIR, IssueType).
+func (i issue) saysLess() bool {
+	return slices.Contains([]text{"incomplete", "timeout", "too-costly", "throttled", "transient", "exception", "lock-error", "no-store"}, i.Code)
+}
 
 // last is the moment of the last hit.
 func (p *changesPage) last() time.Time { return p.hits[len(p.hits)-1].LastUpdated }

@@ -197,7 +197,7 @@ func Searches(shape Shape, criteria, filters []string) []string {
 	if others := othersOf(shape, filters); len(others) > 0 {
 		return narrowed(others, filters)
 	}
-	return narrowed(criteriaOf(shape), filters)
+	return narrowed(sweptOf(shape), filters)
 }
 
 // SpareSearches are those beside them that not every server knows.

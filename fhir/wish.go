@@ -51,6 +51,40 @@ func criteriaOf(shape Shape) []string {
 	return []string{"DiagnosticReport?status=final,amended,corrected,appended,cancelled,entered-in-error"}
 }
 
+// statusesOfR5 are those beside those of criteriaOf that R5 knows: sweeps ask for them as well, of every server, since what it
+// speaks may change. Codes that a server does not know find nothing there, or are left out where it refuses them.
+var statusesOfR5 = map[string][]string{
+	"Composition":      {"corrected", "appended", "cancelled", "deprecated"},
+	"DiagnosticReport": {"modified"},
+}
+
+// sweptOf are the searches of sweeps.
+func sweptOf(shape Shape) (all []string) {
+	for _, search := range criteriaOf(shape) {
+		kind, _, _ := strings.Cut(search, "?")
+		all = append(all, strings.Join(append([]string{search}, statusesOfR5[kind]...), ","))
+	}
+	return all
+}
+
+// withoutR5 is a query without the statuses of R5; false where there is none among others.
+func withoutR5(kind string, query url.Values) (url.Values, bool) {
+	less, left := url.Values{}, false
+	for name, values := range query {
+		for _, value := range values {
+			if name == "status" {
+				codes := strings.Split(value, ",")
+				known := slices.DeleteFunc(slices.Clone(codes), func(code string) bool { return slices.Contains(statusesOfR5[kind], code) })
+				if len(known) > 0 && len(known) < len(codes) {
+					value, left = strings.Join(known, ","), true
+				}
+			}
+			less[name] = append(less[name], value)
+		}
+	}
+	return less, left
+}
+
 // spareCriteriaOf are criteria of the shape beside those of criteriaOf, at servers that list them: documents of hl7-it may be
 // kept as Bundles only (reference fse.md, 3.1). A server that refuses them keeps us from nothing else.
 func spareCriteriaOf(shape Shape) []string {

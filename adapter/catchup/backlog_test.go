@@ -104,7 +104,7 @@ func TestABacklogThatMayBeWrongDecidesNothing(t *testing.T) {
 	for _, id := range []string{"r1", "r2", "r3"} {
 		w.server.Put(sandbox.Resource{"resourceType": "DiagnosticReport", "id": id, "status": "final"})
 	}
-	if _, _, err := led.Connect(t.Context(), name); err != nil {
+	if _, err := led.Connect(t.Context(), name); err != nil {
 		t.Fatal(err)
 	}
 	decided := func() bool {

@@ -1,6 +1,11 @@
 package catchup
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
 
 // metrics are the figures of sweeps and gaps. The gauges are those of the replica that looks after a source.
 type metrics struct {
@@ -10,7 +15,7 @@ type metrics struct {
 	missed    *prometheus.CounterVec
 	gaps      *prometheus.CounterVec
 	gapsOpen  *prometheus.GaugeVec
-	age       *prometheus.GaugeVec
+	age       *ages
 	undecided *prometheus.GaugeVec
 }
 
@@ -34,9 +39,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		gapsOpen: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "staffetta_event_gaps_open", Help: "Gaps in event numbers that are open.",
 		}, []string{"source"}),
-		age: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "staffetta_sweep_checkpoint_age_seconds", Help: "How long ago the last whole sweep began.",
-		}, []string{"source"}),
+		age: &ages{since: map[string]time.Time{}, desc: prometheus.NewDesc("staffetta_sweep_checkpoint_age_seconds",
+			"How long ago the last whole sweep began; where there was none, how long ago the first was tried.", []string{"source"}, nil)},
 		undecided: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "staffetta_first_connection", Help: "1 while nobody has said what becomes of what was published before the first connection.",
 		}, []string{"source"}),
@@ -47,7 +51,40 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 
 // forget drops the gauges of a source that another replica looks after now.
 func (m *metrics) forget(source string) {
-	for _, gauge := range []*prometheus.GaugeVec{m.gapsOpen, m.age, m.undecided} {
+	for _, gauge := range []*prometheus.GaugeVec{m.gapsOpen, m.undecided} {
 		gauge.DeleteLabelValues(source)
+	}
+	m.age.forget(source)
+}
+
+// ages say how long ago something was when they are asked: while a sweep lasts, or Redis is away, nobody could tell them.
+type ages struct {
+	desc *prometheus.Desc
+
+	mu    sync.Mutex
+	since map[string]time.Time // by source
+}
+
+func (a *ages) set(source string, since time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.since[source] = since
+}
+
+func (a *ages) forget(source string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.since, source)
+}
+
+// Describe describes the figure.
+func (a *ages) Describe(to chan<- *prometheus.Desc) { to <- a.desc }
+
+// Collect gives the age of each source.
+func (a *ages) Collect(to chan<- prometheus.Metric) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for source, since := range a.since {
+		to <- prometheus.MustNewConstMetric(a.desc, prometheus.GaugeValue, max(0, time.Since(since).Seconds()), source)
 	}
 }

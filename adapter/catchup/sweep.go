@@ -48,6 +48,9 @@ func (w *watchman) sweep(ctx context.Context, why string) {
 
 // all looks at each type. One that cannot be looked at does not keep us from the others.
 func (s *sweep) all(ctx context.Context) error {
+	if err := s.begin(ctx, s.kinds); err != nil {
+		return err
+	}
 	if err := unlessPaused(ctx, s.Ledger, s.source.Name); err != nil {
 		return err
 	}
@@ -67,6 +70,22 @@ func (s *sweep) all(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// begin notes that types are looked at from now on. One that cannot be looked at yet begins now, too: what is published until
+// it can is news.
+func (s *sweep) begin(ctx context.Context, kinds []kindOfSearches) error {
+	var unknown []string
+	for _, kind := range kinds {
+		if s.state.Kinds[kind.name].Floor.IsZero() {
+			unknown = append(unknown, kind.name)
+		}
+	}
+	if len(unknown) == 0 {
+		return nil
+	}
+	_, err := s.Ledger.Connect(ctx, s.source.Name, unknown...)
+	return err
+}
+
 // unlessPaused is an error where the source is left alone by everybody.
 func unlessPaused(ctx context.Context, led *ledger.Ledger, source string) error {
 	state, err := led.Pace().State(ctx)
@@ -81,30 +100,35 @@ func unlessPaused(ctx context.Context, led *ledger.Ledger, source string) error 
 
 // kind looks at one type. Its checkpoint moves only where all that was asked for came, and may be believed.
 func (s *sweep) kind(ctx context.Context, kind kindOfSearches) error {
-	progress, known := s.state.Kinds[kind.name]
-	if !known || progress.Floor.IsZero() {
+	progress := s.state.Kinds[kind.name]
+	if progress.Floor.IsZero() {
 		var err error
 		if progress, err = s.connect(ctx, kind); err != nil {
 			return err
 		}
 	}
-	s.progress, s.before, s.newest, s.there = progress, progress, time.Time{}, s.snapshots[kind.name]
-	since := s.window(kind.name)
-	for _, search := range kind.searches {
+	s.progress, s.before, s.newest = progress, progress, time.Time{}
+	since, err := s.window(ctx, kind.name)
+	if err != nil {
+		return err
+	}
+	some := false
+	for i, search := range kind.searches {
 		expected := time.Time{}
-		if len(kind.searches) == 1 {
-			expected = s.before.Newest
+		if i == len(kind.searches)-1 && !some {
+			expected = s.before.Newest // of which search that was is not known: of the last one, where the others find nothing
 		}
 		listed, err := search.Since(ctx, fhir.Look{
-			Since: since, Expected: expected, Pace: s.pace, Take: s.take,
+			Since: since, Expected: expected, Pace: s.pace, Clock: s.clock, Take: s.take,
 		})
 		s.noted(listed)
 		if err != nil {
 			return err
 		}
+		some = some || listed.Hits > 0
 		s.progress.Newest = later(s.progress.Newest, listed.Newest)
 	}
-	s.progress = advanced(s.progress, s.began, s.newest)
+	s.progress = advanced(s.progress, s.began, s.ahead, s.newest)
 	if err := s.Ledger.SaveProgress(ctx, s.source.Name, kind.name, s.progress); err != nil {
 		return err
 	}
@@ -114,29 +138,44 @@ func (s *sweep) kind(ctx context.Context, kind kindOfSearches) error {
 
 // window is from when on a sweep asks. While what was there at the first connection is known one by one, it looks also behind
 // the time of that: a node whose clock is behind dates there what it writes now.
-func (s *sweep) window(kind string) time.Time {
-	since := s.before.Checkpoint.Add(-s.source.Overlap)
+func (s *sweep) window(ctx context.Context, kind string) (since time.Time, err error) {
+	since = s.before.Checkpoint.Add(-s.source.Overlap)
+	there, known := s.snapshots[kind]
+	s.there = there
 	if !since.Before(s.before.Floor) {
-		delete(s.snapshots, kind)
-		return since
+		if s.there != nil {
+			_ = s.Ledger.ForgetThere(ctx, s.source.Name, kind) // else it ends by itself
+		}
+		s.there, s.snapshots[kind] = nil, nil
+		return since, nil
+	}
+	if !known { // this replica has not been here before
+		if s.there, err = s.Ledger.There(ctx, s.source.Name, kind); err != nil {
+			return since, err
+		}
+		s.snapshots[kind] = s.there
 	}
 	if s.there == nil {
-		return s.before.Floor
+		return s.before.Floor, nil
 	}
-	return since
+	return since, nil
 }
 
-// advanced is the progress after a whole sweep that began at a time, and admitted changes up to newest. The checkpoint is a
-// time of the server, and never later than we began: what is dated in the future hides nothing.
-func advanced(p ledger.Progress, began, newest time.Time) ledger.Progress {
-	if newest.After(began) {
-		newest = began
-	}
-	p.Checkpoint, p.Swept = later(p.Checkpoint, newest), began
-	if p.Newest.After(began) {
-		p.Newest = began
-	}
+// advanced is the progress after a whole sweep that began at a time, at a server whose clock is so much ahead of Redis', and that
+// admitted changes up to newest. The checkpoint is a time of the server, and never later than we began, by either clock: what
+// is dated in the future hides nothing.
+func advanced(p ledger.Progress, began time.Time, ahead time.Duration, newest time.Time) ledger.Progress {
+	now := began.Add(min(0, ahead))
+	p.Checkpoint, p.Swept = later(p.Checkpoint, earlier(newest, now)), began
+	p.Newest = earlier(p.Newest, now)
 	return p
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 func later(a, b time.Time) time.Time {
@@ -149,20 +188,21 @@ func later(a, b time.Time) time.Time {
 // connect begins with a type that was never looked at: from now on, by the server's clock. What was published before is told
 // to nobody, until a person says so.
 func (s *sweep) connect(ctx context.Context, kind kindOfSearches) (p ledger.Progress, err error) {
-	first, now, err := s.Ledger.Connect(ctx, s.source.Name)
+	firsts, err := s.Ledger.Connect(ctx, s.source.Name, kind.name)
 	if err != nil {
 		return p, err
 	}
-	if !now && len(s.state.Kinds) > 0 {
-		first = s.began // another type than before: its source is known
-	}
-	there, err := s.snapshot(ctx, kind)
+	first := firsts[kind.name]
+	there, err := s.snapshot(ctx, kind, first)
 	if err != nil {
 		return p, err
 	}
-	if s.source.Since == 0 {
-		s.snapshots[kind.name] = there
+	if s.source.Since == 0 && there != nil {
+		if err := s.Ledger.SaveThere(ctx, s.source.Name, kind.name, there); err != nil {
+			return p, err
+		}
 	}
+	delete(s.snapshots, kind.name)
 	p.Floor = first.Add(s.ahead).Add(-s.source.Since).Truncate(time.Millisecond)
 	p.Checkpoint = p.Floor
 	if err := s.Ledger.SaveProgress(ctx, s.source.Name, kind.name, p); err != nil {
@@ -177,25 +217,39 @@ func (s *sweep) connect(ctx context.Context, kind kindOfSearches) (p ledger.Prog
 }
 
 // snapshot is what is there of a type that changed of late, by id, version and time.
-type snapshot map[string]bool
+type snapshot map[ledger.Tag]bool
 
 // snapshotMost bounds it; of a server that writes more in that time, nothing is known one by one.
 const snapshotMost = 100_000
 
-func nameOf(e *fhir.Event) string {
-	return e.ID + " " + e.Version + " " + strconv.FormatInt(e.LastUpdated.UnixMilli(), 10)
+func (s *sweep) tagOf(e *fhir.Event) ledger.Tag {
+	return s.Ledger.StateTag(s.source.Name, e.Type+"/"+e.ID+" "+e.Version+" "+strconv.FormatInt(e.LastUpdated.UnixMilli(), 10))
 }
 
-// snapshot looks at what is there; it learns the server's clock on the way.
-func (s *sweep) snapshot(ctx context.Context, kind kindOfSearches) (snapshot, error) {
+// snapshot is what is there of what sweeps will look behind the time of the first connection for. That is a time of Redis, and the
+// server's clock is learned on the way: where it is further behind than was known, what is there is asked for once more.
+func (s *sweep) snapshot(ctx context.Context, kind kindOfSearches, first time.Time) (there snapshot, err error) {
+	const margin = time.Minute // a clock in whole seconds
+	behind := func() time.Time { return first.Add(s.ahead - s.source.Overlap) }
+	for since := behind().Add(time.Hour); behind().Before(since); {
+		since = behind().Add(-margin)
+		if there, err = s.isThere(ctx, kind, since); err != nil {
+			return nil, err
+		}
+	}
+	return there, nil
+}
+
+// isThere lists what is there since a time of the server.
+func (s *sweep) isThere(ctx context.Context, kind kindOfSearches, since time.Time) (snapshot, error) {
 	there := snapshot{}
 	for _, search := range kind.searches {
 		listed, err := search.Since(ctx, fhir.Look{
-			Since: s.began.Add(-s.source.Overlap), Pace: s.pace,
+			Since: since, Pace: s.pace, Clock: s.clock,
 			Take: func(_ context.Context, events []fhir.Event) error {
 				for i := range events {
 					if len(there) <= snapshotMost {
-						there[nameOf(&events[i])] = true
+						there[s.tagOf(&events[i])] = true
 					}
 				}
 				return nil
@@ -212,17 +266,19 @@ func (s *sweep) snapshot(ctx context.Context, kind kindOfSearches) (snapshot, er
 	return there, nil
 }
 
-// noted counts what a list took, learns how far the server's clock is before Redis', and says once what the server ignores.
+// clock learns how far the server's clock is before Redis', as an answer begins.
+func (s *sweep) clock(date time.Time) {
+	if s.ahead = date.Sub(s.now()); s.ahead.Abs() < clocksSame {
+		s.ahead = 0
+	}
+}
+
+// noted counts what a list took, and says once what the server ignores.
 func (s *sweep) noted(listed fhir.Listed) {
 	w := s.watchman
 	w.metrics.pages.WithLabelValues(w.source.Name).Add(float64(listed.Pages))
 	s.pages += listed.Pages
 	s.hits += listed.Hits
-	if !listed.Date.IsZero() {
-		if w.ahead = listed.Date.Sub(s.now()); w.ahead.Abs() < clocksSame {
-			w.ahead = 0
-		}
-	}
 	for _, name := range listed.Ignores {
 		if !w.ignored[name] {
 			w.ignored[name] = true
@@ -233,6 +289,10 @@ func (s *sweep) noted(listed fhir.Listed) {
 
 // clocksSame is a difference of clocks that is none: the server's is known to the second.
 const clocksSame = 2 * time.Second
+
+// clocksDiffer is by how much the clock of a node may be ahead of the server's. What is dated later than that never becomes
+// old enough to be no longer left to the Subscription.
+const clocksDiffer = 5 * time.Minute
 
 // now is Redis' clock.
 func (s *sweep) now() time.Time { return s.began.Add(time.Since(s.begun)) }
@@ -264,19 +324,20 @@ func waitForBacklog(ctx context.Context, led *ledger.Ledger, source string) erro
 
 // take admits one page of changes, by the same way as a notification.
 func (s *sweep) take(ctx context.Context, events []fhir.Event) error {
-	fresh := s.now().Add(s.ahead).Add(-min(s.Fresh, s.source.Every)) // from then on
+	now := s.now().Add(s.ahead)
+	fresh := now.Add(-min(s.Fresh, s.source.Every)) // from then on
 	hints, of := make([]ledger.Hint, 0, len(events)), make([]*fhir.Event, 0, len(events))
 	for i := range events {
 		e := &events[i]
 		switch {
-		case e.LastUpdated.Before(s.before.Floor) && (s.there == nil || s.there[nameOf(e)]):
+		case e.LastUpdated.Before(s.before.Floor) && (s.there == nil || s.there[s.tagOf(e)]):
 			continue // it was there before the first connection
-		case s.leaves && e.LastUpdated.After(fresh):
+		case s.leaves && e.LastUpdated.After(fresh) && e.LastUpdated.Before(now.Add(clocksDiffer)):
 			s.metrics.hits.WithLabelValues(s.source.Name, "left").Inc()
 			continue
 		}
 		if hint, usable := s.Ledger.HintOf(s.source.Name, s.source.Shape, e, s.Settle); usable {
-			hints, of = append(hints, hint), append(of, e)
+			hints, of = append(hints, hint.Aged(now.Sub(e.LastUpdated))), append(of, e)
 		}
 	}
 	admissions, err := s.Ledger.Admit(ctx, hints)

@@ -125,7 +125,8 @@ func (s *Sweeper) watchman(source Swept) (*watchman, error) {
 	kinds, err := kindsOfSearches(source.Source, source.Searches)
 	return &watchman{
 		Sweeper: s, source: source, kinds: kinds, log: s.Log.With(slog.String("source", source.Name)), gap: s.Rest,
-		deleted: deletions{until: map[string]time.Time{}, seen: map[string]time.Time{}}, ignored: map[string]bool{}, snapshots: map[string]snapshot{}, inquiries: map[string]*inquiry{}, repaired: map[string]time.Time{},
+		spare: spare{refused: map[string]time.Time{}}, deleted: deletions{until: map[string]time.Time{}, seen: map[string]time.Time{}},
+		ignored: map[string]bool{}, snapshots: map[string]snapshot{}, inquiries: map[string]*inquiry{}, repaired: map[string]time.Time{},
 	}, err
 }
 
@@ -195,6 +196,7 @@ func (w *watchman) round(ctx context.Context) {
 		w.here = state.Now
 	}
 	w.listen(ctx, heard)
+	w.gauge()
 	if why := w.due(); why != "" && ctx.Err() == nil {
 		w.sweep(ctx, why)
 	}
@@ -202,13 +204,14 @@ func (w *watchman) round(ctx context.Context) {
 }
 
 func (w *watchman) gauge() {
-	age := 0.0
-	for _, kind := range slices.Concat(w.kinds, w.spare.kinds) {
-		if swept := w.state.Kinds[kind.name].Swept; !swept.IsZero() {
-			age = max(age, w.state.Now.Sub(swept).Seconds())
-		}
+	oldest := w.state.Now
+	for _, kind := range w.kinds {
+		oldest = earlier(oldest, cmp.Or(w.state.Kinds[kind.name].Swept, w.state.Begun[kind.name], w.state.Now))
 	}
-	w.metrics.age.WithLabelValues(w.source.Name).Set(age)
+	for _, kind := range w.spare.kinds {
+		oldest = earlier(oldest, cmp.Or(w.state.Kinds[kind.name].Swept, w.state.Now)) // it may be refused
+	}
+	w.metrics.age.set(w.source.Name, time.Now().Add(-w.state.Now.Sub(oldest)))
 	undecided := 0.0
 	if w.state.Undecided() {
 		undecided = 1

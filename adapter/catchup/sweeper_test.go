@@ -237,6 +237,35 @@ func TestSweepsAlone(t *testing.T) {
 	}
 }
 
+// A type that cannot be looked at when its source is connected begins then all the same: what is published before it can be
+// looked at is news, and what was there before is not.
+func TestATypeThatFailsAtFirstBeginsWithItsSource(t *testing.T) {
+	p := listenTo(t, "HAPI", func(p *post) { p.swept.Shape = fhir.ShapeFSE2 })
+	put := func(kind, id string) {
+		p.server.Put(sandbox.Resource{"resourceType": kind, "id": id, "status": map[string]string{"Composition": "final", "DocumentReference": "current"}[kind]})
+	}
+	put("Composition", "old-c")
+	put("DocumentReference", "old-d")
+	var fails atomic.Bool
+	fails.Store(true)
+	p.server.Fault = func(w http.ResponseWriter, r *http.Request) bool {
+		if !fails.Load() || !strings.HasSuffix(r.URL.Path, "/DocumentReference") {
+			return false
+		}
+		w.WriteHeader(http.StatusBadGateway)
+		return true
+	}
+	p.start(t)
+	eventually(t, "one type is swept, the other fails", func() bool {
+		return p.sweeps(t, "start", "failed") >= 1 && !p.state(t).Kinds["Composition"].Swept.IsZero()
+	})
+	put("Composition", "new-c")
+	put("DocumentReference", "new-d")
+	fails.Store(false)
+	eventually(t, "both are swept", func() bool { return len(p.state(t).Kinds) == 2 && !p.state(t).Swept().IsZero() })
+	p.eventuallyKnown(t, 2)
+}
+
 // sweep.since says how far back the first one goes.
 func TestTheFirstSweepGoesBackAsFarAsConfigured(t *testing.T) {
 	p := listenTo(t, "HAPI", func(p *post) { p.swept.Since = time.Hour })
@@ -325,6 +354,29 @@ func TestASweepThatMayBeWrongMovesNothing(t *testing.T) {
 				t.Errorf("trouble %q, and all is well", trouble)
 			}
 		})
+	}
+}
+
+// Where one type is looked for by several searches, and all of them are empty where something was, none of it is believed.
+func TestSeveralEmptySearchesAreNotBelieved(t *testing.T) {
+	p := listenTo(t, "HAPI", func(p *post) {
+		p.swept.Searches = []string{"DiagnosticReport?status=final", "DiagnosticReport?status=amended"}
+	})
+	stop := p.start(t)
+	p.connected(t)
+	p.publish(0, 4)
+	if err := p.led.WantCatchUp(t.Context(), name, "test"); err != nil {
+		t.Fatal(err)
+	}
+	p.eventuallyKnown(t, 4)
+	eventually(t, "it is whole", func() bool { return !p.state(t).Open() })
+	stop()
+	before := p.state(t).Kinds["DiagnosticReport"]
+	p.server.Misbehave(sandbox.Quirks{Empty: true})
+	p.start(t)
+	eventually(t, "a sweep that is none", func() bool { return p.sweeps(t, "start", "not-credible") >= 1 })
+	if after := p.state(t).Kinds["DiagnosticReport"]; !after.Swept.Equal(before.Swept) {
+		t.Errorf("the checkpoint has moved: %v, was %v", after, before)
 	}
 }
 

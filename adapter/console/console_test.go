@@ -66,7 +66,7 @@ func TestThePageAnswersWhoMustBeLookedAt(t *testing.T) {
 	if err := l.Pace().PauseIO(t.Context(), time.Minute, "throttled"); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := l.Connect(t.Context(), "lab"); err != nil {
+	if _, err := l.Connect(t.Context(), "lab"); err != nil {
 		t.Fatal(err)
 	}
 	if err := l.RememberSubscription(t.Context(), "lab", ledger.Subscription{ID: "7", Fingerprint: "f", Events: -1}); err != nil {

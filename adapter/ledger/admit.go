@@ -27,7 +27,7 @@ func (d *load) hints(a *asked) {
 	}
 }
 
-const hintArgs, admitArgs = 9, 4
+const hintArgs, admitArgs = 10, 4
 
 func (d *load) startAdmit(partition int) *call {
 	args := append(make([]any, 0, admitArgs+2*hintArgs), d.fingerprint, d.journalMax, d.skewMS(), d.today().forAdmit)
@@ -51,5 +51,5 @@ func (l *Ledger) appendHint(args []any, h *Hint) []any {
 		found = "1"
 	}
 	return append(args, h.Key.String(), string(h.Key[:]), h.Source, letters[h.State], order, version,
-		max(0, h.Settle.Milliseconds()), locator, found)
+		max(0, h.Settle.Milliseconds()), locator, found, max(0, h.Ago.Milliseconds()))
 }

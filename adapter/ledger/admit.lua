@@ -5,8 +5,9 @@
 -- ARGV[2]  entries that the journal keeps, 0 = no journal
 -- ARGV[3]  ms added to Redis' clock (tests)
 -- ARGV[4]  months that retention spans, "202611 202610 ...", newest first
--- ARGV[5.. +9 each]  record key, raw key, source, first state, order in ms ("" unknown), version (8 bytes, "" unknown),
---          settle time in ms, sealed locator, "1" where a known record takes that over
+-- ARGV[5.. +10 each]  record key, raw key, source, first state, order in ms ("" unknown), version (8 bytes, "" unknown),
+--          settle time in ms, sealed locator, "1" where a known record takes that over, ms ago from which on the settle time
+--          of the document counts that a find record leads to
 -- Returns  for each hint "new" | "newer" | "duplicate" | "stale"; or the error NAMING
 local prefix, months = '', {}
 for month in string.gmatch(ARGV[4], '%d+') do months[#months + 1] = month end
@@ -36,13 +37,19 @@ elseif fingerprint ~= ARGV[1] then
   return redis.error_reply('NAMING another naming key wrote this ledger')
 end
 
--- known says how a hint stands to what was read: only against that is it a duplicate or stale.
+-- backwards is by how many ms the order of a newer version may be lower: two nodes of a source may write with clocks that are
+-- five minutes wrong, one either way. settle.lua knows the same.
+local backwards = 10 * 60 * 1000
+
+-- known says how a hint stands to what was read: only against that is it a duplicate or stale. Another version that is said to
+-- be a little older may have been written since, by a node whose clock is behind: it is looked for. What was read is known again
+-- by its version; without one by its time in ms, where whole seconds may hold two changes.
 local function known(order, version, readOrder, readVersion)
   if order == '' or not readOrder or readOrder == 0 then return 'newer' end
-  local hinted = tonumber(order)
-  if hinted < readOrder then return 'stale' end
-  if hinted == readOrder and version ~= '' and version == readVersion then return 'duplicate' end
-  return 'newer'
+  local hinted, same = tonumber(order), version ~= '' and version == readVersion
+  if hinted < readOrder and (same or readOrder - hinted > backwards) then return 'stale' end
+  if hinted ~= readOrder then return 'newer' end
+  return (same or version == '' and hinted % 1000 ~= 0) and 'duplicate' or 'newer'
 end
 
 local function number48(value, from)
@@ -58,7 +65,7 @@ local function journal(key, source, event)
 end
 
 -- live marks a record that still needs something.
-local function live(rk, r, key, order, version, settle)
+local function live(rk, r, key, order, version, settle, heard)
   local source, state, wait = r[1], r[2], r[3]
   local answer = known(order, version, tonumber(r[4]), r[5])
   if answer ~= 'newer' then return answer end
@@ -76,11 +83,11 @@ local function live(rk, r, key, order, version, settle)
     if differs then journal(key, source, 'hint') end
     if r[6] then -- a person is about to do something with it: settle makes it due
       redis.call('HSET', rk, 'd', math.max(tonumber(r[9] or 0), now + settle), 'i', (r[9] and tag ~= r[10]) and '*' or tag)
-      redis.call('HSETNX', rk, 'f1', now)
+      redis.call('HSETNX', rk, 'f1', heard)
     end
     if wait == 'o' then -- it waits for its source only: no person is needed for another look
       redis.call('ZREM', prefix .. 'held', key)
-      redis.call('HSET', rk, 's', r[12] or 'P', 'e', now)
+      redis.call('HSET', rk, 's', r[12] or 'P', 'e', heard)
       redis.call('HDEL', rk, 'w')
       redis.call('ZADD', set, now + settle, key)
     end
@@ -88,7 +95,7 @@ local function live(rk, r, key, order, version, settle)
   end
   if r[6] then -- claimed, and not yet settled or claimed again: settle makes it due
     if not r[9] then
-      redis.call('HSET', rk, 'd', now + settle, 'f1', now, 'i', tag)
+      redis.call('HSET', rk, 'd', now + settle, 'f1', heard, 'i', tag)
       if tonumber(r[6]) <= now and state ~= 'S' then -- its worker died: it settles before it is claimed again
         redis.call('ZADD', set, now + settle, key)
       end
@@ -102,7 +109,7 @@ local function live(rk, r, key, order, version, settle)
   else
     local due = tonumber(redis.call('ZSCORE', set, key) or nil)
     if not due or wait == 'o' then -- only its delivery is followed, or it waits for the source
-      redis.call('HSET', rk, 'e', now)
+      redis.call('HSET', rk, 'e', heard)
       redis.call('HDEL', rk, 'w')
       redis.call('ZADD', set, math.min(due or math.huge, now + settle), key)
     elseif not wait and moves then -- it settles
@@ -125,8 +132,8 @@ local function due_after(settle)
 end
 
 -- fresh makes a live record, from nothing or from a finished one.
-local function fresh(rk, key, source, state, order, version, settle, locator)
-  local f = {'n', source, 's', state, 'e', now_text, 'g', order .. ':' .. version}
+local function fresh(rk, key, source, state, order, version, settle, heard, locator)
+  local f = {'n', source, 's', state, 'e', heard, 'g', order .. ':' .. version}
   if locator ~= '' then f[9], f[10] = 'x', locator end
   redis.call('HSET', rk, unpack(f))
   redis.call('ZADD', prefix .. 'due:' .. source, due_after(settle), key)
@@ -134,9 +141,10 @@ local function fresh(rk, key, source, state, order, version, settle, locator)
 end
 
 local answers = {}
-for i = 5, #ARGV, 9 do
+for i = 5, #ARGV, 10 do
   local key, raw, source, state = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local order, version, settle, locator = ARGV[i + 4], ARGV[i + 5], tonumber(ARGV[i + 6]), ARGV[i + 7]
+  local heard = ARGV[i + 9] == '0' and now_text or string.format('%.0f', now - ARGV[i + 9])
   local first, second, third = string.byte(raw, 1, 3)
   local bucket = (second * 256 + third) % 1024
   prefix = 'staffetta:{' .. first % 16 .. '}:'
@@ -145,11 +153,11 @@ for i = 5, #ARGV, 9 do
   local r = redis.call('HMGET', rk, 'n', 's', 'w', 'o', 'v', 'l', 'g', 'e', 'd', 'i', 'h', 'q')
   if r[1] then
     if found and locator ~= '' then redis.call('HSET', rk, 'x', locator) end
-    answer = live(rk, r, key, order, version, settle)
+    answer = live(rk, r, key, order, version, settle, heard)
   else
     local month, done, value = rests(raw, bucket)
     if not value then
-      fresh(rk, key, source, state, order, version, settle, locator)
+      fresh(rk, key, source, state, order, version, settle, heard, locator)
       answer = 'new'
     else
       answer = known(order, version, number48(value, 2), string.sub(value, 8, 15))
@@ -159,7 +167,7 @@ for i = 5, #ARGV, 9 do
         local locators = prefix .. 'kept:' .. month .. ':' .. bucket
         if not found then locator = redis.call('HGET', locators, raw) or locator end
         redis.call('HDEL', locators, raw)
-        fresh(rk, key, source, string.sub(value, 1, 1), order, version, settle, locator)
+        fresh(rk, key, source, string.sub(value, 1, 1), order, version, settle, heard, locator)
         redis.call('HSET', rk, 'f', value, 'o', number48(value, 2), 'v', string.sub(value, 8, 15))
       end
     end

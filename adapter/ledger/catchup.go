@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,7 +21,8 @@ type CatchUp struct {
 	// First is when this source was connected first, zero before that; Decided when a person said what becomes of what was
 	// published before.
 	First, Decided time.Time
-	Kinds          map[string]Progress // by resource type
+	Begun          map[string]time.Time // when the first sweep of a resource type was tried
+	Kinds          map[string]Progress  // by resource type
 	// Judged and Missed are the hits of sweeps in a row that found something that had not been posted: what should have been,
 	// and what was not. Since is when the first of them looked.
 	Judged, Missed int64
@@ -60,7 +62,7 @@ func (c CatchUp) Swept() (at time.Time) {
 const (
 	catchWanted, catchServed, catchWhy, catchAlive, catchFirst, catchDecided = "w", "d", "y", "a", "f", "p"
 	catchJudged, catchMissed, catchSince, catchTrouble, catchRepair          = "j", "m", "s", "t", "r"
-	catchKind                                                                = "k:"
+	catchKind, catchFirstOf                                                  = "k:", "f:"
 )
 
 // WantCatchUp asks for a sweep of a source, for a reason that is a fixed word. It is written when it returns.
@@ -131,12 +133,16 @@ func (l *Ledger) LookAtCatchUp(ctx context.Context, source string) (CatchUp, err
 func readCatchUp(now time.Time, f map[string]string) CatchUp {
 	c := CatchUp{
 		Now: now, Wanted: decimal(f[catchWanted]), Served: decimal(f[catchServed]), Why: f[catchWhy], Alive: instant(f[catchAlive]),
-		First: instant(f[catchFirst]), Decided: instant(f[catchDecided]), Kinds: map[string]Progress{},
+		First: instant(f[catchFirst]), Decided: instant(f[catchDecided]),
+		Begun: map[string]time.Time{}, Kinds: map[string]Progress{},
 		Judged: decimal(f[catchJudged]), Missed: decimal(f[catchMissed]), Since: instant(f[catchSince]), Trouble: f[catchTrouble],
 	}
 	for name, value := range f {
 		if kind, is := strings.CutPrefix(name, catchKind); is {
 			c.Kinds[kind] = parseProgress(value)
+		}
+		if kind, is := strings.CutPrefix(name, catchFirstOf); is {
+			c.Begun[kind] = instant(value)
 		}
 	}
 	return c
@@ -171,21 +177,89 @@ func parseProgress(text string) (p Progress) {
 	return p
 }
 
-// Connect notes that a source is connected for the first time, and says when that was; now is false where it was before.
-func (l *Ledger) Connect(ctx context.Context, source string) (first time.Time, now bool, err error) {
+// Connect notes that resource types of a source are looked at for the first time, and says when that was: of what could not be
+// looked at by then, too.
+func (l *Ledger) Connect(ctx context.Context, source string, kinds ...string) (first map[string]time.Time, err error) {
 	at, err := l.pace.now(ctx)
 	if err != nil {
-		return at, false, err
+		return nil, err
 	}
-	now, err = l.redis.HSetNX(ctx, catchUpKey(source), catchFirst, at.UnixMilli()).Result()
-	if err != nil {
-		return at, false, unavailable(err)
+	pipe := l.redis.Pipeline()
+	pipe.HSetNX(ctx, catchUpKey(source), catchFirst, at.UnixMilli())
+	texts := map[string]*redis.StringCmd{}
+	for _, kind := range kinds {
+		pipe.HSetNX(ctx, catchUpKey(source), catchFirstOf+kind, at.UnixMilli())
+		texts[kind] = pipe.HGet(ctx, catchUpKey(source), catchFirstOf+kind)
 	}
-	text, err := l.redis.HGet(ctx, catchUpKey(source), catchFirst).Result()
-	if err != nil {
-		return at, false, unavailable(err)
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, unavailable(err)
 	}
-	return instant(text), now, nil
+	first = map[string]time.Time{}
+	for kind, text := range texts {
+		first[kind] = instant(text.Val())
+	}
+	return first, nil
+}
+
+// Disconnect forgets when resource types were looked at for the first time: the source does not have them. Where it has them one
+// day, they begin then.
+func (l *Ledger) Disconnect(ctx context.Context, source string, kinds ...string) error {
+	fields := make([]string, len(kinds))
+	for i, kind := range kinds {
+		fields[i] = catchFirstOf + kind
+	}
+	if len(fields) == 0 {
+		return nil
+	}
+	if err := l.redis.HDel(ctx, catchUpKey(source), fields...).Err(); err != nil {
+		return unavailable(err)
+	}
+	return nil
+}
+
+// StateTag stands for one version of a resource of a source, as a first connection sees it.
+func (l *Ledger) StateTag(source, state string) Tag { return Tag(l.keyed("there", source, state)[:8]) }
+
+// thereFor is how long it is kept at most what was there: a source in which nothing happens looks behind its first connection
+// for as long.
+const thereFor = 30 * 24 * time.Hour
+
+// SaveThere keeps what was there of a resource type when its source was connected.
+func (l *Ledger) SaveThere(ctx context.Context, source, kind string, there map[Tag]bool) error {
+	packed := make([]byte, 0, len(there)*len(Tag{}))
+	for tag := range there {
+		packed = append(packed, tag[:]...)
+	}
+	if err := l.redis.Set(ctx, thereKey(source, kind), packed, thereFor).Err(); err != nil {
+		return unavailable(err)
+	}
+	return nil
+}
+
+// There is what was there of a resource type when its source was connected; nil where that is not known any more.
+func (l *Ledger) There(ctx context.Context, source, kind string) (map[Tag]bool, error) {
+	packed, err := l.redis.Get(ctx, thereKey(source, kind)).Bytes()
+	switch {
+	case errors.Is(err, redis.Nil):
+		return nil, nil //nolint:nilnil // it is not known
+	case err != nil:
+		return nil, unavailable(err)
+	}
+	there := make(map[Tag]bool, len(packed)/len(Tag{}))
+	for one := range slices.Chunk(packed, len(Tag{})) {
+		if len(one) == len(Tag{}) {
+			there[Tag(one)] = true
+		}
+	}
+	return there, nil
+}
+
+// ForgetThere is for a resource type whose sweeps look no more behind its first connection.
+func (l *Ledger) ForgetThere(ctx context.Context, source, kind string) error {
+	if err := l.redis.Del(ctx, thereKey(source, kind)).Err(); err != nil {
+		return unavailable(err)
+	}
+	return nil
 }
 
 // Decide notes that a person has said what becomes of what was published before the first connection.

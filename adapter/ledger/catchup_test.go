@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"strconv"
 	"testing"
 	"time"
 
@@ -84,14 +85,38 @@ func TestAFirstConnectionIsOnlyOnce(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, client redis.UniversalClient) {
 		t.Helper()
 		l := open(t, client)
-		first, now, err := l.Connect(t.Context(), "north")
-		if err != nil || !now || time.Since(first).Abs() > time.Minute {
-			t.Fatalf("%s, %t, %v", first, now, err)
+		skew := time.Duration(0)
+		l.skew = func() time.Duration { return skew }
+		first := func(kinds ...string) map[string]time.Time {
+			t.Helper()
+			first, err := l.Connect(t.Context(), "north", kinds...)
+			if err != nil || len(first) != len(kinds) {
+				t.Fatalf("%v, %v", first, err)
+			}
+			return first
 		}
-		if again, now, err := l.Connect(t.Context(), "north"); err != nil || now || !again.Equal(first) {
-			t.Errorf("again: %s, %t, %v; want %s", again, now, err, first)
+		at := first("Composition")["Composition"]
+		if time.Since(at).Abs() > time.Minute {
+			t.Fatalf("first at %s", at)
 		}
-		at := time.UnixMilli(1_800_000_000_123)
+		skew = time.Hour
+		again := first("Composition", "Bundle")
+		if !again["Composition"].Equal(at) || again["Bundle"].Sub(at) < time.Hour {
+			t.Errorf("again: %v; want %s, and an hour later for what is new", again, at)
+		}
+		skew = 2 * time.Hour
+		for range 2 { // the second time nothing is there
+			if err := l.Disconnect(t.Context(), "north", "Bundle"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if again = first("Composition", "Bundle"); !again["Composition"].Equal(at) || again["Bundle"].Sub(at) < 2*time.Hour {
+			t.Errorf("a type that was forgotten: %v; want %s, and two hours later", again, at)
+		}
+		if c, err := l.LookAtCatchUp(t.Context(), "north"); err != nil || !c.First.Equal(at) {
+			t.Errorf("the source was connected at %s, %v; want %s", c.First, err, at)
+		}
+		at = time.UnixMilli(1_800_000_000_123)
 		want := Progress{Floor: at, Checkpoint: at.Add(time.Minute), Newest: at.Add(time.Hour)}
 		if err := l.SaveProgress(t.Context(), "north", "Composition", want); err != nil {
 			t.Fatal(err)
@@ -108,6 +133,48 @@ func TestAFirstConnectionIsOnlyOnce(t *testing.T) {
 		}
 		if checked, err := l.Check(t.Context(), []string{"north"}); err != nil || len(checked.Findings) > 0 {
 			t.Errorf("the checker finds %v, %v", checked.Findings, err)
+		}
+	})
+}
+
+func TestWhatWasThereIsKept(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, client redis.UniversalClient) {
+		t.Helper()
+		l := open(t, client)
+		there := func() map[Tag]bool {
+			t.Helper()
+			there, err := l.There(t.Context(), "north", "Composition")
+			if err != nil {
+				t.Fatal(err)
+			}
+			return there
+		}
+		if got := there(); got != nil {
+			t.Errorf("%v, and nothing was kept", got)
+		}
+		want := map[Tag]bool{}
+		for i := range 300 {
+			want[l.StateTag("north", strconv.Itoa(i))] = true
+		}
+		for _, want := range []map[Tag]bool{want, {}} {
+			if err := l.SaveThere(t.Context(), "north", "Composition", want); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(want, there()); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+		}
+		if other, err := l.There(t.Context(), "north", "Bundle"); err != nil || other != nil {
+			t.Errorf("of another type: %v, %v", other, err)
+		}
+		if l.StateTag("south", "1") == l.StateTag("north", "1") {
+			t.Error("two sources have the same tags")
+		}
+		if life := client.TTL(t.Context(), thereKey("north", "Composition")).Val(); life <= 0 {
+			t.Errorf("it is kept for %s", life)
+		}
+		if err := l.ForgetThere(t.Context(), "north", "Composition"); err != nil || there() != nil {
+			t.Errorf("it is kept, %v", err)
 		}
 	})
 }

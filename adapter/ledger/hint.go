@@ -25,6 +25,18 @@ func (l *Ledger) HintOf(source string, shape fhir.Shape, event *fhir.Event, sett
 	return hint, true
 }
 
+// longestSettle is that of policy.settle.
+const longestSettle = 24 * time.Hour
+
+// Aged is a hint of what was published so long ago: so much of the settle time is over.
+func (h Hint) Aged(age time.Duration) Hint {
+	age = min(max(0, age), longestSettle)
+	if h.Settle = max(0, h.Settle-age); h.State == Find {
+		h.Ago = age
+	}
+	return h
+}
+
 // concerns says whether a resource of the type can lead to a document in the shape (reference fhir-subscriptions.md, 9).
 func concerns(shape fhir.Shape, resourceType string) bool {
 	switch resourceType {

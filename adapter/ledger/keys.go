@@ -34,6 +34,9 @@ func coverKey(source string, person Tag) string {
 func catchUpKey(source string) string { return "staffetta:{at:" + source + "}:catchup" }
 func heardKey(source string) string   { return catchUpKey(source) + ":heard" }
 
+// thereKey holds what was there of a resource type when its source was connected.
+func thereKey(source, kind string) string { return catchUpKey(source) + ":there:" + kind }
+
 func dueKey(partition int, source string) string { return prefix(partition) + "due:" + source }
 func trackKey(partition int) string              { return prefix(partition) + "track" }
 func heldKey(partition int) string               { return prefix(partition) + "held" }

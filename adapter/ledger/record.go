@@ -101,7 +101,7 @@ type Record struct {
 	Reason string    // why it waits, is held or ended, as policy named it; a short fixed word
 	Detail string    // a fixed word more
 	Since  time.Time // since when Reason holds
-	HintAt time.Time // when the first hint of what is looked at now was admitted: since_publication is counted from here
+	HintAt time.Time // when the first hint of what is looked at now was admitted (see Hint.Ago): since_publication is counted from here
 	// HiddenAt is when the document was last seen hidden from the citizen; the age cut-off counts from it.
 	HiddenAt time.Time
 	Attempts int       // failed tries in a row
@@ -142,6 +142,9 @@ type Hint struct {
 	Order   int64         // ms; 0 unknown
 	Version Tag           // zero unknown
 	Settle  time.Duration // 0 for find records
+	// Ago, of a find record, is when what is hinted at was published, where somebody knows better than that it was just now:
+	// the settle time of its document counts from then.
+	Ago time.Duration
 }
 
 // Admission is what admit made of a hint.

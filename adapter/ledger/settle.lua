@@ -51,6 +51,9 @@ local function ended_at(value)
   return told_at(value, at)
 end
 
+-- backwards is by how many ms the order of a newer version may be lower than that of what was read, as in admit.lua.
+local backwards = 10 * 60 * 1000
+
 -- told_late keeps what a citizen was told when the claim that told them is over: it is never forgotten, unless something
 -- newer was told since.
 local function told_late(key, raw, r, bucket, source, state, reason, body, recipient, locator, told)
@@ -131,9 +134,8 @@ for i = 7, #ARGV, 21 do
     if again and r[4] ~= '*' and order ~= '' then
       local hinted, hintedVersion = string.match(r[4], '^(%d*):(.*)$')
       hinted = tonumber(hinted)
-      if hinted and (hinted < tonumber(order) or (hinted == tonumber(order) and (hintedVersion == '' or hintedVersion == version))) then
-        again = nil
-      end
+      local same = (hintedVersion == '' and hinted == tonumber(order)) or (hintedVersion ~= '' and hintedVersion == version)
+      if hinted and (hinted < tonumber(order) - backwards or (hinted <= tonumber(order) and same)) then again = nil end
     end
     if r[6] and not r[8] then again = now end -- told late since this claim: look at it with that
     local gone = {'l', 'c', 'cb', 'g', 't'} -- without its token it cannot be settled twice

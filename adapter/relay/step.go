@@ -58,11 +58,13 @@ func (r *Relay) find(ctx context.Context, c claimed, source Source) outcome {
 		return r.sourceTrouble(ctx, c, err)
 	}
 	r.gates.well(c.Source)
+	if found.Order != 0 || len(found.Documents) > 0 { // what leads nowhere is known again, too: sweeps see it each time
+		c.ReadOrder, c.ReadVersion = found.Order, r.Ledger.VersionTag(found.Version)
+	}
 	switch {
 	case found.Ambiguous:
 		return holdFor(c.Record, "ambiguous-document")
 	case len(found.Documents) > 0:
-		c.ReadOrder, c.ReadVersion = found.Order, r.Ledger.VersionTag(found.Version)
 		c.LedTo = nil
 		return r.led(c, found.Documents)
 	case len(c.LedTo) > 0:
@@ -74,11 +76,11 @@ func (r *Relay) find(ctx context.Context, c claimed, source Source) outcome {
 // led ends a find record: its documents are admitted, and later hints on their members lead there.
 func (r *Relay) led(c claimed, documents []fhir.Document) outcome {
 	rec := calm(because(c.Record, "", c.now()))
-	o := outcome{}
+	o, settle := outcome{}, r.settleLeft(c)
 	for _, key := range rec.LedTo {
 		// The hinted version belongs to a member, not to the document: it says «look», no more.
 		o.admit = append(o.admit, ledger.Hint{
-			Key: key, Source: c.Source, Locator: c.Locator, State: ledger.Pending, Settle: r.Settle,
+			Key: key, Source: c.Source, Locator: c.Locator, State: ledger.Pending, Settle: settle,
 		})
 	}
 	for _, doc := range documents {
@@ -86,13 +88,22 @@ func (r *Relay) led(c claimed, documents []fhir.Document) outcome {
 		rec.LedTo = append(rec.LedTo, key)
 		o.admit = append(o.admit, ledger.Hint{
 			// Of unknown order: a find sees less of a document than a look, and must not say what a look has to find.
-			Key: key, Source: c.Source, Locator: doc.Locator, Found: true, State: ledger.Pending, Settle: r.Settle,
+			Key: key, Source: c.Source, Locator: doc.Locator, Found: true, State: ledger.Pending, Settle: settle,
 		})
 		o.aliases = append(o.aliases, r.aliases(c, doc.Members, key)...)
 	}
 	moved := happen(rec, Led, ledger.Next{})
 	moved.admit, moved.aliases = o.admit, o.aliases
 	return moved
+}
+
+// settleLeft is what is left of policy.settle for a document that was just found: it counts from its hint, or from when a sweep
+// saw that it was published. A document that had to be waited for is younger than that.
+func (r *Relay) settleLeft(c claimed) time.Duration {
+	if c.Attempts > 0 || c.HintAt.IsZero() {
+		return r.Settle
+	}
+	return min(r.Settle, max(0, r.Settle-c.Now.Sub(c.HintAt)))
 }
 
 // aliases remember for each other member of a document where its hints lead.
