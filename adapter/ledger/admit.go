@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"context"
-	"strconv"
 )
 
 // Admit writes hints, all of them in one round trip, and says what became of each. Only when it returns without error is
@@ -37,7 +36,7 @@ func (d *load) startAdmit(partition int) *call {
 func (l *Ledger) appendHint(args []any, h *Hint) []any {
 	order, version := "", ""
 	if h.Order > 0 {
-		order = strconv.FormatInt(h.Order, 10)
+		order = string(appendOrder(nil, h.Order))
 	}
 	if h.Version != (Tag{}) {
 		version = string(h.Version[:])

@@ -5,7 +5,7 @@
 -- ARGV[2]  entries that the journal keeps, 0 = no journal
 -- ARGV[3]  ms added to Redis' clock (tests)
 -- ARGV[4]  months that retention spans, "202611 202610 ...", newest first
--- ARGV[5.. +10 each]  record key, raw key, source, first state, order in ms ("" unknown), version (8 bytes, "" unknown),
+-- ARGV[5.. +10 each]  record key, raw key, source, first state, order in ms (6 bytes, "" unknown), version (8 bytes, "" unknown),
 --          settle time in ms, sealed locator, "1" where a known record takes that over, ms ago from which on the settle time
 --          of the document counts that a find record leads to
 -- Returns  for each hint "new" | "newer" | "duplicate" | "stale"; or the error NAMING
@@ -41,21 +41,26 @@ end
 -- five minutes wrong, one either way. settle.lua knows the same.
 local backwards = 10 * 60 * 1000
 
+-- number48 reads a number of six bytes.
+local function number48(value, from)
+  local n = 0
+  for i = from, from + 5 do n = n * 256 + string.byte(value, i) end
+  return n
+end
+
+-- tag is what a record remembers of a hint: its order, zero where that is unknown, and its version.
+local unknown = string.rep('\0', 6)
+local function tag_of(order, version) return (order ~= '' and order or unknown) .. version end
+
 -- known says how a hint stands to what was read: only against that is it a duplicate or stale. Another version that is said to
 -- be a little older may have been written since, by a node whose clock is behind: it is looked for. What was read is known again
 -- by its version; without one by its time in ms, where whole seconds may hold two changes.
 local function known(order, version, readOrder, readVersion)
   if order == '' or not readOrder or readOrder == 0 then return 'newer' end
-  local hinted, same = tonumber(order), version ~= '' and version == readVersion
+  local hinted, same = number48(order, 1), version ~= '' and version == readVersion
   if hinted < readOrder and (same or readOrder - hinted > backwards) then return 'stale' end
   if hinted ~= readOrder then return 'newer' end
   return (same or version == '' and hinted % 1000 ~= 0) and 'duplicate' or 'newer'
-end
-
-local function number48(value, from)
-  local n = 0
-  for i = from, from + 5 do n = n * 256 + string.byte(value, i) end
-  return n
 end
 
 local function journal(key, source, event)
@@ -69,14 +74,14 @@ local function live(rk, r, key, order, version, settle, heard)
   local source, state, wait = r[1], r[2], r[3]
   local answer = known(order, version, tonumber(r[4]), r[5])
   if answer ~= 'newer' then return answer end
-  local tag = order .. ':' .. version
+  local tag = tag_of(order, version)
   local differs = tag ~= r[7]
-  local newest = tonumber(string.match(r[7] or '', '^(%d+):') or 0)
-  local moves = differs and (order == '' or tonumber(order) >= newest) -- an older one that comes late moves nothing
+  local newest, hinted = r[7] and number48(r[7], 1) or 0, number48(tag, 1)
+  local moves = differs and (order == '' or hinted >= newest) -- an older one that comes late moves nothing
   if moves then
     redis.call('HSET', rk, 'g', tag)
-    local before = math.max(tonumber(r[11] or 0), tonumber(string.match(r[7] or '', '^(%d+):') or 0))
-    if before > tonumber(order ~= '' and order or 0) then redis.call('HSET', rk, 'h', before) end
+    local before = math.max(tonumber(r[11] or 0), newest)
+    if before > hinted then redis.call('HSET', rk, 'h', before) end
   end
   local set = prefix .. 'due:' .. source
   if state == 'H' then
@@ -133,7 +138,7 @@ end
 
 -- fresh makes a live record, from nothing or from a finished one.
 local function fresh(rk, key, source, state, order, version, settle, heard, locator)
-  local f = {'n', source, 's', state, 'e', heard, 'g', order .. ':' .. version}
+  local f = {'n', source, 's', state, 'e', heard, 'g', tag_of(order, version)}
   if locator ~= '' then f[9], f[10] = 'x', locator end
   redis.call('HSET', rk, unpack(f))
   redis.call('ZADD', prefix .. 'due:' .. source, due_after(settle), key)

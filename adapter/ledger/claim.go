@@ -201,8 +201,7 @@ func (l *Ledger) readRecord(key Key, f live) (Record, error) {
 	if len(f.version) == len(rec.ReadVersion) {
 		rec.ReadVersion = Tag([]byte(f.version))
 	}
-	hinted, _, _ := strings.Cut(f.tag, ":")
-	rec.HintedOrder = max(rec.HintedOrder, decimal(f.hinted), decimal(hinted))
+	rec.HintedOrder = max(rec.HintedOrder, decimal(f.hinted), readOrder(f.tag))
 	if first := decimal(f.since); first > 0 {
 		rec.HintAt = time.UnixMilli(first)
 	}

@@ -103,12 +103,25 @@ func (r *Record) unpack(packed string) error {
 	return in.err()
 }
 
+// appendOrder writes an order as scripts read it.
+func appendOrder(b []byte, order int64) []byte {
+	return append(b, byte(order>>40), byte(order>>32), byte(order>>24), byte(order>>16), byte(order>>8), byte(order)) //nolint:gosec // 48 bits reach beyond the year 9999
+}
+
+// readOrder reads what begins with an order; 0 for what is empty.
+func readOrder(tag string) (order int64) {
+	for i := range min(len(tag), 6) {
+		order = order<<8 | int64(tag[i])
+	}
+	return order
+}
+
 // finished is the record as it rests: at most 64 bytes, so that its bucket keeps Redis' compact encoding. Scripts look
 // at the state, the order, the version and the reason.
 func (r *Record) finished() string {
 	b := make([]byte, 0, 64)
 	b = append(b, letters[r.State]...)
-	b = append(b, byte(r.ReadOrder>>40), byte(r.ReadOrder>>32), byte(r.ReadOrder>>24), byte(r.ReadOrder>>16), byte(r.ReadOrder>>8), byte(r.ReadOrder)) //nolint:gosec // 48 bits reach beyond the year 9999
+	b = appendOrder(b, r.ReadOrder)
 	b = append(b, r.ReadVersion[:]...)
 	b = append(b, reasonPlace(r.Reason))
 	if r.State == FindEnded {
@@ -128,9 +141,7 @@ func (r *Record) reopen(value string) error {
 	}
 	in := reader{rest: []byte(value)}
 	r.State = states[string(in.bytes(1))]
-	for _, b := range in.bytes(6) {
-		r.ReadOrder = r.ReadOrder<<8 | int64(b)
-	}
+	r.ReadOrder = readOrder(string(in.bytes(6)))
 	r.ReadVersion = in.tag()
 	r.Reason = at(reasons, in.byte())
 	if r.State == FindEnded {

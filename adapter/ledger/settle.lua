@@ -96,6 +96,13 @@ local function remember(raw, bucket, whereabouts, set)
   redis.call('EXPIRE', told, math.ceil(ARGV[6] - now / 1000))
 end
 
+-- order_of is the order of a hint, in ms, as a record remembers it (admit.lua, tag_of); 0 for unknown.
+local function order_of(tag)
+  local n = 0
+  for i = 1, 6 do n = n * 256 + string.byte(tag, i) end
+  return n
+end
+
 local answers = {}
 for i = 7, #ARGV, 21 do
   local key, raw, token, keep, due, wait = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 5]
@@ -132,10 +139,9 @@ for i = 7, #ARGV, 21 do
     -- A hint that came since the claim, and that what was read does not cover, makes the record due again.
     local again = r[3]
     if again and r[4] ~= '*' and order ~= '' then
-      local hinted, hintedVersion = string.match(r[4], '^(%d*):(.*)$')
-      hinted = tonumber(hinted)
+      local hinted, hintedVersion = order_of(r[4]), string.sub(r[4], 7)
       local same = (hintedVersion == '' and hinted == tonumber(order)) or (hintedVersion ~= '' and hintedVersion == version)
-      if hinted and (hinted < tonumber(order) - backwards or (hinted <= tonumber(order) and same)) then again = nil end
+      if hinted > 0 and (hinted < tonumber(order) - backwards or (hinted <= tonumber(order) and same)) then again = nil end
     end
     if r[6] and not r[8] then again = now end -- told late since this claim: look at it with that
     local gone = {'l', 'c', 'cb', 'g', 't'} -- without its token it cannot be settled twice
@@ -182,7 +188,7 @@ for i = 7, #ARGV, 21 do
       redis.call('HINCRBY', prefix .. 'ends', string.sub(finished, 1, 1) .. string.sub(finished, 16, 16), 1)
     else
       if again then
-        local hinted = math.max(tonumber(r[10] or 0), tonumber(string.match(r[9] or '', '^(%d+):') or 0))
+        local hinted = math.max(tonumber(r[10] or 0), r[9] and order_of(r[9]) or 0)
         if hinted > 0 then field('h', hinted) end
       end
       if order ~= '' then
