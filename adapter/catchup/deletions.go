@@ -124,7 +124,9 @@ func (s *sweep) takeDeleted(ctx context.Context, events []fhir.Event) error {
 	if _, err := s.Ledger.Admit(ctx, hints); err != nil {
 		return err
 	}
-	maps.Copy(s.deleted.seen, names)
+	if maps.Copy(s.deleted.seen, names); len(s.deleted.seen) > seenMost { // its history is not read to the end, again and again
+		s.deleted.forget(time.Time{})
+	}
 	s.metrics.hits.WithLabelValues(s.source.Name, "deleted").Add(float64(len(hints)))
 	s.Admitted(0)
 	return nil
