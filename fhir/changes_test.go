@@ -355,6 +355,23 @@ func TestOrderByChance(t *testing.T) {
 	}
 }
 
+// What was loaded at once has one time for all: that says nothing of whether a server sorts, and what comes later is found as ever.
+func TestWhatSharesOneMoment(t *testing.T) {
+	server := sandbox.NewServer()
+	for i := range 30 {
+		server.Load(written(fmt.Sprintf("r%04d", i), 0, "final"))
+	}
+	c := changes(t, source(t, server, fhir.ShapeReport), finals)
+	for n := 30; n < 33; n++ {
+		got, listed, err := listing(t.Context(), c, fhir.Look{Since: began.Add(-time.Second)})
+		slices.Sort(got)
+		if diff := cmp.Diff(ids(0, n), slices.Compact(got)); diff != "" || err != nil || listed.Whole || len(listed.Ignores) > 0 {
+			t.Errorf("with %d: %v, %+v\n%s", n, err, listed, diff)
+		}
+		server.Load(written(fmt.Sprintf("r%04d", n), time.Duration(n)*time.Second, "final"))
+	}
+}
+
 func TestTheServersClock(t *testing.T) {
 	for _, ahead := range []time.Duration{0, 5 * time.Minute, -5 * time.Minute} {
 		server := shelf(30)
