@@ -29,11 +29,11 @@ const (
 	seenMost   = 100_000          // deletions that are known one by one
 )
 
-// deletions looks at what was deleted. A history takes more calls than a search, so that periodic sweeps look less often. That it
-// cannot be read is no failure of a sweep.
+// deletions looks at what was deleted. A history takes more calls than a search, so that sweeps which are made often, by
+// themselves or with each notification that names nothing, look less often. That it cannot be read is no failure of a sweep.
 func (s *sweep) deletions(ctx context.Context) {
-	d := &s.deleted
-	if ctx.Err() != nil || (s.why == whyPeriod && s.began.Sub(d.looked) < s.source.Overlap) {
+	d, often := &s.deleted, s.why == whyPeriod || s.why == whyUnnamed
+	if ctx.Err() != nil || (often && s.began.Sub(d.looked) < s.source.Overlap) {
 		return
 	}
 	s.learnHistories(ctx)

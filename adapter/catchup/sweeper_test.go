@@ -723,6 +723,24 @@ func TestDeletionsAreFound(t *testing.T) {
 	}
 }
 
+// A history takes many calls: sweeps that every notification asks for do not read it each time, or nobody would be told in time.
+func TestHowOftenAHistoryIsRead(t *testing.T) {
+	p := listenTo(t, "HAPI", func(p *post) { p.swept.Overlap = time.Hour })
+	p.server.Traits.History = true
+	p.start(t)
+	p.connected(t)
+	for why, want := range map[string]int{"unnamed": 0, "outage": 1} {
+		n, asked := p.sweeps(t, why, "complete"), p.server.Calls()["history"]
+		if err := p.led.WantCatchUp(t.Context(), name, why); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "a sweep", func() bool { return p.sweeps(t, why, "complete") == n+1 })
+		if got := p.server.Calls()["history"] - asked; got != want {
+			t.Errorf("%s: a history was asked for %d times, want %d", why, got, want)
+		}
+	}
+}
+
 // That a history cannot be read is said once, and keeps nothing else from being found.
 func TestAHistoryThatCannotBeRead(t *testing.T) {
 	p := listenTo(t, "HAPI", func(p *post) { p.swept.Overlap, p.swept.Every = 0, 10*time.Millisecond })
