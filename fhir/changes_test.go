@@ -200,6 +200,7 @@ func TestAMomentLargerThanAPage(t *testing.T) {
 		{"the links expire", sandbox.Quirks{PageMost: 7, NextIsGone: http.StatusGone}, fhir.ErrNotCredible},
 		{"the links are refused", sandbox.Quirks{PageMost: 7, NextIsGone: http.StatusBadRequest}, fhir.ErrNotCredible},
 		{"the links are not found", sandbox.Quirks{PageMost: 7, NextIsGone: http.StatusNotFound}, fhir.ErrNotCredible},
+		{"the total shrinks on the way", sandbox.Quirks{PageMost: 7, Shrinks: true}, fhir.ErrNotCredible},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			server := sandbox.NewServer()

@@ -13,10 +13,12 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
 
 	"staffetta/adapter/catchup"
 	"staffetta/adapter/endpoint"
 	"staffetta/adapter/ledger"
+	"staffetta/adapter/ledger/redistest"
 	"staffetta/fhir"
 	"staffetta/fhir/sandbox"
 )
@@ -976,6 +978,27 @@ func TestAnAbsenceIsNoticed(t *testing.T) {
 	if c := p.state(t); !c.Open() || c.Why != "outage" {
 		t.Errorf("open %t, why %q", c.Open(), c.Why)
 	}
+}
+
+// A Redis that was restarted may have forgotten its last writes, whether anybody has missed it or not: the source is looked through.
+func TestARestartOfRedisIsNoticed(t *testing.T) {
+	p, server := listenTo(t, "HAPI"), redistest.NewServer(t)
+	p.redis = redis.NewClient(&redis.Options{Addr: server.Addr})
+	t.Cleanup(func() { _ = p.redis.Close() })
+	led := p.ledger(t)
+	run(t, catchup.NewTally(catchup.TallyOptions{Ledger: led, Sources: []string{name}, Log: slog.New(slog.DiscardHandler), Patience: time.Hour, Every: time.Millisecond}).Run)
+	why := func() string {
+		_, _ = led.Claim(t.Context(), ledger.ClaimOptions{Sources: []string{name}, N: 1}) // as workers do: it looks which Redis answers
+		c, err := led.LookAtCatchUp(t.Context(), name)
+		if err != nil || c.Alive.IsZero() {
+			return "not known"
+		}
+		return c.Why
+	}
+	eventually(t, "it listens", func() bool { return why() == "" })
+	server.Kill()
+	server.Start(t)
+	eventually(t, "a sweep is wanted", func() bool { return why() == "redis-restarted" })
 }
 
 // A metadata update that changes who may see a document is found: it is another version of its DocumentReference.
