@@ -454,6 +454,57 @@ func TestAServerThatNeverFires(t *testing.T) {
 	eventually(t, "without a Subscription there is no verdict", func() bool { return catchup.PostVerdict(p.state(t)) == "" })
 }
 
+// What a notification without a name asks to be looked for was posted, in its way.
+func TestWhatWasPostedWithoutANameIsNotMissed(t *testing.T) {
+	p := listenTo(t, "mute", kept, func(p *post) { p.options.Fresh = time.Nanosecond })
+	p.start(t)
+	p.subscribed(t)
+	eventually(t, "what was before is looked through", func() bool { return !p.state(t).Open() })
+	var missed float64
+	for i, why := range []string{"unnamed", "outage"} {
+		p.publish(2*i, 2)
+		if err := p.led.WantCatchUp(t.Context(), name, why); err != nil {
+			t.Fatal(err)
+		}
+		p.eventuallyKnown(t, int64(2*i+2))
+		eventually(t, "the sweep has ended", func() bool { return !p.state(t).Open() })
+		if got := p.count(t, "staffetta_missed_hints_total", name); got != missed {
+			t.Errorf("%s: %v missed, want %v", why, got, missed)
+		}
+		missed += 2
+	}
+}
+
+// A sweep that fails half way has admitted what the next one finds again: that it is known then says nothing for the server.
+func TestAVerdictOutlivesATrouble(t *testing.T) {
+	p := listenTo(t, "mute", every(5*time.Millisecond), kept, func(p *post) { p.options.Fresh = time.Nanosecond })
+	p.server.Misbehave(sandbox.Quirks{NoTotal: true}) // the end of a list is seen by another page
+	var well atomic.Bool
+	p.server.Fault = func(w http.ResponseWriter, r *http.Request) bool {
+		since, err := time.Parse("ge"+time.RFC3339, r.URL.Query().Get("_lastUpdated"))
+		first := err != nil || time.Since(since) > p.swept.Overlap/2
+		if well.Load() || first {
+			return false
+		}
+		w.WriteHeader(http.StatusInternalServerError)
+		return true
+	}
+	p.start(t)
+	p.subscribed(t)
+	p.connected(t)
+	p.publish(0, 4)
+	verdict := func() bool { return p.state(t).Missed == 4 }
+	eventually(t, "a verdict", verdict)
+	failed := p.sweeps(t, "failed")
+	eventually(t, "sweeps fail", func() bool { return p.sweeps(t, "failed") > failed+1 })
+	well.Store(true)
+	whole := p.sweeps(t, "complete")
+	eventually(t, "a whole sweep", func() bool { return p.sweeps(t, "complete") > whole })
+	if !verdict() {
+		t.Errorf("%d are missed, want the verdict to stand", p.state(t).Missed)
+	}
+}
+
 // A server is accused of nothing that was there before its Subscription, nor of types that no Subscription of ours is about.
 func TestWhatNobodyWasToPostIsNotMissed(t *testing.T) {
 	criteria := func(server *sandbox.Server, id, of string) {
