@@ -475,6 +475,27 @@ func TestWhatWasPostedWithoutANameIsNotMissed(t *testing.T) {
 	}
 }
 
+// readAll reads and settles all that is due or waits, as workers do.
+func (p *post) readAll(t *testing.T) {
+	t.Helper()
+	eventually(t, "all is read", func() bool {
+		claimed, err := p.led.Claim(t.Context(), ledger.ClaimOptions{N: 100, Sources: []string{name}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var settlements []ledger.Settlement
+		for _, rec := range claimed.Records {
+			meta, _ := p.server.Get("DiagnosticReport/" + rec.Locator.ID)["meta"].(sandbox.Resource)
+			rec.State, rec.ReadOrder, rec.ReadVersion = ledger.Suppressed, rec.HintedOrder, p.led.VersionTag(fmt.Sprint(meta["versionId"]))
+			settlements = append(settlements, ledger.Settlement{Record: rec, Event: "test"})
+		}
+		if _, err := p.led.Settle(t.Context(), settlements); err != nil {
+			t.Fatal(err)
+		}
+		return p.known(t) == 0
+	})
+}
+
 // A sweep that fails half way has admitted what the next one finds again: that it is known then says nothing for the server.
 func TestAVerdictOutlivesATrouble(t *testing.T) {
 	p := listenTo(t, "mute", every(5*time.Millisecond), kept, func(p *post) { p.options.Fresh = time.Nanosecond })
@@ -495,6 +516,7 @@ func TestAVerdictOutlivesATrouble(t *testing.T) {
 	p.publish(0, 4)
 	verdict := func() bool { return p.state(t).Missed == 4 }
 	eventually(t, "a verdict", verdict)
+	p.readAll(t)
 	failed := p.sweeps(t, "failed")
 	eventually(t, "sweeps fail", func() bool { return p.sweeps(t, "failed") > failed+1 })
 	well.Store(true)
