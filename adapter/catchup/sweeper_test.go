@@ -800,10 +800,14 @@ func TestDeletionsAreFound(t *testing.T) {
 
 // A history takes many calls: sweeps that every notification asks for do not read it each time, or nobody would be told in time.
 func TestHowOftenAHistoryIsRead(t *testing.T) {
-	p := listenTo(t, "HAPI", func(p *post) { p.swept.Overlap = time.Hour })
+	p := listenTo(t, "HAPI", every(5*time.Millisecond), func(p *post) { p.swept.Overlap = time.Hour })
 	p.server.Traits.History = true
 	p.start(t)
 	p.connected(t)
+	eventually(t, "periodic sweeps", func() bool { return p.sweeps(t, "period", "complete") > 3 })
+	if got := p.server.Calls()["history"]; got != 1 {
+		t.Errorf("a history was asked for %d times, want once, at the start", got)
+	}
 	for why, want := range map[string]int{"unnamed": 0, "outage": 1} {
 		n, asked := p.sweeps(t, why, "complete"), p.server.Calls()["history"]
 		if err := p.led.WantCatchUp(t.Context(), name, why); err != nil {
