@@ -62,11 +62,24 @@ type historyResponse struct {
 }
 
 // Deleted lists what was deleted of a type since a time. Events have the time of their deletion as LastUpdated, where the server
-// says it. Look's Expected is not used.
+// says it (HAPI does not). Look's Expected and Clock are not used. Versions hold whole documents: where a page of them is too
+// large it is begun anew with smaller ones, and deletions may be given twice.
 func (s *Source) Deleted(ctx context.Context, kind string, look Look) (pages int, err error) {
+	for count := versionsOnce; ; count /= 10 {
+		n, err := s.deletedBy(ctx, kind, count, look)
+		pages += n
+		if count == 1 || !errors.Is(err, errTooLarge) {
+			return pages, err
+		}
+	}
+}
+
+// deletedBy lists by pages of so many versions.
+func (s *Source) deletedBy(ctx context.Context, kind string, count int, look Look) (pages int, err error) {
 	const doing = "read history"
-	query := url.Values{"_since": {look.Since.UTC().Format(time.RFC3339Nano)}, "_count": {strconv.Itoa(versionsOnce)}}
+	query := url.Values{"_since": {look.Since.UTC().Format(time.RFC3339Nano)}, "_count": {strconv.Itoa(count)}}
 	next := call{method: http.MethodGet, target: s.o.BaseURL + "/" + kind + "/_history?" + query.Encode(), doing: doing}
+	since := look.Since.Truncate(time.Second) // many servers keep no more
 	for pages = range versionPages {
 		if look.Pace != nil && pages > 0 {
 			if err := look.Pace(ctx); err != nil {
@@ -77,13 +90,13 @@ func (s *Source) Deleted(ctx context.Context, kind string, look Look) (pages int
 		if err != nil {
 			return pages, err
 		}
-		if events := p.deleted(kind); look.Take != nil && len(events) > 0 {
+		if events := p.deleted(kind, since); look.Take != nil && len(events) > 0 {
 			if err := look.Take(ctx, events); err != nil {
 				return pages, err
 			}
 		}
 		link := (&page{Link: p.Link}).next()
-		if link == "" {
+		if link == "" || p.endsBefore(since) {
 			return pages + 1, nil
 		}
 		target, own := s.within(link)
@@ -110,11 +123,24 @@ func (s *Source) historyPage(ctx context.Context, c call) (*historyPage, error) 
 	return &p, nil
 }
 
-// deleted are the deletions of a page.
-func (p *historyPage) deleted(kind string) (events []Event) {
-	for _, e := range p.Entry {
-		request := e.Request.first()
-		if !strings.EqualFold(string(request.Method), http.MethodDelete) {
+// endsBefore says that what follows a page is older than a time: the latest versions come first, and the server may not heed _since.
+func (p *historyPage) endsBefore(since time.Time) bool {
+	if len(p.Entry) == 0 {
+		return false
+	}
+	at := p.Entry[len(p.Entry)-1].at()
+	return !at.IsZero() && at.Before(since)
+}
+
+// at is when a version was written; zero where the server does not say.
+func (e *historyEntry) at() time.Time { return parseInstant(string(e.Response.first().LastModified)) }
+
+// deleted are the deletions of a page since a time.
+func (p *historyPage) deleted(kind string, since time.Time) (events []Event) {
+	for i := range p.Entry {
+		e := &p.Entry[i]
+		request, at := e.Request.first(), e.at()
+		if !strings.EqualFold(string(request.Method), http.MethodDelete) || (!at.IsZero() && at.Before(since)) {
 			continue
 		}
 		of, ok := parseReference(string(request.URL))
@@ -122,7 +148,7 @@ func (p *historyPage) deleted(kind string) (events []Event) {
 			of, ok = parseReference(string(e.FullURL))
 		}
 		if ok && of.kind == kind && IsID(of.id) {
-			events = append(events, Event{Type: kind, ID: of.id, Deleted: true, LastUpdated: parseInstant(string(e.Response.first().LastModified))})
+			events = append(events, Event{Type: kind, ID: of.id, Version: of.version, Deleted: true, LastUpdated: at})
 		}
 	}
 	return events
