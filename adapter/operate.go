@@ -17,6 +17,15 @@ var errEmbedded = errors.New("redis.url is embedded: its ledger lives inside the
 
 // withLedger opens the ledger of the file for one errand.
 func withLedger(ctx context.Context, cfg *config.Config, log *slog.Logger, errand func(*ledger.Ledger) error) error {
+	return openedFor(ctx, cfg, ledger.Options{Log: log}, errand)
+}
+
+// lookAtLedger is for an errand that writes nothing.
+func lookAtLedger(ctx context.Context, cfg *config.Config, log *slog.Logger, errand func(*ledger.Ledger) error) error {
+	return openedFor(ctx, cfg, ledger.Options{Log: log, Looks: true}, errand)
+}
+
+func openedFor(ctx context.Context, cfg *config.Config, o ledger.Options, errand func(*ledger.Ledger) error) error {
 	if cfg.Redis.Embedded() {
 		return errEmbedded
 	}
@@ -25,7 +34,7 @@ func withLedger(ctx context.Context, cfg *config.Config, log *slog.Logger, erran
 		return err
 	}
 	defer closeRedis()
-	led, err := openLedger(ctx, cfg, client, log, nil)
+	led, err := openLedger(ctx, cfg, client, o)
 	if err != nil {
 		return err
 	}
@@ -38,7 +47,7 @@ func CheckLedger(ctx context.Context, cfg *config.Config, log *slog.Logger, out 
 	for i, s := range cfg.Sources {
 		names[i] = s.Name
 	}
-	err = withLedger(ctx, cfg, log, func(led *ledger.Ledger) error {
+	err = lookAtLedger(ctx, cfg, log, func(led *ledger.Ledger) error {
 		checked, err := led.Check(ctx, names)
 		if err != nil {
 			return err

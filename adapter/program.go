@@ -127,7 +127,7 @@ func (p *Program) wire(ctx context.Context, cfg *config.Config, client redis.Uni
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	var err error
-	if p.Ledger, err = openLedger(ctx, cfg, client, log, p.skew); err != nil {
+	if p.Ledger, err = openLedger(ctx, cfg, client, ledger.Options{Log: log, Skew: p.skew}); err != nil {
 		return err
 	}
 	sources, err := newSources(cfg, p.skew)
@@ -161,8 +161,8 @@ func (p *Program) wire(ctx context.Context, cfg *config.Config, client redis.Uni
 	return p.listenAdmin(ctx, cfg, registry)
 }
 
-// openLedger opens the ledger of the file over its Redis.
-func openLedger(ctx context.Context, cfg *config.Config, client redis.UniversalClient, log *slog.Logger, skew func() time.Duration) (*ledger.Ledger, error) {
+// openLedger opens the ledger of the file over its Redis; o holds what the file does not say.
+func openLedger(ctx context.Context, cfg *config.Config, client redis.UniversalClient, o ledger.Options) (*ledger.Ledger, error) {
 	sealing, err := cfg.Ledger.SealKeys()
 	if err != nil {
 		return nil, err
@@ -171,16 +171,13 @@ func openLedger(ctx context.Context, cfg *config.Config, client redis.UniversalC
 	if err != nil {
 		return nil, err
 	}
-	keys := make([]ledger.SealKey, len(sealing))
-	for i, key := range sealing {
-		keys[i] = ledger.SealKey{ID: key.ID, Key: key.Key}
+	for _, key := range sealing {
+		o.SealKeys = append(o.SealKeys, ledger.SealKey{ID: key.ID, Key: key.Key})
 	}
-	return ledger.Open(ctx, ledger.Options{
-		Redis: client, NamingKey: naming, SealKeys: keys,
-		Lease: time.Duration(cfg.Ledger.Lease), Retention: time.Duration(cfg.Ledger.Retention),
-		References:   time.Duration(cfg.Remote.Retention),
-		WaitReplicas: cfg.Ledger.WaitReplicas, JournalEntries: cfg.Ledger.JournalEntries, Log: log, Skew: skew,
-	})
+	o.Redis, o.NamingKey = client, naming
+	o.Lease, o.Retention, o.References = time.Duration(cfg.Ledger.Lease), time.Duration(cfg.Ledger.Retention), time.Duration(cfg.Remote.Retention)
+	o.WaitReplicas, o.JournalEntries = cfg.Ledger.WaitReplicas, cfg.Ledger.JournalEntries
+	return ledger.Open(ctx, o)
 }
 
 // namingKey is the configured naming key, or HKDF of the first seal key (design, section 4, Identity).

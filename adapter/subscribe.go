@@ -235,7 +235,7 @@ func (e *errand) ensure(ctx context.Context) (bool, error) {
 	}
 	kept, err := e.subscriber.AwaitActive(ctx, ensured.Kept, looksUntilActive)
 	if e.ledger != nil {
-		err = errors.Join(err, catchup.Note(context.WithoutCancel(ctx), e.ledger, e.source.Name, kept))
+		err = errors.Join(err, catchup.Note(ctx, e.ledger, e.source.Name, kept))
 	}
 	well := err == nil
 	for _, k := range kept {

@@ -149,7 +149,8 @@ type Sweep struct {
 	// Since is how far back the first one goes, default 0s: from now. What it finds is told, also where the ledger was emptied:
 	// best leave it out, and see `staffetta catchup`.
 	Since Duration `yaml:"since"`
-	// Overlap is how far each goes back behind what the last one saw, default 15m: clocks differ, and writes take time.
+	// Overlap is how far each goes back behind what the last one saw, default 15m: clocks differ, and writes take time. Periodic
+	// sweeps look for deletions in histories as often.
 	Overlap Duration `yaml:"overlap"`
 	// Criteria are its searches, Type?parameter=value; default: what the Subscription asks to be told of.
 	Criteria []string `yaml:"criteria"`

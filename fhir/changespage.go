@@ -57,9 +57,7 @@ func (s *Source) changes(ctx context.Context, target, doing string, dated func(t
 	if err != nil {
 		return nil, &Trouble{Kind: Unusable, Doing: doing}
 	}
-	req.Header.Set("Accept", "application/fhir+json, application/fhir+xml;q=0.5")
-	req.Header.Set("Prefer", "handling=strict")
-	req.Header.Set("Cache-Control", "no-cache")
+	req.Header["Accept"], req.Header["Prefer"], req.Header["Cache-Control"] = bothForms, strictly, fresh
 	res, err := s.send(req, doing)
 	if err != nil {
 		return nil, err

@@ -64,9 +64,11 @@ type historyResponse struct {
 }
 
 // Deleted lists what was deleted of a type since a time. Events have the time of their deletion as LastUpdated, where the server
-// says it. Look's Expected and Clock are not used. Where there is no error, or ErrHistoryTooLong, the latest of that time came.
+// says it (HAPI does not). Look's Expected and Clock are not used. Versions hold whole documents: where a page of them is too
+// large it is begun anew with smaller ones, and deletions may be given twice. Where there is no error, or ErrHistoryTooLong, the
+// latest of that time came.
 func (s *Source) Deleted(ctx context.Context, kind string, look Look) (pages int, err error) {
-	for most := versionsOnce; ; most = max(1, most/4) {
+	for most := versionsOnce; ; most = max(1, most/10) {
 		h := historyRun{Source: s, Look: look, kind: kind, most: most, pages: pages, followed: map[string]bool{}}
 		err = h.read(ctx)
 		if pages = h.pages; !errors.Is(err, errTooLarge) || most == 1 {
@@ -174,7 +176,7 @@ func (h *historyRun) take(p *historyPage) (events []Event) {
 			h.last = at
 		}
 		if of, is := e.deleted(); is && of.kind == h.kind && IsID(of.id) && !h.older(at) {
-			events = append(events, Event{Type: h.kind, ID: of.id, Deleted: true, LastUpdated: at})
+			events = append(events, Event{Type: h.kind, ID: of.id, Version: of.version, Deleted: true, LastUpdated: at})
 		}
 	}
 	return events

@@ -102,6 +102,57 @@ func TestHistoriesOfServers(t *testing.T) {
 	}
 }
 
+// A server that does not heed _since gives its whole history: what was deleted before is not what was asked for, and what follows
+// is older still. One that says no time of a deletion is believed.
+func TestAHistoryThatIsOlderThanAskedFor(t *testing.T) {
+	since := time.Date(2026, 1, 10, 9, 0, 0, 500_000_000, time.UTC)
+	gone := func(id, at string) string {
+		return fmt.Sprintf(`{"request":{"method":"DELETE","url":"DiagnosticReport/%s/_history/2"},"response":{"lastModified":"%s"}}`, id, at)
+	}
+	entries := []string{
+		gone("r1", "2026-01-10T09:05:00Z"), `{"request":{"method":"DELETE","url":"DiagnosticReport/r2/_history/2"}}`, gone("r3", "2026-01-10T09:00:00Z"),
+		gone("r4", "2026-01-10T08:59:59Z"),
+	}
+	calls := 0
+	s := source(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		calls++
+		_, _ = fmt.Fprintf(w, `{"resourceType":"Bundle","type":"history","entry":[%s],"link":[{"relation":"next","url":"http://%s/fhir/DiagnosticReport/_history?page=2"}]}`,
+			strings.Join(entries, ","), r.Host)
+	}), fhir.ShapeReport)
+	var got []string
+	pages, err := s.Deleted(t.Context(), "DiagnosticReport", fhir.Look{Since: since, Take: func(_ context.Context, events []fhir.Event) error {
+		for _, e := range events {
+			got = append(got, e.ID+" "+e.Version)
+		}
+		return nil
+	}})
+	if want := []string{"r1 2", "r2 2", "r3 2"}; err != nil || pages != 1 || calls != 1 || !slices.Equal(got, want) {
+		t.Errorf("%v in %d pages, %d calls, %v; want %v in one", got, pages, calls, err, want)
+	}
+}
+
+// Versions hold whole documents: where a page of them is too large, smaller ones are asked for.
+func TestAHistoryOfLargeDocuments(t *testing.T) {
+	var counts []string
+	s := source(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		count := r.URL.Query().Get("_count")
+		counts = append(counts, count)
+		if count == "100" {
+			_, _ = fmt.Fprintf(w, `{"resourceType":"Bundle","entry":[{"resource":{"text":"%s"}}]}`, strings.Repeat("x", 2<<20))
+			return
+		}
+		_, _ = io.WriteString(w, `{"resourceType":"Bundle","entry":[{"request":{"method":"DELETE","url":"DiagnosticReport/r1"}}]}`)
+	}), fhir.ShapeReport)
+	ids := 0
+	pages, err := s.Deleted(t.Context(), "DiagnosticReport", fhir.Look{Take: func(_ context.Context, events []fhir.Event) error {
+		ids += len(events)
+		return nil
+	}})
+	if want := []string{"100", "10"}; err != nil || pages != 1 || ids != 1 || !slices.Equal(counts, want) {
+		t.Errorf("%d deletions in %d pages of %v, %v; want one, and pages of %v", ids, pages, counts, err, want)
+	}
+}
+
 // A history is not believed where it may not be whole, and what a server gives beyond what it was asked for is not taken.
 func TestHistoriesThatAreNotBelieved(t *testing.T) {
 	since := time.Date(2026, 1, 10, 9, 0, 0, 0, time.UTC)

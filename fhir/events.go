@@ -153,8 +153,10 @@ func (q *inquiry) asked(n Notification) []Event {
 // fresh are the events that did not come before.
 func (q *inquiry) fresh(events []Event) (fresh []Event) {
 	for _, e := range events {
-		if !q.seen[e] {
-			q.seen[e], fresh = true, append(fresh, e)
+		known := e
+		known.LastUpdated = e.LastUpdated.UTC() // a zone is another one each time that it is read
+		if !q.seen[known] {
+			q.seen[known], fresh = true, append(fresh, e)
 		}
 	}
 	return fresh

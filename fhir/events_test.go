@@ -273,3 +273,24 @@ func listen(t *testing.T, take func(*http.Request)) string {
 	t.Cleanup(server.Close)
 	return server.URL
 }
+
+// A server without numbers that gives whatever it has, whatever it is asked for: what came before is known again, also where its
+// times are in another zone than ours, and it is not asked ten times.
+func TestTheSameOldEventsAgain(t *testing.T) {
+	calls := 0
+	s := source(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		calls++
+		_, _ = io.WriteString(w, `{"resourceType":"Bundle","type":"history","entry":[{"resource":{"resourceType":"SubscriptionStatus","type":"query-event","status":"active",`+
+			`"subscription":{"reference":"Subscription/s1"},"notificationEvent":[{"focus":{"reference":"DiagnosticReport/r1"}}]}},`+
+			`{"fullUrl":"https://fse.example.it/fhir/DiagnosticReport/r1","resource":{"resourceType":"DiagnosticReport","id":"r1","status":"final",`+
+			`"meta":{"versionId":"1","lastUpdated":"2026-01-10T09:00:00+05:45"}}}]}`)
+	}), fhir.ShapeReport)
+	taken := 0
+	covered, err := fhir.NewSubscriber(fhir.SubscriberOptions{Source: s}).Events(t.Context(), fhir.EventRange{
+		Subscription: "s1", From: 1, To: 40,
+		Take: func(_ context.Context, events []fhir.Event) error { taken += len(events); return nil },
+	})
+	if err != nil || covered || taken != 1 || calls != 2 {
+		t.Errorf("covered %t, %d events taken in %d calls, %v; want 1 in 2", covered, taken, calls, err)
+	}
+}

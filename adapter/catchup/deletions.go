@@ -1,6 +1,7 @@
 package catchup
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -17,10 +18,10 @@ import (
 // names it.
 type deletions struct {
 	kinds  []string             // whose history it lists
-	asked  time.Time            // when the server was asked which; zero: it must be
+	ask    time.Time            // when the server is asked again which
 	looked time.Time            // when the last look began, by Redis' clock
 	until  map[string]time.Time // by type: from when on the next look must look, by Redis' clock
-	seen   map[string]time.Time // deletions that were admitted, and when they were made
+	seen   map[string]time.Time // deletions that were admitted, and when they were made, else admitted
 	said   bool                 // that a history cannot be read
 }
 
@@ -58,7 +59,7 @@ func (s *sweep) deletions(ctx context.Context) {
 // learnHistories asks the server whose history it lists.
 func (s *sweep) learnHistories(ctx context.Context) {
 	d := &s.deleted
-	if !d.asked.IsZero() && time.Since(d.asked) < spareFor {
+	if time.Now().Before(d.ask) {
 		return
 	}
 	var names []string
@@ -67,10 +68,10 @@ func (s *sweep) learnHistories(ctx context.Context) {
 	}
 	kinds, err := s.source.Source.Keeps(ctx, names)
 	if err != nil {
-		d.asked = time.Now().Add(askAgainIn - spareFor) // what was known of it stands
+		d.ask = time.Now().Add(askAgainIn) // what was known of it stands
 		return
 	}
-	d.kinds, d.asked = kinds, time.Now()
+	d.kinds, d.ask = kinds, time.Now().Add(spareFor)
 }
 
 // deletionsOf looks at the history of one type.
@@ -105,17 +106,16 @@ func (d *deletions) forget(before time.Time) {
 // takeDeleted admits deletions, as if they had been posted, each once. Of what belongs to a time before the first connection
 // nobody was told.
 func (s *sweep) takeDeleted(ctx context.Context, events []fhir.Event) error {
-	fresh := s.now().Add(s.ahead).Add(-min(s.Fresh, s.source.Every))
+	now := s.now().Add(s.ahead)
 	hints, names := make([]ledger.Hint, 0, len(events)), make(map[string]time.Time, len(events))
 	for i := range events {
 		e := &events[i]
-		name := e.Type + "/" + e.ID + " " + strconv.FormatInt(e.LastUpdated.UnixMilli(), 10)
-		_, known := s.deleted.seen[name]
-		if known || (s.leaves && e.LastUpdated.After(fresh)) {
+		name := e.Type + "/" + e.ID + " " + e.Version + " " + strconv.FormatInt(e.LastUpdated.UnixMilli(), 10)
+		if _, known := s.deleted.seen[name]; known || s.left(e.LastUpdated, now) {
 			continue
 		}
 		if hint, usable := s.Ledger.HintOf(s.source.Name, s.source.Shape, e, s.Settle); usable {
-			hints, names[name] = append(hints, hint), e.LastUpdated
+			hints, names[name] = append(hints, hint), cmp.Or(e.LastUpdated, now)
 		}
 	}
 	if len(hints) == 0 {

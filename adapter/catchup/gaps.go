@@ -219,8 +219,8 @@ func (w *watchman) recover(ctx context.Context, s *ledger.Subscription, c counte
 	return changed
 }
 
-// waits notes why old events did not come. Where the server is in trouble for the moment, a sweep looks at once, and the events
-// are asked for again later: only they tell of what was deleted.
+// waits notes why old events did not come. Where the server is in trouble for the moment, or Redis, a sweep looks at once, and the
+// events are asked for again later: only they tell of what was deleted.
 func (w *watchman) waits(ctx context.Context, q *inquiry, err error) bool {
 	if errors.Is(err, fhir.ErrNoEvents) {
 		if q.not.Before(time.Now()) {
@@ -229,19 +229,23 @@ func (w *watchman) waits(ctx context.Context, q *inquiry, err error) bool {
 		return false
 	}
 	w.log.WarnContext(ctx, "missing events not asked for", slog.Any("error", err))
-	trouble, is := errors.AsType[*fhir.Trouble](err)
-	if !is || (trouble.Kind != fhir.Throttled && trouble.Kind != fhir.Unavailable) {
+	wait := time.Duration(0)
+	switch trouble, is := errors.AsType[*fhir.Trouble](err); {
+	case errors.Is(err, ledger.ErrUnavailable): // what came was not admitted
+	case is && trouble.Kind == fhir.Throttled:
+		wait = trouble.RetryAfter
+		w.rest = later(w.rest, time.Now().Add(wait))
+	case is && trouble.Kind == fhir.Unavailable:
+		wait = trouble.RetryAfter
+	default:
 		q.not = time.Now().Add(eventsRefusedFor)
 		return false
 	}
 	w.gapOpen = true
-	if trouble.Kind == fhir.Throttled {
-		w.rest = later(w.rest, time.Now().Add(trouble.RetryAfter))
-	}
 	if q.tries++; q.tries >= eventTries {
 		return false
 	}
-	q.not = time.Now().Add(max(trouble.RetryAfter, min(failedRest*w.Rest<<q.tries, eventsRest)))
+	q.not = time.Now().Add(max(wait, min(failedRest*w.Rest<<q.tries, eventsRest)))
 	return true
 }
 

@@ -39,7 +39,9 @@ func (s *sweep) spares(ctx context.Context) error {
 			s.spareRefused(ctx, kind, err)
 			continue
 		}
-		delete(s.spare.refused, kind.name)
+		if err == nil {
+			delete(s.spare.refused, kind.name)
+		}
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)

@@ -25,9 +25,6 @@ func Ensure(ctx context.Context, led *ledger.Ledger, source string, s *fhir.Subs
 		return fhir.Ensured{}, err
 	}
 	e, ensureErr := s.Ensure(ctx, known)
-	// What was created must not be forgotten because we are told to stop.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rememberTime)
-	defer cancel()
 	if err := Note(ctx, led, source, e.Kept); err != nil || ensureErr != nil {
 		return e, errors.Join(ensureErr, err)
 	}
@@ -59,8 +56,11 @@ func Remembered(ctx context.Context, led *ledger.Ledger, source string) ([]fhir.
 	return known, nil
 }
 
-// Note remembers how our Subscriptions stand, and asks for a sweep where one may not have told of all until now.
+// Note remembers how our Subscriptions stand, and asks for a sweep where one may not have told of all until now. What was done at
+// the server must not be forgotten because we are told to stop.
 func Note(ctx context.Context, led *ledger.Ledger, source string, kept []fhir.Kept) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rememberTime)
+	defer cancel()
 	before, err := led.Subscriptions(ctx, source)
 	if err != nil {
 		return fmt.Errorf("read what is remembered of subscriptions: %w", err)

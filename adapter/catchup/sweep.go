@@ -143,7 +143,7 @@ func (s *sweep) window(ctx context.Context, kind string) (since time.Time, err e
 	there, known := s.snapshots[kind]
 	s.there = there
 	if !since.Before(s.before.Floor) {
-		if s.there != nil {
+		if s.there != nil || !known {
 			_ = s.Ledger.ForgetThere(ctx, s.source.Name, kind) // else it ends by itself
 		}
 		s.there, s.snapshots[kind] = nil, nil
@@ -231,13 +231,12 @@ func (s *sweep) tagOf(e *fhir.Event) ledger.Tag {
 func (s *sweep) snapshot(ctx context.Context, kind kindOfSearches, first time.Time) (there snapshot, err error) {
 	const margin = time.Minute // a clock in whole seconds
 	behind := func() time.Time { return first.Add(s.ahead - s.source.Overlap) }
-	for since := behind().Add(time.Hour); behind().Before(since); {
-		since = behind().Add(-margin)
-		if there, err = s.isThere(ctx, kind, since); err != nil {
-			return nil, err
+	for {
+		since := behind().Add(-margin)
+		if there, err = s.isThere(ctx, kind, since); err != nil || !behind().Before(since) {
+			return there, err
 		}
 	}
-	return there, nil
 }
 
 // isThere lists what is there since a time of the server.
@@ -322,17 +321,26 @@ func waitForBacklog(ctx context.Context, led *ledger.Ledger, source string) erro
 	return nil
 }
 
+// fresh says whether the server may not have had time to post a change.
+func (s *sweep) fresh(at, now time.Time) bool {
+	return at.After(now.Add(-min(s.Fresh, s.source.Every)))
+}
+
+// left says whether a change is left to the Subscription: it is fresh, and will not be for ever.
+func (s *sweep) left(at, now time.Time) bool {
+	return s.leaves && s.fresh(at, now) && at.Before(now.Add(clocksDiffer))
+}
+
 // take admits one page of changes, by the same way as a notification.
 func (s *sweep) take(ctx context.Context, events []fhir.Event) error {
 	now := s.now().Add(s.ahead)
-	fresh := now.Add(-min(s.Fresh, s.source.Every)) // from then on
 	hints, of := make([]ledger.Hint, 0, len(events)), make([]*fhir.Event, 0, len(events))
 	for i := range events {
 		e := &events[i]
 		switch {
 		case e.LastUpdated.Before(s.before.Floor) && (s.there == nil || s.there[s.tagOf(e)]):
 			continue // it was there before the first connection
-		case s.leaves && e.LastUpdated.After(fresh) && e.LastUpdated.Before(now.Add(clocksDiffer)):
+		case s.left(e.LastUpdated, now):
 			s.metrics.hits.WithLabelValues(s.source.Name, "left").Inc()
 			continue
 		}
@@ -354,7 +362,7 @@ func (s *sweep) take(ctx context.Context, events []fhir.Event) error {
 		if admission == ledger.New {
 			s.added++
 		}
-		if !of[i].LastUpdated.After(fresh) {
+		if !s.fresh(of[i].LastUpdated, now) {
 			s.judge(of[i], admission)
 		}
 	}

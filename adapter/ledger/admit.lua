@@ -9,6 +9,7 @@
 --          settle time in ms, sealed locator, "1" where a known record takes that over, ms ago from which on the settle time
 --          of the document counts that a find record leads to
 -- Returns  for each hint "new" | "newer" | "duplicate" | "stale"; or the error NAMING
+local call, ARGV = redis.call, ARGV -- globals are looked up by name, each time
 local prefix, months = '', {}
 for month in string.gmatch(ARGV[4], '%d+') do months[#months + 1] = month end
 
@@ -17,22 +18,22 @@ for month in string.gmatch(ARGV[4], '%d+') do months[#months + 1] = month end
 local function rests(raw, bucket)
   local keys = {}
   for i, month in ipairs(months) do keys[i] = prefix .. 'done:' .. month .. ':' .. bucket end
-  if redis.call('EXISTS', unpack(keys)) == 0 then return nil end
+  if call('EXISTS', unpack(keys)) == 0 then return nil end
   for i, month in ipairs(months) do
-    local value = redis.call('HGET', keys[i], raw)
+    local value = call('HGET', keys[i], raw)
     if value then return month, keys[i], value end
   end
 end
 
-local time = redis.call('TIME')
+local time = call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[3]
 local now_text = string.format('%.0f', now) -- Redis writes a number out at each call, which costs as much as the call
 
 -- The fingerprint stands in every partition; that of the first record is asked for all of the call.
 local naming = 'staffetta:{' .. string.byte(ARGV[6], 1) % 16 .. '}:naming'
-local fingerprint = redis.call('GET', naming)
+local fingerprint = call('GET', naming)
 if not fingerprint then
-  redis.call('SET', naming, ARGV[1])
+  call('SET', naming, ARGV[1])
 elseif fingerprint ~= ARGV[1] then
   return redis.error_reply('NAMING another naming key wrote this ledger')
 end
@@ -65,7 +66,7 @@ end
 
 local function journal(key, source, event)
   if ARGV[2] ~= '0' then
-    redis.call('XADD', prefix .. 'journal', 'MAXLEN', '~', ARGV[2], '*', 'k', key, 'e', source .. ' ' .. event)
+    call('XADD', prefix .. 'journal', 'MAXLEN', '~', ARGV[2], '*', 'k', key, 'e', source .. ' ' .. event)
   end
 end
 
@@ -79,46 +80,46 @@ local function live(rk, r, key, order, version, settle, heard)
   local newest, hinted = r[7] and number48(r[7], 1) or 0, number48(tag, 1)
   local moves = differs and (order == '' or hinted >= newest) -- an older one that comes late moves nothing
   if moves then
-    redis.call('HSET', rk, 'g', tag)
+    call('HSET', rk, 'g', tag)
     local before = math.max(tonumber(r[11] or 0), newest)
-    if before > hinted then redis.call('HSET', rk, 'h', before) end
+    if before > hinted then call('HSET', rk, 'h', before) end
   end
   local set = prefix .. 'due:' .. source
   if state == 'H' then
     if differs then journal(key, source, 'hint') end
     if r[6] then -- a person is about to do something with it: settle makes it due
-      redis.call('HSET', rk, 'd', math.max(tonumber(r[9] or 0), now + settle), 'i', (r[9] and tag ~= r[10]) and '*' or tag)
-      redis.call('HSETNX', rk, 'f1', heard)
+      call('HSET', rk, 'd', math.max(tonumber(r[9] or 0), now + settle), 'i', (r[9] and tag ~= r[10]) and '*' or tag)
+      call('HSETNX', rk, 'f1', heard)
     end
     if wait == 'o' then -- it waits for its source only: no person is needed for another look
-      redis.call('ZREM', prefix .. 'held', key)
-      redis.call('HSET', rk, 's', r[12] or 'P', 'e', heard)
-      redis.call('HDEL', rk, 'w')
-      redis.call('ZADD', set, now + settle, key)
+      call('ZREM', prefix .. 'held', key)
+      call('HSET', rk, 's', r[12] or 'P', 'e', heard)
+      call('HDEL', rk, 'w')
+      call('ZADD', set, now + settle, key)
     end
     return answer
   end
   if r[6] then -- claimed, and not yet settled or claimed again: settle makes it due
     if not r[9] then
-      redis.call('HSET', rk, 'd', now + settle, 'f1', heard, 'i', tag)
+      call('HSET', rk, 'd', now + settle, 'f1', heard, 'i', tag)
       if tonumber(r[6]) <= now and state ~= 'S' then -- its worker died: it settles before it is claimed again
-        redis.call('ZADD', set, now + settle, key)
+        call('ZADD', set, now + settle, key)
       end
     else
-      if tag ~= r[10] then redis.call('HSET', rk, 'i', '*') end
+      if tag ~= r[10] then call('HSET', rk, 'i', '*') end
       if moves then
-        local first = tonumber(redis.call('HGET', rk, 'f1'))
-        redis.call('HSET', rk, 'd', math.max(tonumber(r[9]), math.min(now + settle, first + 5 * settle)))
+        local first = tonumber(call('HGET', rk, 'f1'))
+        call('HSET', rk, 'd', math.max(tonumber(r[9]), math.min(now + settle, first + 5 * settle)))
       end
     end
   else
-    local due = tonumber(redis.call('ZSCORE', set, key) or nil)
+    local due = tonumber(call('ZSCORE', set, key) or nil)
     if not due or wait == 'o' then -- only its delivery is followed, or it waits for the source
-      redis.call('HSET', rk, 'e', heard)
-      redis.call('HDEL', rk, 'w')
-      redis.call('ZADD', set, math.min(due or math.huge, now + settle), key)
+      call('HSET', rk, 'e', heard)
+      call('HDEL', rk, 'w')
+      call('ZADD', set, math.min(due or math.huge, now + settle), key)
     elseif not wait and moves then -- it settles
-      redis.call('ZADD', set, math.max(due, math.min(now + settle, tonumber(r[8] or now) + 5 * settle)), key)
+      call('ZADD', set, math.max(due, math.min(now + settle, tonumber(r[8] or now) + 5 * settle)), key)
     end
   end
   if differs then journal(key, source, 'hint') end
@@ -140,8 +141,8 @@ end
 local function fresh(rk, key, source, state, order, version, settle, heard, locator)
   local f = {'n', source, 's', state, 'e', heard, 'g', tag_of(order, version)}
   if locator ~= '' then f[9], f[10] = 'x', locator end
-  redis.call('HSET', rk, unpack(f))
-  redis.call('ZADD', prefix .. 'due:' .. source, due_after(settle), key)
+  call('HSET', rk, unpack(f))
+  call('ZADD', prefix .. 'due:' .. source, due_after(settle), key)
   journal(key, source, 'hint')
 end
 
@@ -155,9 +156,9 @@ for i = 5, #ARGV, 10 do
   prefix = 'staffetta:{' .. first % 16 .. '}:'
   local rk = prefix .. 'r:' .. key
   local found, answer = ARGV[i + 8] == '1', nil
-  local r = redis.call('HMGET', rk, 'n', 's', 'w', 'o', 'v', 'l', 'g', 'e', 'd', 'i', 'h', 'q')
+  local r = call('HMGET', rk, 'n', 's', 'w', 'o', 'v', 'l', 'g', 'e', 'd', 'i', 'h', 'q')
   if r[1] then
-    if found and locator ~= '' then redis.call('HSET', rk, 'x', locator) end
+    if found and locator ~= '' then call('HSET', rk, 'x', locator) end
     answer = live(rk, r, key, order, version, settle, heard)
   else
     local month, done, value = rests(raw, bucket)
@@ -167,13 +168,13 @@ for i = 5, #ARGV, 10 do
     else
       answer = known(order, version, number48(value, 2), string.sub(value, 8, 15))
       if answer == 'newer' then
-        redis.call('HDEL', done, raw)
-        redis.call('HINCRBY', prefix .. 'ends', string.sub(value, 1, 1) .. string.sub(value, 16, 16), -1)
+        call('HDEL', done, raw)
+        call('HINCRBY', prefix .. 'ends', string.sub(value, 1, 1) .. string.sub(value, 16, 16), -1)
         local locators = prefix .. 'kept:' .. month .. ':' .. bucket
-        if not found then locator = redis.call('HGET', locators, raw) or locator end
-        redis.call('HDEL', locators, raw)
+        if not found then locator = call('HGET', locators, raw) or locator end
+        call('HDEL', locators, raw)
         fresh(rk, key, source, string.sub(value, 1, 1), order, version, settle, heard, locator)
-        redis.call('HSET', rk, 'f', value, 'o', number48(value, 2), 'v', string.sub(value, 8, 15))
+        call('HSET', rk, 'f', value, 'o', number48(value, 2), 'v', string.sub(value, 8, 15))
       end
     end
   end

@@ -185,6 +185,10 @@ func (l *Ledger) checkSealed(ctx context.Context, redisKey string, c *Checked) e
 		return unavailable(err)
 	}
 	for name, sealed := range all {
+		if len(name) != len(Key{}) {
+			c.find("whereabouts in %s are of no document", redisKey)
+			continue
+		}
 		if _, err := l.seals.open(Key([]byte(name)), sealed); err == nil || sealed == "" {
 			continue
 		}

@@ -9,16 +9,17 @@
 -- ARGV[6..] sources, in turn order
 -- Returns  {now, next, claim...}: next is the earliest time in ms at which more is due, "" for none; each claim is
 --          {record key, "due" | "track", score, values of the record's fields in the order of `fields`...}
+local call, ARGV = redis.call, ARGV -- globals are looked up by name, each time
 local most, lease, track = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[4] == '1'
 local fields = {'n', 's', 't', 'c', 'b', 'f', 'o', 'v', 'g', 'h', 'e', 'x', 'p', 'k', 'cb'}
-local time = redis.call('TIME')
+local time = call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[3]
 local answer, leased = {now, ''}, string.format('%.0f', now + lease)
 
 -- A token is never given twice, also when the record ended and came again: time, and a number within it.
 local counted = {}
 local function token(prefix)
-  if not counted[prefix] then counted[prefix] = redis.call('INCRBY', prefix .. 'claims', most) - most end
+  if not counted[prefix] then counted[prefix] = call('INCRBY', prefix .. 'claims', most) - most end
   counted[prefix] = counted[prefix] + 1
   return string.format('%.0f', now * 1000 + counted[prefix] % 1000)
 end
@@ -26,27 +27,27 @@ end
 -- take leases one record out of a set; false where it is no longer to be had.
 local function take(prefix, set, name, key, score)
   local rk = prefix .. 'r:' .. key
-  local r = redis.call('HMGET', rk, 'l', 'd', unpack(fields))
-  if not r[3] then
-    redis.call('ZREM', set, key)
+  local r, flat = {}, call('HGETALL', rk)
+  for i = 1, #flat, 2 do r[flat[i]] = flat[i + 1] end
+  if not r.n then
+    call('ZREM', set, key)
     return false
   end
-  if r[1] and tonumber(r[1]) > now then -- claimed through the other set
-    redis.call('ZADD', set, r[1], key)
+  if r.l and tonumber(r.l) > now then -- claimed through the other set
+    call('ZADD', set, r.l, key)
     return false
   end
-  if r[2] and name == 'track' then -- a poll looks at no document: what was hinted during the last claim waits
-    redis.call('ZADD', prefix .. 'due:' .. r[3], 'LT', r[2], key)
-    redis.call('HDEL', rk, 'w')
+  if r.d and name == 'track' then -- a poll looks at no document: what was hinted during the last claim waits
+    call('ZADD', prefix .. 'due:' .. r.n, 'LT', r.d, key)
+    call('HDEL', rk, 'w')
   end
-  if r[2] then redis.call('HDEL', rk, 'd', 'i', 'f1') end -- this claim sees what was hinted during the last one
-  local own, crashed = token(prefix), tostring((r[6] or 0) + 1)
-  redis.call('HSET', rk, 'l', leased, 't', own, 'c', crashed)
-  if r[16] then redis.call('HSET', rk, 'k1', '1') end -- this claim sees what was told late
-  redis.call('ZADD', set, leased, key)
-  r[5], r[6] = own, crashed
+  if r.d then call('HDEL', rk, 'd', 'i', 'f1') end -- this claim sees what was hinted during the last one
+  r.t, r.c = token(prefix), tostring((r.c or 0) + 1)
+  call('HSET', rk, 'l', leased, 't', r.t, 'c', r.c)
+  if r.k then call('HSET', rk, 'k1', '1') end -- this claim sees what was told late
+  call('ZADD', set, leased, key)
   local claim = {key, name, score}
-  for i = 1, #fields do claim[3 + i] = r[2 + i] end
+  for i = 1, #fields do claim[3 + i] = r[fields[i]] or false end
   answer[#answer + 1] = claim
   return true
 end
@@ -61,7 +62,7 @@ local function waiting(name, suffix)
     while not due[at] do
       p = p + 1
       if not prefixes[p] then return nil end
-      due, at = redis.call('ZRANGEBYSCORE', prefixes[p] .. suffix, '-inf', now, 'WITHSCORES', 'LIMIT', 0, room), 1
+      due, at = call('ZRANGEBYSCORE', prefixes[p] .. suffix, '-inf', now, 'WITHSCORES', 'LIMIT', 0, room), 1
     end
     at = at + 2
     return prefixes[p], prefixes[p] .. suffix, name, due[at - 2], due[at - 1]
@@ -103,7 +104,7 @@ end
 local next
 for _, prefix in ipairs(prefixes) do
   for _, suffix in ipairs(suffixes) do
-    local first = redis.call('ZRANGE', prefix .. suffix, 0, 0, 'WITHSCORES')
+    local first = call('ZRANGE', prefix .. suffix, 0, 0, 'WITHSCORES')
     if first[2] and (not next or tonumber(first[2]) < next) then next = tonumber(first[2]) end
   end
 end

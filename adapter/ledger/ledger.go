@@ -30,7 +30,9 @@ type Options struct {
 	JournalEntries int // kept for each partition; 0 = no journal
 	// Skew is added to Redis' clock, for trials at another time than now; nil for none.
 	Skew func() time.Duration
-	Log  *slog.Logger
+	// Looks is for those who write nothing: an empty ledger stays empty, and whoever comes to write says so.
+	Looks bool
+	Log   *slog.Logger
 }
 
 // Ledger is all records, in Redis. It keeps no state of its own but this process' last sends.
@@ -107,15 +109,20 @@ func Open(ctx context.Context, o Options) (*Ledger, error) {
 	_, l.cluster = o.Redis.(*redis.ClusterClient)
 	l.trips, l.durable = newTrips(l.carry), newTrips(l.carryDurably)
 	l.sends.watch(o.Redis)
-	return l, l.checkNaming(ctx)
+	empty, err := l.checkNaming(ctx)
+	if err != nil || !empty || o.Looks {
+		return l, err
+	}
+	l.log.ErrorContext(ctx, "the ledger is empty: right at the first start; at any other, Redis has lost what people were told, and who is "+
+		"announced again may be told again")
+	return l, l.writeNaming(ctx)
 }
 
-// checkNaming compares the fingerprint of the naming key, and says aloud when the ledger is empty: it does not know
-// then what anybody was told before.
-func (l *Ledger) checkNaming(ctx context.Context) error {
+// checkNaming compares the fingerprint of the naming key. An empty ledger has none: it does not know what anybody was told before.
+func (l *Ledger) checkNaming(ctx context.Context) (empty bool, err error) {
 	clock, err := l.redis.Time(ctx).Result()
 	if err != nil {
-		return unavailable(err)
+		return false, unavailable(err)
 	}
 	l.ahead.Store(clock.UnixMilli() - l.now().UnixMilli())
 	pipe := l.redis.Pipeline()
@@ -124,24 +131,19 @@ func (l *Ledger) checkNaming(ctx context.Context) error {
 		found[p] = pipe.Get(ctx, prefix(p)+"naming")
 	}
 	_, _ = pipe.Exec(ctx)
-	known := 0
+	empty = true
 	for _, cmd := range found {
 		switch text, err := cmd.Result(); {
 		case errors.Is(err, redis.Nil):
 		case err != nil:
-			return unavailable(err)
+			return false, unavailable(err)
 		case text != l.fingerprint:
-			return ErrNamingKey
+			return false, ErrNamingKey
 		default:
-			known++
+			empty = false
 		}
 	}
-	if known > 0 {
-		return nil
-	}
-	l.log.ErrorContext(ctx, "the ledger is empty: right at the first start; at any other, Redis has lost what people were told, and who is "+
-		"announced again may be told again")
-	return l.writeNaming(ctx)
+	return empty, nil
 }
 
 func (l *Ledger) writeNaming(ctx context.Context) error {

@@ -310,3 +310,25 @@ func busy(l *Ledger, stop <-chan struct{}) error {
 		}
 	}
 }
+
+// Who only looks leaves an empty ledger as it is: the one who comes to write must find it so. Another naming key is refused.
+func TestWhoLooksWritesNothing(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, client redis.UniversalClient) {
+		t.Helper()
+		look := func(naming string) (*Ledger, error) {
+			key, seal := sha256.Sum256([]byte(naming)), sha256.Sum256([]byte("seal"))
+			return Open(t.Context(), Options{Redis: client, NamingKey: key[:], SealKeys: []SealKey{{ID: 1, Key: seal[:]}}, Looks: true})
+		}
+		l, err := look("another")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := l.Check(t.Context(), testSources); err != nil {
+			t.Fatal(err)
+		}
+		open(t, client) // by the naming key that is right
+		if _, err := look("another"); !errors.Is(err, ErrNamingKey) {
+			t.Errorf("%v, want %v", err, ErrNamingKey)
+		}
+	})
+}

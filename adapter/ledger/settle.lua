@@ -13,16 +13,17 @@
 --          for its delivery: a look that waits beside it goes on waiting, "1" where the locator is kept when it ends, sealed
 --          whereabouts ("" where no message with a reference is about to be sent, or was)
 -- Returns  for each settlement "written" | "due-again" | "stale-token"
+local call, ARGV = redis.call, ARGV -- globals are looked up by name, each time
 local prefix, months, expiry = '', {}, ARGV[5]
 for month in string.gmatch(ARGV[4], '%d+') do months[#months + 1] = month end
-local time = redis.call('TIME')
+local time = call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[2]
 local leased, rest = string.format('%.0f', now + ARGV[3]), string.format('%.0f', math.ceil(expiry - now / 1000))
 
 local function journal(key, source, event, state, reason)
   if ARGV[1] ~= '0' and event ~= '' then
     local line = source .. ' ' .. event .. ' ' .. state .. ' ' .. reason -- one field costs a third of four
-    redis.call('XADD', prefix .. 'journal', 'MAXLEN', '~', ARGV[1], '*', 'k', key, 'e', line)
+    call('XADD', prefix .. 'journal', 'MAXLEN', '~', ARGV[1], '*', 'k', key, 'e', line)
   end
 end
 
@@ -60,29 +61,29 @@ local function told_late(key, raw, r, bucket, source, state, reason, body, recip
   local rk, set = prefix .. 'r:' .. key, prefix .. 'due:' .. source
   local at = told_at(told, 1)
   if r[2] then
-    local f = redis.call('HMGET', rk, 'b', 'f')
+    local f = call('HMGET', rk, 'b', 'f')
     if math.max(told_at(r[6], 1), f[1] and told_at(f[1], 1) or ended_at(f[2])) >= at then return end
-    redis.call('HSET', rk, 'k', told, 'p', recipient)
-    redis.call('HDEL', rk, 'k1', 'w')
-    redis.call('ZADD', set, 'LT', now, key)
-    redis.call('ZREM', prefix .. 'held', key)
-    if r[7] == 'H' then redis.call('HSET', rk, 's', 'P') end
+    call('HSET', rk, 'k', told, 'p', recipient)
+    call('HDEL', rk, 'k1', 'w')
+    call('ZADD', set, 'LT', now, key)
+    call('ZREM', prefix .. 'held', key)
+    if r[7] == 'H' then call('HSET', rk, 's', 'P') end
   else
     for _, month in ipairs(months) do
       local done = prefix .. 'done:' .. month .. ':' .. bucket
-      local ended = redis.call('HGET', done, raw)
+      local ended = call('HGET', done, raw)
       if ended then
         if ended_at(ended) >= at then return end
-        redis.call('HDEL', done, raw)
-        redis.call('HINCRBY', prefix .. 'ends', string.sub(ended, 1, 1) .. string.sub(ended, 16, 16), -1)
+        call('HDEL', done, raw)
+        call('HINCRBY', prefix .. 'ends', string.sub(ended, 1, 1) .. string.sub(ended, 16, 16), -1)
         local read = 0
         for b = 2, 7 do read = read * 256 + string.byte(ended, b) end
-        redis.call('HSET', rk, 'o', read, 'v', string.sub(ended, 8, 15))
+        call('HSET', rk, 'o', read, 'v', string.sub(ended, 8, 15))
         break
       end
     end
-    redis.call('HSET', rk, 'n', source, 's', state, 'e', now, 'b', body, 'p', recipient, 'x', locator, 'k', told)
-    redis.call('ZADD', set, now, key)
+    call('HSET', rk, 'n', source, 's', state, 'e', now, 'b', body, 'p', recipient, 'x', locator, 'k', told)
+    call('ZADD', set, now, key)
   end
   journal(key, source, 'told-late', state, reason)
 end
@@ -92,8 +93,8 @@ end
 local function remember(raw, bucket, whereabouts, set)
   if whereabouts == '' then return end
   local told = prefix .. 'told:' .. months[1] .. ':' .. bucket
-  redis.call(set, told, raw, whereabouts)
-  redis.call('EXPIRE', told, math.ceil(ARGV[6] - now / 1000))
+  call(set, told, raw, whereabouts)
+  call('EXPIRE', told, math.ceil(ARGV[6] - now / 1000))
 end
 
 -- order_of is the order of a hint, in ms, as a record remembers it (admit.lua, tag_of); 0 for unknown.
@@ -113,7 +114,7 @@ for i = 7, #ARGV, 21 do
   prefix = 'staffetta:{' .. first % 16 .. '}:'
   local bucket = (second * 256 + third) % 1024
   local rk, done = prefix .. 'r:' .. key, prefix .. 'done:' .. months[1] .. ':' .. bucket
-  local r = redis.call('HMGET', rk, 't', 'n', 'd', 'i', 'f1', 'k', 's', 'k1', 'g', 'h', 'w', 'l')
+  local r = call('HMGET', rk, 't', 'n', 'd', 'i', 'f1', 'k', 's', 'k1', 'g', 'h', 'w', 'l')
   local set = prefix .. 'due:' .. source
   local answer = 'written'
   if r[1] ~= token then
@@ -127,11 +128,11 @@ for i = 7, #ARGV, 21 do
     answer = 'due-again' -- somebody told the citizen since this claim: nothing is written, it is looked at with that
   elseif keep == '1' then
     remember(raw, bucket, ARGV[i + 20], 'HSET')
-    redis.call('HSET', rk, 's', state, 'b', body, 'p', recipient)
+    call('HSET', rk, 's', state, 'b', body, 'p', recipient)
     if now + ARGV[3] - (r[12] or 0) > ARGV[3] / 16 then -- what follows has a whole lease before it, or nearly
-      redis.call('HSET', rk, 'l', leased)
-      redis.call('ZADD', set, 'XX', leased, key)
-      if r[7] == 'T' then redis.call('ZADD', prefix .. 'track', 'XX', leased, key) end
+      call('HSET', rk, 'l', leased)
+      call('ZADD', set, 'XX', leased, key)
+      if r[7] == 'T' then call('ZADD', prefix .. 'track', 'XX', leased, key) end
     end
     journal(key, source, event, state, reason)
   else
@@ -161,7 +162,7 @@ for i = 7, #ARGV, 21 do
       gone[#gone + 1] = 'k1'
     end
     if polled == '1' and due == '' and state ~= 'H' then
-      local waiting = redis.call('ZSCORE', set, key)
+      local waiting = call('ZSCORE', set, key)
       if waiting then due, wait, finished = waiting, r[11] or '', '' end
     end
     if again then
@@ -177,15 +178,15 @@ for i = 7, #ARGV, 21 do
     if finished ~= '' then
       local locators = prefix .. 'kept:' .. months[1] .. ':' .. bucket
       if ARGV[i + 19] == '1' then
-        redis.call('HSET', locators, raw, redis.call('HGET', rk, 'x') or locator)
-        redis.call('EXPIRE', locators, rest)
+        call('HSET', locators, raw, call('HGET', rk, 'x') or locator)
+        call('EXPIRE', locators, rest)
       end
-      redis.call('DEL', rk)
-      redis.call('ZREM', set, key)
-      redis.call('ZREM', prefix .. 'track', key)
-      redis.call('HSET', done, raw, finished)
-      redis.call('EXPIRE', done, rest)
-      redis.call('HINCRBY', prefix .. 'ends', string.sub(finished, 1, 1) .. string.sub(finished, 16, 16), 1)
+      call('DEL', rk)
+      call('ZREM', set, key)
+      call('ZREM', prefix .. 'track', key)
+      call('HSET', done, raw, finished)
+      call('EXPIRE', done, rest)
+      call('HINCRBY', prefix .. 'ends', string.sub(finished, 1, 1) .. string.sub(finished, 16, 16), 1)
     else
       if again then
         local hinted = math.max(tonumber(r[10] or 0), r[9] and order_of(r[9]) or 0)
@@ -201,15 +202,15 @@ for i = 7, #ARGV, 21 do
       if state == 'H' and string.upper(r[7]) == 'F' then field('q', 'F') -- a release goes on finding
       elseif state == 'H' and recipient ~= '' then field('q', 'S') -- or sends again, to exactly that person
       elseif state == 'H' then field('q', nil) end
-      redis.call('HDEL', rk, unpack(gone))
-      redis.call('HSET', rk, unpack(set_to))
-      if due ~= '' then redis.call('ZADD', set, due, key) else redis.call('ZREM', set, key) end
-      if track ~= '' then redis.call('ZADD', prefix .. 'track', track, key) else redis.call('ZREM', prefix .. 'track', key) end
+      call('HDEL', rk, unpack(gone))
+      call('HSET', rk, unpack(set_to))
+      if due ~= '' then call('ZADD', set, due, key) else call('ZREM', set, key) end
+      if track ~= '' then call('ZADD', prefix .. 'track', track, key) else call('ZREM', prefix .. 'track', key) end
     end
     if state == 'H' then
-      redis.call('ZADD', prefix .. 'held', 'NX', now, key)
+      call('ZADD', prefix .. 'held', 'NX', now, key)
     elseif r[7] == 'H' then
-      redis.call('ZREM', prefix .. 'held', key)
+      call('ZREM', prefix .. 'held', key)
     end
     journal(key, source, event, state, reason)
   end

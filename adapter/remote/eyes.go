@@ -102,9 +102,23 @@ func answered(err error) bool {
 
 // see is how a document stands now, or why that cannot be said before ctx ends.
 func (e *eyes) see(ctx context.Context, key ledger.Key) (sight, error) {
+	seen, one := e.lookFor(ctx, key)
+	if one == nil {
+		return seen, nil
+	}
+	select {
+	case <-one.done:
+		return one.sight, one.err
+	case <-ctx.Done():
+		return sight{}, errTooSlow
+	}
+}
+
+// lookFor is what was seen a moment ago, or else the look that is under way now.
+func (e *eyes) lookFor(ctx context.Context, key ledger.Key) (sight, *look) {
 	e.mu.Lock()
+	defer e.mu.Unlock()
 	if seen, has := e.sights[key]; has && e.isFresh(seen) {
-		e.mu.Unlock()
 		return seen, nil
 	}
 	one := e.looks[key]
@@ -114,13 +128,7 @@ func (e *eyes) see(ctx context.Context, key ledger.Key) (sight, error) {
 		// It goes on when who asked has gone: others may be waiting for it, and the next one finds it done.
 		e.flying.Go(func() { e.fly(context.WithoutCancel(ctx), key, one) })
 	}
-	e.mu.Unlock()
-	select {
-	case <-one.done:
-		return one.sight, one.err
-	case <-ctx.Done():
-		return sight{}, errTooSlow
-	}
+	return sight{}, one
 }
 
 // fly takes one look and leaves what it saw for others.
