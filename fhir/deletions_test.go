@@ -197,7 +197,7 @@ func TestHistoriesThatAreNotBelieved(t *testing.T) {
 			_, _ = io.WriteString(w, `{"resourceType":"Bundle","type":"history","entry":[{"resource":{"resourceType":"OperationOutcome","issue":[{"severity":"warning","code":"incomplete"}]}}]}`)
 		}, 0, 1, true},
 		{"the link to the next page is missing", func(w http.ResponseWriter, _ *http.Request) {
-			var entries []string
+			entries := make([]string, 0, 100)
 			for i := range 100 {
 				entries = append(entries, fmt.Sprintf(`{"request":{"method":"PUT","url":"DiagnosticReport/r%d"}}`, i))
 			}

@@ -483,7 +483,7 @@ func (p *post) readAll(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var settlements []ledger.Settlement
+		settlements := make([]ledger.Settlement, 0, len(claimed.Records))
 		for _, rec := range claimed.Records {
 			meta, _ := p.server.Get("DiagnosticReport/" + rec.Locator.ID)["meta"].(sandbox.Resource)
 			rec.State, rec.ReadOrder, rec.ReadVersion = ledger.Suppressed, rec.HintedOrder, p.led.VersionTag(fmt.Sprint(meta["versionId"]))
