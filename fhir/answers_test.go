@@ -32,6 +32,10 @@ func FuzzReadAnswers(f *testing.F) {
 			"relatesTo":[{"code":"replaces","targetReference":{"reference":"` + elsewhere + `Composition/c0"}}]}`,
 		`{"resourceType":"Patient","id":"r1","identifier":[{"system":"http://hl7.it/sid/codiceFiscale","value":"` + canary + `"}],
 			"link":[{"type":"replaced-by","other":{"reference":"` + elsewhere + `Patient/p2"}}]}`,
+		`{"resourceType":"Bundle","type":"history","total":2,"link":[{"relation":"next","url":"` + elsewhere + `DiagnosticReport/_history?page=2"}],"entry":[
+			{"request":{"method":"DELETE","url":"DiagnosticReport/r1/_history/2"},"response":{"lastModified":"2026-01-10T09:05:00Z"}},
+			{"fullUrl":"` + elsewhere + `DiagnosticReport/` + canary + `","request":{"method":"DELETE","url":"` + canary + `"},"response":[null,1]},
+			{"resource":{"resourceType":"OperationOutcome","issue":[{"severity":"warning","code":"` + canary + `"}]}}]}`,
 		`{"resourceType":"OperationOutcome","issue":[{"severity":"error","code":"` + canary + `"}]}`, `[`, canary,
 	} {
 		f.Add([]byte(seed), 200)
@@ -79,7 +83,9 @@ func FuzzReadAnswers(f *testing.F) {
 				_, readErr := s.Read(t.Context(), fhir.Locator{Type: kind, ID: "r1"})
 				_, findErr := s.Find(t.Context(), fhir.Locator{Type: kind, ID: "r1"})
 				_, latestErr := s.Latest(t.Context(), kind, 10)
-				for _, err := range []error{readErr, findErr, latestErr} {
+				_, deletedErr := s.Deleted(t.Context(), kind, fhir.Look{})
+				_, changesErr := changes(t, s, kind+"?status=final").Since(t.Context(), fhir.Look{})
+				for _, err := range []error{readErr, findErr, latestErr, deletedErr, changesErr} {
 					if err != nil && strings.Contains(err.Error(), canary) {
 						t.Errorf("the error repeats what the server said: %v", err)
 					}

@@ -277,12 +277,41 @@ func (r *run) checkSorting(ctx context.Context) error {
 	switch {
 	case len(oldest) == 0 || len(newest) == 0, oldest[0].ID == newest[0].ID && ends[0].total <= 1 && !r.leadsOn(ends[0]):
 		return nil // there is nothing to be sorted yet
-	case oldest[0].ID == newest[0].ID, oldest[0].LastUpdated.After(newest[0].LastUpdated):
+	case oldest[0].ID == newest[0].ID:
+		alone, err := r.isAllThereIs(ctx, oldest[0].LastUpdated)
+		if err != nil || alone {
+			return err
+		}
+		return errIgnored{"_sort"}
+	case oldest[0].LastUpdated.After(newest[0].LastUpdated):
 		return errIgnored{"_sort"}
 	}
 	r.sorts = true
 	return nil
 }
+
+// isAllThereIs says whether everything was written in one moment, as what is loaded in one transaction is: then every order is
+// right. A server that answers otherwise than with nothing has others, or does not look at times.
+func (r *run) isAllThereIs(ctx context.Context, moment time.Time) (bool, error) {
+	for _, than := range []string{"lt", "gt"} {
+		query := r.search()
+		query.Set("_count", "1")
+		query.Add("_lastUpdated", than+instantOf(moment))
+		p, err := r.ask(ctx, r.source.o.BaseURL+"/"+r.kind+"?"+query.Encode())
+		switch {
+		case errors.Is(err, errUnsupported):
+			return false, nil
+		case err != nil:
+			return false, err
+		case len(p.hits) > 0, r.leadsOn(p):
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// instantOf is a time as searches name it.
+func instantOf(at time.Time) string { return at.UTC().Format("2006-01-02T15:04:05.000Z") }
 
 // move lets the next page begin at the last moment of this one, with all that share it; false where this page has only that.
 func (r *run) move(p *changesPage) bool {
@@ -439,7 +468,7 @@ func (r *run) target(since time.Time) string {
 	query := r.search()
 	query.Set("_count", strconv.Itoa(r.count))
 	if r.byTime {
-		query.Add("_lastUpdated", "ge"+since.UTC().Format("2006-01-02T15:04:05.000Z"))
+		query.Add("_lastUpdated", "ge"+instantOf(since))
 	}
 	if r.sorted {
 		query.Set("_sort", "_lastUpdated")

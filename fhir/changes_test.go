@@ -200,6 +200,7 @@ func TestAMomentLargerThanAPage(t *testing.T) {
 		{"the links expire", sandbox.Quirks{PageMost: 7, NextIsGone: http.StatusGone}, fhir.ErrNotCredible},
 		{"the links are refused", sandbox.Quirks{PageMost: 7, NextIsGone: http.StatusBadRequest}, fhir.ErrNotCredible},
 		{"the links are not found", sandbox.Quirks{PageMost: 7, NextIsGone: http.StatusNotFound}, fhir.ErrNotCredible},
+		{"the total shrinks on the way", sandbox.Quirks{PageMost: 7, Shrinks: true}, fhir.ErrNotCredible},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			server := sandbox.NewServer()
@@ -352,6 +353,23 @@ func TestOrderByChance(t *testing.T) {
 	slices.Sort(got)
 	if diff := cmp.Diff(ids(0, 30), slices.Compact(got)); err != nil || diff != "" {
 		t.Errorf("%v (-want +got)\n%s", err, diff)
+	}
+}
+
+// What was loaded at once has one time for all: that says nothing of whether a server sorts, and what comes later is found as ever.
+func TestWhatSharesOneMoment(t *testing.T) {
+	server := sandbox.NewServer()
+	for i := range 30 {
+		server.Load(written(fmt.Sprintf("r%04d", i), 0, "final"))
+	}
+	c := changes(t, source(t, server, fhir.ShapeReport), finals)
+	for n := 30; n < 33; n++ {
+		got, listed, err := listing(t.Context(), c, fhir.Look{Since: began.Add(-time.Second)})
+		slices.Sort(got)
+		if diff := cmp.Diff(ids(0, n), slices.Compact(got)); diff != "" || err != nil || listed.Whole || len(listed.Ignores) > 0 {
+			t.Errorf("with %d: %v, %+v\n%s", n, err, listed, diff)
+		}
+		server.Load(written(fmt.Sprintf("r%04d", n), time.Duration(n)*time.Second, "final"))
 	}
 }
 

@@ -116,13 +116,8 @@ func (p *changesPage) read(kind string) error {
 	p.hits = make([]changed, 0, len(p.Entry))
 	for i := range p.Entry {
 		r := p.Entry[i].Resource.first()
-		if r.ResourceType == "OperationOutcome" {
-			if slices.ContainsFunc(r.Issue, issue.isError) {
-				return notCredible(errOutcome.Error())
-			}
-			if slices.ContainsFunc(r.Issue, issue.saysLess) {
-				return notCredible("it says itself that it is not whole")
-			}
+		if err := r.credible(); err != nil {
+			return err
 		}
 		if mode := p.Entry[i].Search.first().Mode; mode != "" && mode != "match" || r.ResourceType == "OperationOutcome" {
 			continue
@@ -136,6 +131,18 @@ func (p *changesPage) read(kind string) error {
 			return errNoTimes
 		}
 		p.hits = append(p.hits, hit)
+	}
+	return nil
+}
+
+// credible is an error where a resource says that the list that it stands in is wrong, or not whole.
+func (r changesResource) credible() error {
+	switch {
+	case r.ResourceType != "OperationOutcome":
+	case slices.ContainsFunc(r.Issue, issue.isError):
+		return notCredible(errOutcome.Error())
+	case slices.ContainsFunc(r.Issue, issue.saysLess):
+		return notCredible("it says itself that it is not whole")
 	}
 	return nil
 }

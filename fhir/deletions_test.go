@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -149,5 +150,81 @@ func TestAHistoryOfLargeDocuments(t *testing.T) {
 	}})
 	if want := []string{"100", "10"}; err != nil || pages != 1 || ids != 1 || !slices.Equal(counts, want) {
 		t.Errorf("%d deletions in %d pages of %v, %v; want one, and pages of %v", ids, pages, counts, err, want)
+	}
+}
+
+// A history is not believed where it may not be whole, and what a server gives beyond what it was asked for is not taken.
+func TestHistoriesThatAreNotBelieved(t *testing.T) {
+	since := time.Date(2026, 1, 10, 9, 0, 0, 0, time.UTC)
+	const all = 250
+	// page serves versions from to upto as deletions, each a minute before the one with the number below it.
+	page := func(w http.ResponseWriter, r *http.Request, from, upto int, ascending bool, more string) {
+		entries := make([]string, 0, upto-from)
+		for i := from; i < min(upto, all); i++ {
+			at := since.Add(time.Duration(10-i) * time.Minute)
+			if ascending {
+				at = since.Add(time.Duration(i-all+11) * time.Minute)
+			}
+			entries = append(entries, fmt.Sprintf(`{"request":{"method":"DELETE","url":"DiagnosticReport/r%d"},"response":{"lastModified":%q}}`, i, at.Format(time.RFC3339)))
+		}
+		link := ""
+		if upto < all {
+			link = fmt.Sprintf(`,"link":[{"relation":"next","url":"http://%s/fhir/DiagnosticReport/_history?from=%d"}]`, r.Host, upto)
+		}
+		_, _ = fmt.Fprintf(w, `{"resourceType":"Bundle","type":"history","entry":[%s]%s%s}`, strings.Join(entries, ","), link, more)
+	}
+	from := func(r *http.Request) int { n, _ := strconv.Atoi(r.URL.Query().Get("from")); return n }
+	for _, tt := range []struct {
+		name  string
+		serve http.HandlerFunc
+		ids   int // that are taken
+		pages int
+		fails bool
+	}{
+		{"_since is ignored: what is older is not taken, nor asked for", func(w http.ResponseWriter, r *http.Request) {
+			page(w, r, from(r), from(r)+100, false, "")
+		}, 11, 1, false},
+		{"_since is ignored, and the oldest come first", func(w http.ResponseWriter, r *http.Request) {
+			page(w, r, from(r), from(r)+100, true, "")
+		}, 11, 3, false},
+		{"the oldest come first, and there are too many", func(w http.ResponseWriter, r *http.Request) {
+			page(w, r, from(r), from(r)+1, true, "")
+		}, 0, 50, true},
+		{"an error inside a Bundle", func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, `{"resourceType":"Bundle","type":"history","entry":[{"resource":{"resourceType":"OperationOutcome","issue":[{"severity":"error","code":"timeout"}]}}]}`)
+		}, 0, 1, true},
+		{"it says itself that it is not whole", func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, `{"resourceType":"Bundle","type":"history","entry":[{"resource":{"resourceType":"OperationOutcome","issue":[{"severity":"warning","code":"incomplete"}]}}]}`)
+		}, 0, 1, true},
+		{"the link to the next page is missing", func(w http.ResponseWriter, _ *http.Request) {
+			entries := make([]string, 0, 100)
+			for i := range 100 {
+				entries = append(entries, fmt.Sprintf(`{"request":{"method":"PUT","url":"DiagnosticReport/r%d"}}`, i))
+			}
+			_, _ = fmt.Fprintf(w, `{"resourceType":"Bundle","type":"history","total":250,"entry":[%s]}`, strings.Join(entries, ","))
+		}, 0, 1, true},
+		{"the links lead round", func(w http.ResponseWriter, r *http.Request) {
+			_, _ = fmt.Fprintf(w, `{"resourceType":"Bundle","type":"history","link":[{"relation":"next","url":"http://%s/fhir/DiagnosticReport/_history?page=1"}]}`, r.Host)
+		}, 0, 2, true},
+		{"large resources come in smaller pages", func(w http.ResponseWriter, r *http.Request) {
+			count, _ := strconv.Atoi(r.URL.Query().Get("_count"))
+			_, _ = fmt.Fprintf(w, `{"resourceType":"Bundle","type":"history","entry":[{"request":{"method":"DELETE","url":"DiagnosticReport/r1"},`+
+				`"resource":{"data":%q}}]}`, strings.Repeat("x", count<<14))
+		}, 1, 1, false},
+		{"one is too large", func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = fmt.Fprintf(w, `{"resourceType":"Bundle","data":%q}`, strings.Repeat("x", 2<<20))
+		}, 0, 0, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := source(t, tt.serve, fhir.ShapeReport)
+			n := 0
+			pages, err := s.Deleted(t.Context(), "DiagnosticReport", fhir.Look{Since: since, Take: func(_ context.Context, events []fhir.Event) error {
+				n += len(events)
+				return nil
+			}})
+			if n != tt.ids || pages != tt.pages || (err != nil) != tt.fails || errors.Is(err, fhir.ErrHistoryTooLong) {
+				t.Errorf("%d deletions in %d pages, %v; want %d in %d, fails %t", n, pages, err, tt.ids, tt.pages, tt.fails)
+			}
+		})
 	}
 }

@@ -44,7 +44,7 @@ func (s *Subscriber) Events(ctx context.Context, m EventRange) (covered bool, er
 		if err != nil {
 			return false, err
 		}
-		fresh := q.fresh(n.Events)
+		fresh := q.fresh(q.asked(n))
 		if m.Take != nil {
 			if err := m.Take(ctx, fresh); err != nil {
 				return false, err
@@ -133,6 +133,21 @@ func (q *inquiry) read(r reply) (Notification, error) {
 		return n, &Trouble{Kind: Unusable, Doing: askingEvents, Err: errors.New("the answer holds no events")}
 	}
 	return n, nil
+}
+
+// asked are the events without those before the range, where the answer has all of it: they have reached us, or belong to a time
+// before we were connected. One that has only some of these numbers may count within itself.
+func (q *inquiry) asked(n Notification) []Event {
+	within := map[int64]bool{}
+	for _, number := range n.Numbers {
+		if number >= q.From && number <= q.To {
+			within[number] = true
+		}
+	}
+	if int64(len(within)) <= q.To-q.From {
+		return n.Events
+	}
+	return slices.DeleteFunc(n.Events, func(e Event) bool { return e.Number > 0 && e.Number < q.From })
 }
 
 // fresh are the events that did not come before.

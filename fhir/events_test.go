@@ -123,7 +123,8 @@ func TestWhatCoversARange(t *testing.T) {
 		covered    bool
 	}{
 		{"all numbers", answer(ours, 3, 4, 5), 3, true},
-		{"and others", answer(ours, 2, 3, 4, 5, 6), 5, true},
+		{"and later ones", answer(ours, 3, 4, 5, 6), 4, true},
+		{"all that there ever were: the earlier ones have reached us, or were before us", answer(ours, 1, 2, 3, 4, 5), 3, true},
 		{"in any order, some of them twice", answer(ours, 5, 3, 4, 3), 4, true},
 		{"one is missing", answer(ours, 3, 5), 2, false},
 		{"numbers that are counted within the answer", answer(ours, 1, 2, 3), 3, false},

@@ -30,11 +30,11 @@ const (
 	seenMost   = 100_000          // deletions that are known one by one
 )
 
-// deletions looks at what was deleted. A history takes more calls than a search, so that periodic sweeps look less often. That it
-// cannot be read is no failure of a sweep.
+// deletions looks at what was deleted. A history takes more calls than a search, so that sweeps which are made often, by
+// themselves or with each notification that names nothing, look less often. That it cannot be read is no failure of a sweep.
 func (s *sweep) deletions(ctx context.Context) {
-	d := &s.deleted
-	if ctx.Err() != nil || (s.why == whyPeriod && s.began.Sub(d.looked) < s.source.Overlap) {
+	d, often := &s.deleted, s.why == whyPeriod || s.why == whyUnnamed
+	if ctx.Err() != nil || (often && s.began.Sub(d.looked) < s.source.Overlap) {
 		return
 	}
 	s.learnHistories(ctx)
@@ -124,7 +124,9 @@ func (s *sweep) takeDeleted(ctx context.Context, events []fhir.Event) error {
 	if _, err := s.Ledger.Admit(ctx, hints); err != nil {
 		return err
 	}
-	maps.Copy(s.deleted.seen, names)
+	if maps.Copy(s.deleted.seen, names); len(s.deleted.seen) > seenMost { // its history is not read to the end, again and again
+		s.deleted.forget(time.Time{})
+	}
 	s.metrics.hits.WithLabelValues(s.source.Name, "deleted").Add(float64(len(hints)))
 	s.Admitted(0)
 	return nil

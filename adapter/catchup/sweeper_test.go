@@ -13,10 +13,12 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
 
 	"staffetta/adapter/catchup"
 	"staffetta/adapter/endpoint"
 	"staffetta/adapter/ledger"
+	"staffetta/adapter/ledger/redistest"
 	"staffetta/fhir"
 	"staffetta/fhir/sandbox"
 )
@@ -452,6 +454,79 @@ func TestAServerThatNeverFires(t *testing.T) {
 	eventually(t, "without a Subscription there is no verdict", func() bool { return catchup.PostVerdict(p.state(t)) == "" })
 }
 
+// What a notification without a name asks to be looked for was posted, in its way.
+func TestWhatWasPostedWithoutANameIsNotMissed(t *testing.T) {
+	p := listenTo(t, "mute", kept, func(p *post) { p.options.Fresh = time.Nanosecond })
+	p.start(t)
+	p.subscribed(t)
+	eventually(t, "what was before is looked through", func() bool { return !p.state(t).Open() })
+	var missed float64
+	for i, why := range []string{"unnamed", "outage"} {
+		p.publish(2*i, 2)
+		if err := p.led.WantCatchUp(t.Context(), name, why); err != nil {
+			t.Fatal(err)
+		}
+		p.eventuallyKnown(t, int64(2*i+2))
+		eventually(t, "the sweep has ended", func() bool { return !p.state(t).Open() })
+		if got := p.count(t, "staffetta_missed_hints_total", name); got != missed {
+			t.Errorf("%s: %v missed, want %v", why, got, missed)
+		}
+		missed += 2
+	}
+}
+
+// readAll reads and settles all that is due or waits, as workers do.
+func (p *post) readAll(t *testing.T) {
+	t.Helper()
+	eventually(t, "all is read", func() bool {
+		claimed, err := p.led.Claim(t.Context(), ledger.ClaimOptions{N: 100, Sources: []string{name}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		settlements := make([]ledger.Settlement, 0, len(claimed.Records))
+		for _, rec := range claimed.Records {
+			meta, _ := p.server.Get("DiagnosticReport/" + rec.Locator.ID)["meta"].(sandbox.Resource)
+			rec.State, rec.ReadOrder, rec.ReadVersion = ledger.Suppressed, rec.HintedOrder, p.led.VersionTag(fmt.Sprint(meta["versionId"]))
+			settlements = append(settlements, ledger.Settlement{Record: rec, Event: "test"})
+		}
+		if _, err := p.led.Settle(t.Context(), settlements); err != nil {
+			t.Fatal(err)
+		}
+		return p.known(t) == 0
+	})
+}
+
+// A sweep that fails half way has admitted what the next one finds again: that it is known then says nothing for the server.
+func TestAVerdictOutlivesATrouble(t *testing.T) {
+	p := listenTo(t, "mute", every(5*time.Millisecond), kept, func(p *post) { p.options.Fresh = time.Nanosecond })
+	p.server.Misbehave(sandbox.Quirks{NoTotal: true}) // the end of a list is seen by another page
+	var well atomic.Bool
+	p.server.Fault = func(w http.ResponseWriter, r *http.Request) bool {
+		since, err := time.Parse("ge"+time.RFC3339, r.URL.Query().Get("_lastUpdated"))
+		first := err != nil || time.Since(since) > p.swept.Overlap/2
+		if well.Load() || first {
+			return false
+		}
+		w.WriteHeader(http.StatusInternalServerError)
+		return true
+	}
+	p.start(t)
+	p.subscribed(t)
+	p.connected(t)
+	p.publish(0, 4)
+	verdict := func() bool { return p.state(t).Missed == 4 }
+	eventually(t, "a verdict", verdict)
+	p.readAll(t)
+	failed := p.sweeps(t, "failed")
+	eventually(t, "sweeps fail", func() bool { return p.sweeps(t, "failed") > failed+1 })
+	well.Store(true)
+	whole := p.sweeps(t, "complete")
+	eventually(t, "a whole sweep", func() bool { return p.sweeps(t, "complete") > whole })
+	if !verdict() {
+		t.Errorf("%d are missed, want the verdict to stand", p.state(t).Missed)
+	}
+}
+
 // A server is accused of nothing that was there before its Subscription, nor of types that no Subscription of ours is about.
 func TestWhatNobodyWasToPostIsNotMissed(t *testing.T) {
 	criteria := func(server *sandbox.Server, id, of string) {
@@ -723,6 +798,28 @@ func TestDeletionsAreFound(t *testing.T) {
 	}
 }
 
+// A history takes many calls: sweeps that every notification asks for do not read it each time, or nobody would be told in time.
+func TestHowOftenAHistoryIsRead(t *testing.T) {
+	p := listenTo(t, "HAPI", every(5*time.Millisecond), func(p *post) { p.swept.Overlap = time.Hour })
+	p.server.Traits.History = true
+	p.start(t)
+	p.connected(t)
+	eventually(t, "periodic sweeps", func() bool { return p.sweeps(t, "period", "complete") > 3 })
+	if got := p.server.Calls()["history"]; got != 1 {
+		t.Errorf("a history was asked for %d times, want once, at the start", got)
+	}
+	for why, want := range map[string]int{"unnamed": 0, "outage": 1} {
+		n, asked := p.sweeps(t, why, "complete"), p.server.Calls()["history"]
+		if err := p.led.WantCatchUp(t.Context(), name, why); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "a sweep", func() bool { return p.sweeps(t, why, "complete") == n+1 })
+		if got := p.server.Calls()["history"] - asked; got != want {
+			t.Errorf("%s: a history was asked for %d times, want %d", why, got, want)
+		}
+	}
+}
+
 // That a history cannot be read is said once, and keeps nothing else from being found.
 func TestAHistoryThatCannotBeRead(t *testing.T) {
 	p := listenTo(t, "HAPI", func(p *post) { p.swept.Overlap, p.swept.Every = 0, 10*time.Millisecond })
@@ -958,6 +1055,27 @@ func TestAnAbsenceIsNoticed(t *testing.T) {
 	if c := p.state(t); !c.Open() || c.Why != "outage" {
 		t.Errorf("open %t, why %q", c.Open(), c.Why)
 	}
+}
+
+// A Redis that was restarted may have forgotten its last writes, whether anybody has missed it or not: the source is looked through.
+func TestARestartOfRedisIsNoticed(t *testing.T) {
+	p, server := listenTo(t, "HAPI"), redistest.NewServer(t)
+	p.redis = redis.NewClient(&redis.Options{Addr: server.Addr})
+	t.Cleanup(func() { _ = p.redis.Close() })
+	led := p.ledger(t)
+	run(t, catchup.NewTally(catchup.TallyOptions{Ledger: led, Sources: []string{name}, Log: slog.New(slog.DiscardHandler), Patience: time.Hour, Every: time.Millisecond}).Run)
+	why := func() string {
+		_, _ = led.Claim(t.Context(), ledger.ClaimOptions{Sources: []string{name}, N: 1}) // as workers do: it looks which Redis answers
+		c, err := led.LookAtCatchUp(t.Context(), name)
+		if err != nil || c.Alive.IsZero() {
+			return "not known"
+		}
+		return c.Why
+	}
+	eventually(t, "it listens", func() bool { return why() == "" })
+	server.Kill()
+	server.Start(t)
+	eventually(t, "a sweep is wanted", func() bool { return why() == "redis-restarted" })
 }
 
 // A metadata update that changes who may see a document is found: it is another version of its DocumentReference.
