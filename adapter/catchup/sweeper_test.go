@@ -386,11 +386,11 @@ func TestSeveralEmptySearchesAreNotBelieved(t *testing.T) {
 func TestALenientServer(t *testing.T) {
 	for _, quirks := range []sandbox.Quirks{{IgnoresSort: true, PageMost: 3}, {IgnoresTime: true, PageMost: 3}} {
 		p := listenTo(t, "HAPI", every(10*time.Millisecond))
+		var ticks atomic.Int64 // what was loaded within one ms, or just now, says nothing of what a server ignores
+		p.server.Now = func() time.Time { return time.Now().Add(time.Duration(ticks.Add(1)) * time.Millisecond) }
+		ticks.Store(-time.Hour.Milliseconds())
 		p.publish(0, 10)
-		p.server.Load(sandbox.Resource{ // older than anything that sweeps ask for
-			"resourceType": "DiagnosticReport", "id": "old", "status": "final",
-			"meta": sandbox.Resource{"versionId": "1", "lastUpdated": time.Now().Add(-time.Hour).UTC().Format(time.RFC3339)},
-		})
+		ticks.Store(0)
 		p.server.Misbehave(quirks)
 		p.start(t)
 		p.connected(t)
