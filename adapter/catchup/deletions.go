@@ -81,7 +81,8 @@ func (s *sweep) deletionsOf(ctx context.Context, kind string) error {
 	}
 	from, known := s.deleted.until[kind]
 	if !known {
-		from = s.sofar[kind].Swept // where no replica has looked at a history then, something may be missed
+		from = s.sofar[kind].Swept   // where no replica has looked at a history then, something may be missed
+		s.deleted.until[kind] = from // sweeps go on, also while the history cannot be read
 	}
 	since := later(from.Add(s.ahead).Add(-max(s.source.Overlap, s.Fresh)), s.state.Kinds[kind].Floor)
 	pages, err := s.source.Source.Deleted(ctx, kind, fhir.Look{Since: since, Pace: s.pace, Take: s.takeDeleted})
