@@ -27,6 +27,13 @@ local function journal(key, source, event, state, reason)
   end
 end
 
+-- number48 reads a number of six bytes, as an order is.
+local function number48(value, from)
+  local n = 0
+  for i = from, from + 5 do n = n * 256 + string.byte(value, i) end
+  return n
+end
+
 -- varint reads what Go's binary.AppendUvarint wrote.
 local function varint(packed, at)
   local n, unit = 0, 1
@@ -76,9 +83,7 @@ local function told_late(key, raw, r, bucket, source, state, reason, body, recip
         if ended_at(ended) >= at then return end
         call('HDEL', done, raw)
         call('HINCRBY', prefix .. 'ends', string.sub(ended, 1, 1) .. string.sub(ended, 16, 16), -1)
-        local read = 0
-        for b = 2, 7 do read = read * 256 + string.byte(ended, b) end
-        call('HSET', rk, 'o', read, 'v', string.sub(ended, 8, 15))
+        call('HSET', rk, 'o', number48(ended, 2), 'v', string.sub(ended, 8, 15))
         break
       end
     end
@@ -95,13 +100,6 @@ local function remember(raw, bucket, whereabouts, set)
   local told = prefix .. 'told:' .. months[1] .. ':' .. bucket
   call(set, told, raw, whereabouts)
   call('EXPIRE', told, math.ceil(ARGV[6] - now / 1000))
-end
-
--- order_of is the order of a hint, in ms, as a record remembers it (admit.lua, tag_of); 0 for unknown.
-local function order_of(tag)
-  local n = 0
-  for i = 1, 6 do n = n * 256 + string.byte(tag, i) end
-  return n
 end
 
 local answers = {}
@@ -140,7 +138,7 @@ for i = 7, #ARGV, 21 do
     -- A hint that came since the claim, and that what was read does not cover, makes the record due again.
     local again = r[3]
     if again and r[4] ~= '*' and order ~= '' then
-      local hinted, hintedVersion = order_of(r[4]), string.sub(r[4], 7)
+      local hinted, hintedVersion = number48(r[4], 1), string.sub(r[4], 7) -- see admit.lua, tag_of
       local same = (hintedVersion == '' and hinted == tonumber(order)) or (hintedVersion ~= '' and hintedVersion == version)
       if hinted > 0 and (hinted < tonumber(order) - backwards or (hinted <= tonumber(order) and same)) then again = nil end
     end
@@ -189,7 +187,7 @@ for i = 7, #ARGV, 21 do
       call('HINCRBY', prefix .. 'ends', string.sub(finished, 1, 1) .. string.sub(finished, 16, 16), 1)
     else
       if again then
-        local hinted = math.max(tonumber(r[10] or 0), r[9] and order_of(r[9]) or 0)
+        local hinted = math.max(tonumber(r[10] or 0), r[9] and number48(r[9], 1) or 0)
         if hinted > 0 then field('h', hinted) end
       end
       if order ~= '' then

@@ -94,10 +94,10 @@ func (r *Relay) askProfile(ctx context.Context, c claimed, doc fhir.Document) ([
 		return nil, &o
 	}
 	r.heard(ctx, "profile", answer, forMessages)
-	if answer.Kind == notifier.Allowed {
+	o := r.Timetable.afterProfile(c.Record, answer, c.now())
+	if o.happened == AboutToSend {
 		return answer.Languages, nil
 	}
-	o := r.Timetable.afterProfile(c.Record, answer, c.now())
 	return nil, &o
 }
 
