@@ -7,18 +7,14 @@ import (
 	"time"
 
 	"staffetta/adapter/ledger"
-	"staffetta/config"
 	"staffetta/fhir"
-	"staffetta/notifier/sandbox"
 )
 
 // A DocumentReference whose Composition does not come is held once: sweeps that see it again and again, as it was read, wake
 // nobody. When the Composition comes it is told.
 func TestAnOrphanIsHeldOnceHoweverOftenItIsSwept(t *testing.T) {
 	t.Parallel()
-	w := build(t, fhir.ShapeFSE2, sweptOften, func(cfg *config.Config, _ *sandbox.Options) {
-		cfg.Sources[0].Subscribe, cfg.Policy.BelieveMissing = "never", config.Duration(time.Second)
-	})
+	w := build(t, fhir.ShapeFSE2, sweptOften, bySweepsAlone, believedSoon)
 	w.run(t)
 	w.connected(t)
 	c := told(1, true)[0]

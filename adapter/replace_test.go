@@ -109,23 +109,25 @@ func TestAReplacementOfWhatWasNeverToldIsPublished(t *testing.T) {
 	w.well(t)
 }
 
-// A DELETE alone is looked at, waited for, then withdrawn: held for a person. In fse2, where gone may mean obscured, it is
-// only noted.
+// afterDeletion is what becomes of a document that somebody was told of and that is no more. In fse2, where gone may mean
+// obscured, it is only noted.
+var afterDeletion = map[fhir.Shape]ledger.State{
+	fhir.ShapeReport: ledger.Held, fhir.ShapeHL7IT: ledger.Held, fhir.ShapeFSE2: ledger.Noted,
+}
+
+// A DELETE alone is looked at, waited for, then withdrawn: held for a person.
 func TestADeletionAlone(t *testing.T) {
 	t.Parallel()
-	for _, tt := range []struct {
-		shape fhir.Shape
-		want  ledger.State
-	}{{fhir.ShapeReport, ledger.Held}, {fhir.ShapeHL7IT, ledger.Held}, {fhir.ShapeFSE2, ledger.Noted}} {
-		t.Run(string(tt.shape), func(t *testing.T) {
-			w := build(t, tt.shape, soon(100*time.Millisecond))
+	for shape, want := range afterDeletion {
+		t.Run(string(shape), func(t *testing.T) {
+			w := build(t, shape, soon(100*time.Millisecond))
 			w.run(t)
-			c := told(1, tt.shape.OfCompositions())[0]
+			c := told(1, shape.OfCompositions())[0]
 			w.publish(c)
 			w.notify(t, fse.R4IDOnly, c.Hints...)
 			w.rests(t, identityOf(c), ledger.Delivered)
 			w.deleted(t, w.vanish(c))
-			w.rests(t, identityOf(c), tt.want)
+			w.rests(t, identityOf(c), want)
 			w.quiet(t)
 			w.recipients(t, c.Code)
 			w.well(t)
@@ -136,29 +138,26 @@ func TestADeletionAlone(t *testing.T) {
 // A DELETE while nobody is there is in no search: the history tells of it, at a server that says it lists one.
 func TestADeletionThatNobodyHeardOf(t *testing.T) {
 	t.Parallel()
-	for _, tt := range []struct {
-		shape fhir.Shape
-		want  ledger.State
-	}{{fhir.ShapeReport, ledger.Held}, {fhir.ShapeHL7IT, ledger.Held}, {fhir.ShapeFSE2, ledger.Noted}} {
-		t.Run(string(tt.shape), func(t *testing.T) {
+	for shape, want := range afterDeletion {
+		t.Run(string(shape), func(t *testing.T) {
 			t.Parallel()
-			w := build(t, tt.shape, soon(100*time.Millisecond))
+			w := build(t, shape, soon(100*time.Millisecond))
 			w.fse.Traits = fse.Products()["HAPI"]
 			w.fse.Traits.History = true
 			w.run(t)
 			kinds := 1
-			if tt.shape.OfCompositions() {
+			if shape.OfCompositions() {
 				kinds = 2
 			}
 			w.connectedTo(t, kinds)
-			c := told(1, tt.shape.OfCompositions())[0]
+			c := told(1, shape.OfCompositions())[0]
 			w.publish(c)
 			w.notify(t, fse.R4IDOnly, c.Hints...)
 			w.rests(t, identityOf(c), ledger.Delivered)
 			w.stop()
 			w.vanish(c)
 			w.run(t)
-			w.rests(t, identityOf(c), tt.want)
+			w.rests(t, identityOf(c), want)
 			w.quiet(t)
 			w.recipients(t, c.Code)
 			w.well(t)

@@ -337,7 +337,7 @@ func TestDocumentsThatAreBundlesOnly(t *testing.T) {
 // A server that lists Bundles and refuses to search them is swept for everything else.
 func TestRefusedDocumentBundlesSpoilNoSweep(t *testing.T) {
 	t.Parallel()
-	w := build(t, fhir.ShapeHL7IT, sweptOften, func(cfg *config.Config, _ *sandbox.Options) { cfg.Sources[0].Subscribe = "never" })
+	w := build(t, fhir.ShapeHL7IT, sweptOften, bySweepsAlone)
 	w.fse.Traits = fse.Products()["HAPI"]
 	w.fse.Traits.Documents = true
 	w.fse.Fault = func(rw http.ResponseWriter, r *http.Request) bool {

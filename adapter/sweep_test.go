@@ -23,6 +23,14 @@ func sweptOften(cfg *config.Config, _ *sandbox.Options) {
 	cfg.Sources[0].Sweep.Every = new(config.Duration(time.Second))
 }
 
+// bySweepsAlone has no Subscription at the source.
+func bySweepsAlone(cfg *config.Config, _ *sandbox.Options) { cfg.Sources[0].Subscribe = "never" }
+
+// believedSoon believes after a second that something is not there.
+func believedSoon(cfg *config.Config, _ *sandbox.Options) {
+	cfg.Policy.BelieveMissing = config.Duration(time.Second)
+}
+
 // connected waits until the source is known: what is published from now on is news.
 func (w *town) connected(t *testing.T) {
 	t.Helper()
@@ -132,7 +140,7 @@ func TestSweepsAreEnough(t *testing.T) {
 	t.Parallel()
 	for _, shape := range []fhir.Shape{fhir.ShapeReport, fhir.ShapeFSE2} {
 		t.Run(string(shape), func(t *testing.T) {
-			w := build(t, shape, sweptOften, func(cfg *config.Config, _ *sandbox.Options) { cfg.Sources[0].Subscribe = "never" })
+			w := build(t, shape, sweptOften, bySweepsAlone)
 			w.fse.Traits = fse.Products()["HAPI"]
 			cases := told(6, shape.OfCompositions())
 			w.publish(cases[0])
@@ -187,9 +195,7 @@ func TestTheSettleTimeOfASweepCountsFromThePublication(t *testing.T) {
 // The source seems to show less than it did: what it shows is believed after policy.believe_missing.
 func TestACorrectionWhoseTimeGoesBackIsTold(t *testing.T) {
 	t.Parallel()
-	w := build(t, fhir.ShapeReport, sweptOften, func(cfg *config.Config, _ *sandbox.Options) {
-		cfg.Sources[0].Subscribe, cfg.Policy.BelieveMissing = "never", config.Duration(time.Second)
-	})
+	w := build(t, fhir.ShapeReport, sweptOften, bySweepsAlone, believedSoon)
 	w.run(t)
 	w.connected(t)
 	c := told(1, false)[0]

@@ -115,6 +115,20 @@ func TestChangesAreListedOnceAndInOrder(t *testing.T) {
 	}
 }
 
+// altered is a server whose pages somebody changes on their way.
+func altered(t *testing.T, server http.Handler, change func(page resource)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answer := httptest.NewRecorder()
+		server.ServeHTTP(answer, r)
+		var page resource
+		if err := json.Unmarshal(answer.Body.Bytes(), &page); err != nil {
+			t.Error(err)
+		}
+		change(page)
+		_ = json.NewEncoder(w).Encode(page)
+	})
+}
+
 // A total that counts the hits of its page, or none, is no word against a link to the next one. Only a link to another server is
 // none against a total.
 func TestATotalAgainstALink(t *testing.T) {
@@ -140,13 +154,7 @@ func TestATotalAgainstALink(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			server := shelf(tt.reports)
 			server.Misbehave(tt.quirks)
-			c := changes(t, source(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				answer := httptest.NewRecorder()
-				server.ServeHTTP(answer, r)
-				var page resource
-				if err := json.Unmarshal(answer.Body.Bytes(), &page); err != nil {
-					t.Error(err)
-				}
+			c := changes(t, source(t, altered(t, server, func(page resource) {
 				entries, _ := page["entry"].([]any)
 				next := ""
 				links, _ := page["link"].([]any)
@@ -159,7 +167,6 @@ func TestATotalAgainstALink(t *testing.T) {
 				if next = tt.next(next); next != "" {
 					page["link"] = []any{resource{"relation": "next", "url": next}}
 				}
-				_ = json.NewEncoder(w).Encode(page)
 			}), fhir.ShapeReport), finals)
 			got, _, err := listing(t.Context(), c, fhir.Look{Since: began})
 			if !errors.Is(err, tt.want) {
@@ -502,18 +509,11 @@ func TestAListThatSaysItIsNotWhole(t *testing.T) {
 			"informational": true, "not-supported": true, "processing": true,
 		} {
 			server := shelf(5)
-			c := changes(t, source(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				answer := httptest.NewRecorder()
-				server.ServeHTTP(answer, r)
-				var page resource
-				if err := json.Unmarshal(answer.Body.Bytes(), &page); err != nil {
-					t.Error(err)
-				}
+			c := changes(t, source(t, altered(t, server, func(page resource) {
 				entries, _ := page["entry"].([]any)
 				page["entry"] = append(entries, resource{"search": resource{"mode": "outcome"}, "resource": resource{
 					"resourceType": "OperationOutcome", "issue": []any{resource{"severity": severity, "code": code}},
 				}})
-				_ = json.NewEncoder(w).Encode(page)
 			}), fhir.ShapeReport), finals)
 			_, _, err := listing(t.Context(), c, fhir.Look{Since: began})
 			if want := whole && severity != "error"; (err == nil) != want || (!want && !errors.Is(err, fhir.ErrNotCredible)) {

@@ -557,7 +557,21 @@ func TestWhatNobodyWasToPostIsNotMissed(t *testing.T) {
 	composition := func(p *post, id string) {
 		p.server.Put(sandbox.Resource{"resourceType": "Composition", "id": id, "status": "final"})
 	}
-	missed := func(t *testing.T, p *post) float64 { t.Helper(); return p.count(t, "staffetta_missed_hints_total") }
+	// begin is a mute server with it.
+	begin := func(t *testing.T, status string) *post {
+		t.Helper()
+		p := listenTo(t, "mute", manual)
+		remembered(t, p, status)
+		p.start(t)
+		p.connected(t)
+		return p
+	}
+	missed := func(t *testing.T, p *post, want float64, why string) {
+		t.Helper()
+		if n := p.count(t, "staffetta_missed_hints_total"); n != want {
+			t.Errorf("%v were missed, %s", n, why)
+		}
+	}
 	// found waits until a whole sweep has begun that must have found n hits nobody had heard of.
 	found := func(t *testing.T, p *post, n float64) {
 		t.Helper()
@@ -567,26 +581,16 @@ func TestWhatNobodyWasToPostIsNotMissed(t *testing.T) {
 	}
 
 	t.Run("a type without a Subscription", func(t *testing.T) {
-		p := listenTo(t, "mute", manual)
-		remembered(t, p, "active")
-		p.start(t)
-		p.connected(t)
+		p := begin(t, "active")
 		p.server.Put(sandbox.Resource{"resourceType": "DocumentReference", "id": "d1", "status": "current"})
 		found(t, p, 1)
-		if n := missed(t, p); n != 0 {
-			t.Errorf("%v were missed, and no Subscription is about them", n)
-		}
+		missed(t, p, 0, "and no Subscription is about them")
 		composition(p, "c1")
 		found(t, p, 2)
-		if n := missed(t, p); n != 1 {
-			t.Errorf("%v were missed, want that of the Subscription", n)
-		}
+		missed(t, p, 1, "want that of the Subscription")
 	})
 	t.Run("before its Subscription", func(t *testing.T) {
-		p := listenTo(t, "mute", manual)
-		remembered(t, p, "requested")
-		p.start(t)
-		p.connected(t)
+		p := begin(t, "requested")
 		composition(p, "c1")
 		found(t, p, 1)
 		// What was published between two sweeps, and before it became active.
@@ -597,26 +601,17 @@ func TestWhatNobodyWasToPostIsNotMissed(t *testing.T) {
 		eventually(t, "a later millisecond", func() bool { return time.Now().UnixMilli() > published.UnixMilli() })
 		remembered(t, p, "active")
 		found(t, p, 2)
-		if n := missed(t, p); n != 0 {
-			t.Errorf("%v were missed, and there was no active Subscription", n)
-		}
+		missed(t, p, 0, "and there was no active Subscription")
 		composition(p, "c3")
 		found(t, p, 3)
-		if n := missed(t, p); n != 1 {
-			t.Errorf("%v were missed, want what was published afterwards", n)
-		}
+		missed(t, p, 1, "want what was published afterwards")
 	})
 	t.Run("its server shows it as stopped", func(t *testing.T) {
-		p := listenTo(t, "mute", manual)
-		remembered(t, p, "active")
-		p.start(t)
-		p.connected(t)
+		p := begin(t, "active")
 		p.server.SetStatus("s1", "off")
 		composition(p, "c1")
 		found(t, p, 1)
-		if n := missed(t, p); n != 0 {
-			t.Errorf("%v were missed, and the Subscription is off", n)
-		}
+		missed(t, p, 0, "and the Subscription is off")
 	})
 }
 
