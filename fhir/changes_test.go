@@ -117,6 +117,7 @@ func TestChangesAreListedOnceAndInOrder(t *testing.T) {
 
 // altered is a server whose pages somebody changes on their way.
 func altered(t *testing.T, server http.Handler, change func(page resource)) http.Handler {
+	t.Helper()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		answer := httptest.NewRecorder()
 		server.ServeHTTP(answer, r)
