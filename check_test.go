@@ -5,6 +5,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/redis/go-redis/v9"
+
+	"staffetta/adapter/ledger/redistest"
 	"staffetta/fhir/sandbox"
 )
 
@@ -77,5 +80,26 @@ func TestCheckSourcesWithoutRedis(t *testing.T) {
 	code, out, _ := command(t, "check", "--config", r.file)
 	if code != exitFinding || strings.Count(out, "finding: ") != 1 || !strings.Contains(out, hapiLine) {
 		t.Errorf("exit code %d\n%s", code, out)
+	}
+}
+
+// What only looks leaves an empty ledger empty, so that who comes to write says aloud that it is.
+func TestWhatLooksWritesNothing(t *testing.T) {
+	client, is := redistest.Start(t).(*redis.Client)
+	if !is {
+		t.Fatal("not one Redis")
+	}
+	r := found(t, "HAPI", "report", "")
+	r.rewrite(t, "url: embedded", `url: "redis://`+client.Options().Addr+`/0"`)
+	for name, looks := range map[string]func() string{
+		"check":               func() string { _, _, logs := command(t, "check", "--config", r.file, "--ledger"); return logs },
+		"subscribe --show":    func() string { _, _, logs := r.subscribe(t, "--show"); return logs },
+		"subscribe --dry-run": func() string { _, _, logs := r.subscribe(t, "--dry-run"); return logs },
+		"catchup --dry-run":   func() string { _, _, logs := r.catchUp(t, "--dry-run"); return logs },
+	} {
+		logs := looks()
+		if keys := client.Keys(t.Context(), "*").Val(); len(keys) > 0 || strings.Contains(logs, "the ledger is empty") {
+			t.Errorf("%s writes %q, and says %s", name, keys, logs)
+		}
 	}
 }

@@ -37,7 +37,7 @@ func CatchUp(ctx context.Context, cfg *config.Config, log *slog.Logger, o CatchU
 		r.say("redis", "embedded: nothing is known of what was told")
 		return r.dryRun(ctx, nil)
 	}
-	return withLedger(ctx, cfg, log, func(led *ledger.Ledger) error {
+	return withLedger(ctx, cfg, ledger.Options{Log: log, Looks: o.DryRun}, func(led *ledger.Ledger) error {
 		switch {
 		case o.DryRun:
 			return r.dryRun(ctx, led)

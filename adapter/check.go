@@ -23,7 +23,7 @@ func CheckSources(ctx context.Context, cfg *config.Config, log *slog.Logger, out
 		_, _ = fmt.Fprintln(out, "redis: embedded: what was heard of sources, and when they were looked through, is known to the running process only")
 		return checkSources(ctx, cfg, nil, out)
 	}
-	err = lookAtLedger(ctx, cfg, log, func(led *ledger.Ledger) error {
+	err = withLedger(ctx, cfg, ledger.Options{Log: log, Looks: true}, func(led *ledger.Ledger) error {
 		well, err = checkSources(ctx, cfg, led, out)
 		return err
 	})

@@ -15,17 +15,8 @@ import (
 // errEmbedded says that there is no ledger to be reached from outside.
 var errEmbedded = errors.New("redis.url is embedded: its ledger lives inside the running process only")
 
-// withLedger opens the ledger of the file for one errand.
-func withLedger(ctx context.Context, cfg *config.Config, log *slog.Logger, errand func(*ledger.Ledger) error) error {
-	return openedFor(ctx, cfg, ledger.Options{Log: log}, errand)
-}
-
-// lookAtLedger is for an errand that writes nothing.
-func lookAtLedger(ctx context.Context, cfg *config.Config, log *slog.Logger, errand func(*ledger.Ledger) error) error {
-	return openedFor(ctx, cfg, ledger.Options{Log: log, Looks: true}, errand)
-}
-
-func openedFor(ctx context.Context, cfg *config.Config, o ledger.Options, errand func(*ledger.Ledger) error) error {
+// withLedger opens the ledger of the file for one errand; o says whether that only looks.
+func withLedger(ctx context.Context, cfg *config.Config, o ledger.Options, errand func(*ledger.Ledger) error) error {
 	if cfg.Redis.Embedded() {
 		return errEmbedded
 	}
@@ -47,7 +38,7 @@ func CheckLedger(ctx context.Context, cfg *config.Config, log *slog.Logger, out 
 	for i, s := range cfg.Sources {
 		names[i] = s.Name
 	}
-	err = lookAtLedger(ctx, cfg, log, func(led *ledger.Ledger) error {
+	err = withLedger(ctx, cfg, ledger.Options{Log: log, Looks: true}, func(led *ledger.Ledger) error {
 		checked, err := led.Check(ctx, names)
 		if err != nil {
 			return err
@@ -89,7 +80,7 @@ func PauseSending(ctx context.Context, cfg *config.Config, log *slog.Logger, who
 	if err := desk.CheckBy(ledger.By{Who: who, Why: why}); err != nil {
 		return err
 	}
-	return withLedger(ctx, cfg, log, func(led *ledger.Ledger) error {
+	return withLedger(ctx, cfg, ledger.Options{Log: log}, func(led *ledger.Ledger) error {
 		if err := led.Pace().Pause(ctx, who, why); err != nil {
 			return err
 		}
@@ -100,7 +91,7 @@ func PauseSending(ctx context.Context, cfg *config.Config, log *slog.Logger, who
 
 // ResumeSending starts sending again.
 func ResumeSending(ctx context.Context, cfg *config.Config, log *slog.Logger, out io.Writer) error {
-	return withLedger(ctx, cfg, log, func(led *ledger.Ledger) error {
+	return withLedger(ctx, cfg, ledger.Options{Log: log}, func(led *ledger.Ledger) error {
 		was, err := led.Pace().Resume(ctx)
 		switch {
 		case err != nil:

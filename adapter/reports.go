@@ -39,7 +39,7 @@ func WithReports(ctx context.Context, cfg *config.Config, log *slog.Logger, o Re
 	if err != nil {
 		return err
 	}
-	return withLedger(ctx, cfg, log, func(led *ledger.Ledger) error {
+	return withLedger(ctx, cfg, ledger.Options{Log: log}, func(led *ledger.Ledger) error {
 		d := &desk.Desk{Ledger: led, Sources: map[string]*fhir.Source{}, Off: cfg.IO.Mode == config.ModeOff}
 		for name, source := range sources {
 			d.Sources[name] = source.Source

@@ -105,7 +105,8 @@ func Subscribe(ctx context.Context, cfg *config.Config, log *slog.Logger, o Subs
 		well, err = e.run(ctx)
 		return well, err
 	}
-	err = withLedger(ctx, cfg, log, func(led *ledger.Ledger) error {
+	looks := o.Mode == SubscribeShow || o.Mode == SubscribeDryRun
+	err = withLedger(ctx, cfg, ledger.Options{Log: log, Looks: looks}, func(led *ledger.Ledger) error {
 		e.ledger = led
 		well, err = e.run(ctx)
 		return err
