@@ -27,6 +27,7 @@ func shared(t *testing.T) (w *town, final *atomic.Value, c fse.Case) {
 		o.Final = func(sandbox.Taken) string { return final.Load().(string) }
 	})
 	w.run(t)
+	w.connected(t) // the first sweep is over: no other one finds the case's own report, which is not notified
 	c, hints := family(w, 3)
 	w.notify(t, fse.R4IDOnly, hints...)
 	for i := range 3 {
