@@ -10,13 +10,13 @@ import (
 // bundle is a notification Bundle of any version, a transaction of HAPI's search-criteria payload, a document, or a
 // message with one of these inside.
 func (req *NotificationRequest) bundle(b *wireResource) (Notification, error) {
-	if len(b.entries) > req.Limits.MaxEntries {
-		return Notification{}, unreadable(errTooMany)
-	}
 	if b.noEntries {
 		return Notification{}, &Issue{Status: http.StatusBadRequest, Code: "structure", Diagnostics: "want a list of objects", Expression: "Bundle.entry"}
 	}
 	if status := statusOf(b); status != nil {
+		if len(status.events) > req.Limits.MaxEntries {
+			return Notification{}, unreadable(errTooMany)
+		}
 		return req.notified(b, status), nil
 	}
 	switch b.code {

@@ -281,6 +281,51 @@ func TestTooLargeTooDeepTooMany(t *testing.T) {
 	}
 }
 
+// max_entries bounds events too, in the form of either version, and what they are named by: whoever may not be known yet can send
+// tens of millions of bytes that are a few thousand on the wire.
+func TestTooManyEvents(t *testing.T) {
+	tight := fhir.Limits{MaxBytes: 64 << 20, MaxDepth: 16, MaxEntries: 10}
+	status := func(events int) string {
+		one := `{"eventNumber":"1","focus":{"reference":"DiagnosticReport/r1"}}`
+		return `{"resource":{"resourceType":"SubscriptionStatus","type":"event-notification","notificationEvent":[` +
+			strings.TrimSuffix(strings.Repeat(one+",", events), ",") + `]}}`
+	}
+	parameters := func(events int) string {
+		one := `,{"name":"notification-event","part":[{"name":"focus","valueReference":{"reference":"DiagnosticReport/r1"}}]}`
+		return `{"resource":{"resourceType":"Parameters","parameter":[{"name":"subscription","valueReference":{"reference":"Subscription/s1"}},` +
+			`{"name":"type","valueCode":"event-notification"}` + strings.Repeat(one, events) + `]}}`
+	}
+	long := strings.Repeat("a", 2000)
+	named := func(entries int) string {
+		return strings.TrimSuffix(strings.Repeat(`{"fullUrl":"`+long+`","resource":{"resourceType":"`+long+`"}},`, entries), ",")
+	}
+	for _, tt := range []struct {
+		name, entries string
+		want          int
+	}{
+		{"as many events as there may be", status(10), 0},
+		{"one more", status(11), http.StatusRequestEntityTooLarge},
+		{"as many events as there may be, in Parameters", parameters(10), 0},
+		{"one more in Parameters", parameters(11), http.StatusRequestEntityTooLarge},
+		{"one with very long names", named(1), 0},
+		{"as many entries as there may be, with very long names", named(10), http.StatusRequestEntityTooLarge},
+	} {
+		body := strings.NewReader(`{"resourceType":"Bundle","type":"history","entry":[` + tt.entries + `]}`)
+		_, err := fhir.DecodeNotification(fhir.NotificationRequest{Method: "POST", Body: body, Limits: tight})
+		issue, _ := errors.AsType[*fhir.Issue](err)
+		if got := statusOf(issue); got != tt.want {
+			t.Errorf("%s: got %d (%v), want %d", tt.name, got, err, tt.want)
+		}
+	}
+}
+
+func statusOf(issue *fhir.Issue) int {
+	if issue == nil {
+		return 0
+	}
+	return issue.Status
+}
+
 func TestADuplicateNameIsCalledSo(t *testing.T) {
 	for body, want := range map[string]string{
 		`{"resourceType":"Patient","meta":{"versionId":"1","versionId":"2"}}`: "meta.versionId: the body is JSON with a duplicate name in one object",
