@@ -213,7 +213,7 @@ func TestWhatIsWrongIsSaidWithoutValues(t *testing.T) {
 		{"a made-up name is not repeated", `{"RSSMRA80A01H501U":tru`, "structure", ""},
 		{"two values", `{"resourceType":"Patient"} {}`, "structure", ""},
 		{"an array", `[]`, "structure", ""},
-		{"no UTF-8", "{\"resourceType\":\"DiagnosticReport\",\"id\":\"\xff\"}", "structure", "id"},
+		{"an id that is no UTF-8", "{\"resourceType\":\"DiagnosticReport\",\"id\":\"\xff\"}", "required", "DiagnosticReport.id"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := decode(strings.NewReader(tt.body), true)

@@ -54,7 +54,7 @@ type wire struct {
 	text    int // bytes that were kept so far, of all strings
 }
 
-var wires = sync.Pool{New: func() any { return &wire{dec: jsontext.NewDecoder(strings.NewReader(""))} }}
+var wires = sync.Pool{New: func() any { return &wire{dec: jsontext.NewDecoder(strings.NewReader(""), anyText)} }}
 
 var (
 	errNotObject = errors.New("not an object")
@@ -66,9 +66,9 @@ func readWire(body *body, limits Limits) (*wireResource, error) {
 	w, _ := wires.Get().(*wire)
 	defer wires.Put(w)
 	w.limits, w.entries, w.text = limits, 0, 0
-	defer w.dec.Reset(strings.NewReader(""))
+	defer w.dec.Reset(strings.NewReader(""), anyText)
 	if body.xml {
-		w.dec.Reset(newXMLReader(body, limits))
+		w.dec.Reset(newXMLReader(body, limits), anyText)
 		resource, err := w.whole()
 		if err != nil {
 			err = asXMLTrouble(err, w.dec.StackPointer())
@@ -76,7 +76,7 @@ func readWire(body *body, limits Limits) (*wireResource, error) {
 		return resource, err
 	}
 	w.clip.reset(body, limits)
-	w.dec.Reset(&w.clip)
+	w.dec.Reset(&w.clip, anyText)
 	return w.whole()
 }
 
