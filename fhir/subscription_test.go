@@ -305,6 +305,49 @@ func TestWhatIsNotOursIsLeftAlone(t *testing.T) {
 	}
 }
 
+// What is removed is switched off first, and deleted only once the server says that it is off, or says nothing else for long.
+func TestRemovedIsOffFirst(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		lasts int // looks at which it is not off yet
+		want  string
+	}{
+		{"off at once", 0, "off, look, delete"},
+		{"off after a while", 2, "off, look, look, look, delete"},
+		{"never off", 100, "off" + strings.Repeat(", look", 10) + ", delete"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := open(t, sandbox.Products()["HAPI"])
+			c.ensure(t)
+			var did []string
+			c.server.Fault = func(w http.ResponseWriter, r *http.Request) bool {
+				switch off := len(did) > 0; {
+				case r.Method == http.MethodPut:
+					text, _ := io.ReadAll(r.Body)
+					if r.Body = io.NopCloser(bytes.NewReader(text)); bytes.Contains(text, []byte(`"status":"off"`)) {
+						did = append(did, "off")
+					}
+				case r.Method == http.MethodDelete:
+					did = append(did, "delete")
+				case off && r.Method == http.MethodGet:
+					if did = append(did, "look"); len(did) <= 1+tt.lasts {
+						_, _ = io.WriteString(w, `{"resourceType":"Subscription","status":"active","id":"`+c.known[0].ID+`"}`)
+						return true
+					}
+				}
+				return false
+			}
+			removed, _, err := c.subscriber().Remove(t.Context(), c.known)
+			if err != nil || len(removed) != 1 {
+				t.Fatalf("removed %d, %v", len(removed), err)
+			}
+			if got := strings.Join(did, ", "); got != tt.want {
+				t.Errorf("%s, want %s", got, tt.want)
+			}
+		})
+	}
+}
+
 // An id that we remember may be somebody else's by now: the server was emptied and filled again.
 func TestARememberedIDIsNotEnough(t *testing.T) {
 	c := open(t, sandbox.Products()["HAPI"])

@@ -181,6 +181,25 @@ func TestCompressedBodies(t *testing.T) {
 	}
 }
 
+// Without a length nobody knows beforehand how long such a body is.
+func TestEmptyMembersWithoutEnd(t *testing.T) {
+	h := open(t)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, h.url+"/fhir/lab", io.MultiReader(strings.NewReader(strings.Repeat(gzipped(t, ""), 100_000))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+labToken)
+	req.Header.Set("Content-Encoding", "gzip")
+	resp, err := h.client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusRequestEntityTooLarge {
+		t.Errorf("status %d, want 413", resp.StatusCode)
+	}
+}
+
 func TestAuthentication(t *testing.T) {
 	h := open(t)
 	for _, tt := range []struct {
