@@ -281,6 +281,43 @@ func TestTooLargeTooDeepTooMany(t *testing.T) {
 	}
 }
 
+// A notification that is not quite one is never taken and forgotten: what it names is looked at, or its sender hears of it.
+func TestNotificationsWithoutAStatusInItsPlace(t *testing.T) {
+	const (
+		report  = `{"resource":{"resourceType":"DiagnosticReport","id":"r1"},"request":{"method":"PUT","url":"DiagnosticReport/r1"}}`
+		patient = `{"resource":{"resourceType":"Patient","id":"p1"}}`
+		status  = `{"resource":{"resourceType":"SubscriptionStatus","type":"event-notification","subscription":{"reference":"Subscription/s1"},` +
+			`"notificationEvent":[{"eventNumber":"3","focus":{"reference":"DiagnosticReport/r1"}}]}}`
+		nobodys = `{"resource":{"resourceType":"Parameters","parameter":[{"name":"type","valueCode":"event-notification"},{"name":"notification-event",` +
+			`"part":[{"name":"event-number","valueString":"3"},{"name":"focus","valueReference":{"reference":"DiagnosticReport/r1"}}]}]}}`
+	)
+	for _, tt := range []struct {
+		name, kind, entries string
+		wantKind            fhir.Kind
+		want                string
+		wantCode            string
+	}{
+		{"the status stands last", "subscription-notification", report + "," + status, fhir.KindEvent, "DiagnosticReport/r1 3", ""},
+		{"the same in R4B", "history", report + "," + status, fhir.KindEvent, "DiagnosticReport/r1 3", ""},
+		{"the status names no Subscription", "history", nobodys, fhir.KindEvent, "DiagnosticReport/r1 3", ""},
+		{"no status", "subscription-notification", report, fhir.KindBatch, "DiagnosticReport/r1", ""},
+		{"no status in R4B", "history", patient + "," + report, fhir.KindBatch, "DiagnosticReport/r1", ""},
+		{"no status, and nothing of ours", "subscription-notification", patient, "", "", "required"},
+		{"nothing at all", "subscription-notification", "", "", "", "required"},
+		{"a history of nothing of ours", "history", patient, fhir.KindIgnored, "", ""},
+		{"a transaction is none, whatever it holds", "transaction", report + "," + status, fhir.KindBatch, "DiagnosticReport/r1", ""},
+	} {
+		n, err := decode(strings.NewReader(`{"resourceType":"Bundle","type":"`+tt.kind+`","entry":[`+tt.entries+`]}`), false)
+		issue, _ := errors.AsType[*fhir.Issue](err)
+		if issue == nil {
+			issue = &fhir.Issue{}
+		}
+		if n.Kind != tt.wantKind || events(n) != tt.want || issue.Code != tt.wantCode {
+			t.Errorf("%s: %s with %q, %v; want %s with %q, %q", tt.name, n.Kind, events(n), err, tt.wantKind, tt.want, tt.wantCode)
+		}
+	}
+}
+
 // max_entries bounds events too, in the form of either version, and what they are named by: whoever may not be known yet can send
 // tens of millions of bytes that are a few thousand on the wire.
 func TestTooManyEvents(t *testing.T) {

@@ -45,6 +45,7 @@ func refusals(tb testing.TB) []refused {
 		{"a Bundle without a type", sent{"POST", "/fhir/lab", `{"resourceType":"Bundle"}`, nil}, 400, "required"},
 		{"a Bundle of a type that is none", sent{"POST", "/fhir/lab", `{"resourceType":"Bundle","type":5}`, nil}, 400, "value"},
 		{"a Bundle of entries that are none", sent{"POST", "/fhir/lab", `{"resourceType":"Bundle","type":"history","entry":5}`, nil}, 400, "structure"},
+		{"a notification without a status", sent{"POST", "/fhir/lab", `{"resourceType":"Bundle","type":"subscription-notification"}`, nil}, 400, "required"},
 		{"a report without an id", sent{"POST", "/fhir/lab", `{"resourceType":"DiagnosticReport"}`, nil}, 400, "required"},
 		{"a delete of nothing", sent{"DELETE", "/fhir/lab/DiagnosticReport", "", nil}, 400, "required"},
 		{"an id that is none", sent{"PUT", "/fhir/lab/DiagnosticReport/a_b", "", nil}, 400, ""},
