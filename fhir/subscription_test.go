@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"staffetta/fhir"
 	"staffetta/fhir/sandbox"
 )
@@ -302,6 +304,35 @@ func TestWhatIsNotOursIsLeftAlone(t *testing.T) {
 				t.Errorf("%d left at the server, want both that are not ours", got)
 			}
 		})
+	}
+}
+
+// A dry run shows what would be sent: a server that forbids updates gets a new Subscription, which has no id yet.
+func TestWhatIsIntendedIsWhatIsSent(t *testing.T) {
+	for _, product := range []string{"HAPI", "Aidbox"} {
+		c := open(t, sandbox.Products()[product])
+		c.ensure(t)
+		c.wish.Token, c.wish.Content = "another-"+bearer, fhir.ContentEmpty
+		intended, _, err := c.subscriber().Intend(t.Context(), c.known, true)
+		if err != nil || len(intended) != 1 || intended[0].Deed != fhir.Replaced {
+			t.Fatalf("%s: %+v, %v", product, intended, err)
+		}
+		var sent []byte
+		c.server.Fault = func(_ http.ResponseWriter, r *http.Request) bool {
+			if r.Method == http.MethodPut || r.Method == http.MethodPost {
+				sent, _ = io.ReadAll(r.Body)
+				r.Body = io.NopCloser(bytes.NewReader(sent))
+			}
+			return false
+		}
+		c.ensure(t)
+		var shown bytes.Buffer
+		if err := json.Compact(&shown, intended[0].JSON); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(string(sent), shown.String()); diff != "" {
+			t.Errorf("%s (-sent +shown)\n%s", product, diff)
+		}
 	}
 }
 
