@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -102,6 +103,9 @@ func (p *post) start(t *testing.T) (stop func()) {
 	}
 	handler := e.Handler()
 	p.takes.Store(&handler)
+	for was := time.Now().UnixMilli(); time.Now().UnixMilli() == was; { // what is there already was there before the first connection, whose
+		runtime.Gosched() // time is a whole millisecond, as those of the server are
+	}
 	stops := []func(){run(t, keeper.Run), run(t, sweeper.Run), run(t, tally.Run)}
 	return func() {
 		p.takes.Store(nil)
