@@ -448,7 +448,9 @@ func (s *Subscriber) update(ctx context.Context, st step) (*held, error) {
 }
 
 // recreates says whether the server lists that it can create, and not that it can update.
-func (s *Subscriber) recreates() bool { return !s.server.canWrite("update") && s.server.canWrite("create") }
+func (s *Subscriber) recreates() bool {
+	return !s.server.canWrite("update") && s.server.canWrite("create")
+}
 
 // recreate makes another one and removes the old one. Where the server forbids updates and allows only one of a kind at a
 // time, the old one goes first.
