@@ -215,6 +215,32 @@ func TestAuthentication(t *testing.T) {
 	}
 }
 
+// An operator of many sources must learn whose credentials have expired; a stranger must not write into the log.
+func TestTheLogOfARefusalNamesTheSource(t *testing.T) {
+	h := open(t, signing)
+	for _, tt := range []struct {
+		name, path string
+		header     map[string]string
+		want       string
+	}{
+		{"a wrong token", "/fhir/lab", map[string]string{"Authorization": "Bearer another"}, "lab"},
+		{"a wrong signature", "/fhir/medplum", withSignature(signed("another", report)), "medplum"},
+		{"a source that does not exist", "/fhir/other", nil, "unknown"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if answer := h.send(t, sent{"POST", tt.path, report, tt.header}); answer.status != http.StatusUnauthorized {
+				t.Fatalf("status %d, want 401", answer.status)
+			}
+			if line := lastLine(h.logs.String()); !strings.Contains(line, `"source":"`+tt.want+`"`) {
+				t.Errorf("the log says %s, want %s", line, tt.want)
+			}
+		})
+	}
+	if n := h.count(t, "staffetta_notifications_total", "source=lab"); n != 0 {
+		t.Error("who is not believed to be a source is counted as it")
+	}
+}
+
 // checkLogin wants the same answer for every reason.
 func checkLogin(t *testing.T, answer got) {
 	t.Helper()
