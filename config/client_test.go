@@ -83,6 +83,7 @@ func TestCredentials(t *testing.T) {
 		{"a bearer token", config.Read{BearerToken: "in-the-file"}, "Bearer in-the-file"},
 		{"a bearer token in a file", config.Read{BearerTokenFile: file}, "Bearer from-a-file"},
 		{"basic authentication", config.Read{Username: "reader", Password: "word"}, "Basic cmVhZGVyOndvcmQ="},
+		{"a password in a file", config.Read{Username: "reader", Password: "of-the-start", PasswordFile: file}, "Basic cmVhZGVyOmZyb20tYS1maWxl"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if _, got := get(t, clientOf(t, server.URL+"/fhir", tt.read), server.URL+"/fhir/Patient/1"); got != tt.want {
@@ -127,6 +128,7 @@ func TestFilesAreThereAtStart(t *testing.T) {
 		read config.Read
 	}{
 		{"the token's", config.Read{BearerTokenFile: absent}},
+		{"the password's", config.Read{Username: "reader", PasswordFile: absent}},
 		{"the authority's", config.Read{CAFile: absent}},
 		{"the authority's, with a certificate in it", config.Read{CAFile: empty}},
 		{"the certificate's", config.Read{CertFile: absent, KeyFile: absent}},
