@@ -100,6 +100,30 @@ func TestEveryProofIsLoaded(t *testing.T) {
 	}
 }
 
+func TestACertificateMustFitItsKey(t *testing.T) {
+	for _, tt := range []struct{ name, file, with, want string }{
+		{"another one's key", "public.key", "signing.key", "tls: private key type does not match public key type"},
+		{"no certificate in its file", "public.pem", "two.token", "tls: failed to find any PEM data in certificate input"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			path := proofFiles(t)
+			other, err := os.ReadFile(filepath.Join(filepath.Dir(path), tt.with))
+			if err != nil {
+				t.Fatal(err)
+			}
+			tlstest.Write(t, filepath.Dir(path), tt.file, other)
+			_, err = config.Load(path)
+			if err == nil {
+				t.Fatal("loaded, want an error")
+			}
+			want := []string{path + ":", "public.tls.cert_file: " + tt.want, "sources[2].read.cert_file: " + tt.want}
+			if diff := cmp.Diff(want, strings.Split(err.Error(), "\n")); diff != "" {
+				t.Errorf("mistakes (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 func TestUnwiseProofs(t *testing.T) {
 	path := proofFiles(t)
 	for _, tt := range []struct{ name, old, next, want string }{
