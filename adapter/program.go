@@ -42,6 +42,7 @@ type Program struct {
 	keeper        *catchup.Keeper
 	sweeper       *catchup.Sweeper
 	tally         *catchup.Tally
+	files         *files
 	closeRedis    func()
 	log           *slog.Logger
 	skew          func() time.Duration
@@ -100,6 +101,7 @@ func (p *Program) Run(ctx context.Context) error {
 	parts.Go(func() error { return p.keeper.Run(ctx) })
 	parts.Go(func() error { return p.tally.Run(ctx) })
 	parts.Go(func() error { return p.sweeper.Run(ctx) })
+	parts.Go(func() error { return p.files.Run(ctx) })
 	err := parts.Wait()
 	p.remote.Wait()
 	forget()
@@ -152,6 +154,7 @@ func (p *Program) wire(ctx context.Context, cfg *config.Config, client redis.Uni
 	}
 	p.keeper = newKeeper(cfg, sources, p.Ledger, registry, log)
 	p.tally = newTally(cfg, p.Ledger, log)
+	p.files = newFiles(cfg, registry, log)
 	if p.sweeper, err = newSweeper(cfg, sources, p.Ledger, p.keeper, p.relay.Wake, registry, log); err != nil {
 		return err
 	}

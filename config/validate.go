@@ -319,6 +319,7 @@ func (c *Config) findUnwise() {
 		c.warn("admin.listen: not loopback, who reaches it may stop all sending")
 	}
 	c.findUnwiseRemote()
+	c.Warnings = append(c.Warnings, c.Ailing(time.Now())...)
 	if u, err := url.Parse(c.Public.URL); err == nil && u.Scheme == "http" && !isLoopback(u.Hostname()) {
 		c.warn("public.url: not https, notifications and their tokens travel in clear")
 	}
