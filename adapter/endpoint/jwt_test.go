@@ -251,6 +251,7 @@ func TestJWT(t *testing.T) {
 		{"signed with the public key as an HMAC secret", token(t, jwa.HS256(), publicPEM, "rsa", said(nil)), wrong, "the JWT is not signed with an algorithm that is accepted"},
 		{"signed with the published symmetric key", token(t, jwa.HS256(), []byte("a symmetric key of thirty-two by"), "", said(nil)), wrong, "the JWT is not signed with an algorithm that is accepted"},
 		{"with an extension that we would have to know", es256(nil, "crit", []string{"lock"}, "lock", "shut"), wrong, "the JWT is not signed with an algorithm that is accepted"},
+		{"with another encoding of what is signed", es256(nil, "b64", true), wrong, "the JWT is not signed with an algorithm that is accepted"},
 		{"cut", es256(nil)[:100], wrong, "the token is no JWT"},
 		{"none", "", wrong, "the token is no JWT"},
 		{"another source's bearer token", labToken, wrong, "the token is no JWT"},
@@ -367,6 +368,36 @@ func TestKeysOfAnIssuer(t *testing.T) {
 	}
 	if logs := h.logs.String(); strings.Contains(logs, i.server.URL) {
 		t.Errorf("the URL is in the logs:\n%s", logs)
+	}
+}
+
+// The last token that held is remembered, not believed for ever.
+func TestATokenThatHeldIsCheckedAgain(t *testing.T) {
+	i, clock := newIssuer(t), &clock{}
+	first, second := newEC(t, elliptic.P256()), newEC(t, elliptic.P256())
+	i.adds(t, "first", first)
+	h := open(t, i.trusting(clock.now))
+	ending := func(d time.Duration) string {
+		return token(t, jwa.ES256(), first, "first", said(claims{"exp": time.Now().Add(d).Unix()}))
+	}
+	short, long := ending(10*time.Minute), ending(10*time.Hour)
+	unknown := token(t, jwa.ES256(), second, "unknown", said(claims{"exp": time.Now().Add(10 * time.Hour).Unix()}))
+	for _, step := range []struct {
+		name, token string
+		do          func()
+		want        int
+	}{
+		{"it holds", short, func() {}, 200},
+		{"and is remembered", short, func() {}, 200},
+		{"until its end", short, func() { clock.advance(12 * time.Minute) }, 401},
+		{"another one holds", long, func() {}, 200},
+		{"its key is taken back, which is learned when a stranger names another key", unknown, func() { i.replaces(t, "second", second) }, 401},
+		{"and it holds no longer", long, func() {}, 401},
+	} {
+		step.do()
+		if answer := h.show(t, step.token); answer.status != step.want {
+			t.Errorf("%s: status %d, want %d", step.name, answer.status, step.want)
+		}
 	}
 }
 
