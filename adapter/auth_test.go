@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -234,4 +235,43 @@ func TestAClientThatIsNotKnownPausesItsSource(t *testing.T) {
 		t.Errorf("%+v, %t, %v; want a record that has lost nothing", rec, known, err)
 	}
 	s.silent(t)
+}
+
+func TestATokenEndpointInTroubleLosesNothing(t *testing.T) {
+	for name, answer := range map[string]http.HandlerFunc{
+		"is down":          func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) },
+		"hangs up":         func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+		"answers nonsense": func(w http.ResponseWriter, r *http.Request) { _ = r.ParseForm(); _, _ = fmt.Fprint(w, r.Form) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := secure(t)
+			var ill atomic.Bool
+			ill.Store(true)
+			s.login.Fault = func(w http.ResponseWriter, r *http.Request) bool {
+				faulty := ill.Load() && r.URL.Path == "/token"
+				if faulty {
+					answer(w, r)
+				}
+				return faulty
+			}
+			s.run(t)
+			hints, locator := s.loadSample(t, load(t, "lab-report.json"))
+			s.posting(t, proof{s.jwt(t, time.Hour), hmacSecret, s.sender.Certificate})
+			if err := s.poster.Notify(t.Context(), fse.ClassicPut, hints...); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, func() (string, bool) {
+				logs := s.logs.String()
+				return logs, strings.Contains(logs, `"msg":"source in trouble"`) && strings.Contains(logs, "ask for an access token: unavailable")
+			})
+			ill.Store(false)
+			if got := decision(s.record(t, locator)); got != "notify" {
+				t.Errorf("got %s, want notify", got)
+			}
+			s.recipients(t, "RSSMRA80A01H501U")
+			s.silent(t)
+			s.well(t)
+		})
+	}
 }
