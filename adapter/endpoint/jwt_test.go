@@ -12,6 +12,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"io"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -352,7 +353,8 @@ func TestKeysOfAnIssuer(t *testing.T) {
 		{"away, and one is named that is not there: nobody knows", func() {}, of("first", first, claims{"exp": clock.now().Add(48 * time.Hour).Unix()}), 503, 6},
 		{"away, and the token has expired: that is known", func() {}, of("first", first, nil), 401, 6},
 		{"are not looked for elsewhere", func() { i.answers(302); clock.advance(time.Minute) }, of("first", first, claims{"exp": clock.now().Add(48 * time.Hour).Unix()}), 503, 7},
-		{"stay when their server shows none", func() { i.answers(200); i.set = jwk.NewSet(); clock.advance(time.Minute) }, of("second", second, claims{"exp": clock.now().Add(48 * time.Hour).Unix()}), 200, 7},
+		{"their server shows none: nobody knows", func() { i.answers(200); i.set = jwk.NewSet(); clock.advance(time.Minute) }, of("first", first, claims{"exp": clock.now().Add(48 * time.Hour).Unix()}), 503, 8},
+		{"stay when their server shows none", func() {}, of("second", second, claims{"exp": clock.now().Add(48 * time.Hour).Unix()}), 200, 8},
 	} {
 		step.do()
 		answer := h.show(t, step.token)
@@ -368,6 +370,58 @@ func TestKeysOfAnIssuer(t *testing.T) {
 	}
 	if logs := h.logs.String(); strings.Contains(logs, i.server.URL) {
 		t.Errorf("the URL is in the logs:\n%s", logs)
+	}
+}
+
+func TestAnswersThatAreNoKeySet(t *testing.T) {
+	key := newEC(t, elliptic.P256())
+	for _, tt := range []struct {
+		name          string
+		status        int
+		before, after string // the set
+		want          int
+	}{
+		{"a set", http.StatusOK, " ", "\n", 200},
+		{"none", 0, "", "", 503},
+		{"a set under a status that is an error", http.StatusForbidden, "", "", 503},
+		{"a set in a page", http.StatusOK, "<pre>", "</pre>", 503},
+		{"a set behind more than is read", http.StatusOK, strings.Repeat(" ", 2<<20), "", 503},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			i := newIssuer(t)
+			i.adds(t, "k", key)
+			i.server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				if tt.status == 0 {
+					panic(http.ErrAbortHandler)
+				}
+				w.WriteHeader(tt.status)
+				_, _ = io.WriteString(w, tt.before)
+				_ = json.NewEncoder(w).Encode(i.set)
+				_, _ = io.WriteString(w, tt.after)
+			})
+			h := open(t, i.trusting(nil))
+			if answer := h.show(t, token(t, jwa.ES256(), key, "k", said(nil))); answer.status != tt.want {
+				t.Errorf("status %d, want %d", answer.status, tt.want)
+			}
+			if logs := h.logs.String(); strings.Contains(logs, "cannot be fetched") != (tt.want == 503) || strings.Contains(logs, i.server.URL) {
+				t.Errorf("the log says %s", logs)
+			}
+		})
+	}
+}
+
+func TestWhoHangsUpSpoilsNoFetch(t *testing.T) {
+	i, key := newIssuer(t), newEC(t, elliptic.P256())
+	i.adds(t, "k", key)
+	h := open(t, i.trusting(nil))
+	right := token(t, jwa.ES256(), key, "k", said(nil))
+	gone, hangUp := context.WithCancel(t.Context())
+	hangUp()
+	req := httptest.NewRequestWithContext(gone, http.MethodDelete, "/fhir/hospital/DiagnosticReport/r1", http.NoBody)
+	req.Header.Set("Authorization", "Bearer "+right)
+	h.handler.ServeHTTP(httptest.NewRecorder(), req)
+	if answer := h.show(t, right); answer.status != http.StatusOK {
+		t.Errorf("the next one: status %d, want 200", answer.status)
 	}
 }
 
