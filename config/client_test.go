@@ -102,6 +102,10 @@ func TestCredentialsStayWithTheirHost(t *testing.T) {
 	if _, got := get(t, client, server.URL); got != "Bearer for-one-host" {
 		t.Errorf("the host itself got %q", got)
 	}
+	overTLS := clientOf(t, strings.Replace(server.URL, "http:", "https:", 1), config.Read{BearerToken: "for-tls"})
+	if _, got := get(t, overTLS, server.URL); got != "" {
+		t.Errorf("the host got %q in clear, want nothing: its base is https", got)
+	}
 }
 
 func TestRedirectsAreNotFollowed(t *testing.T) {

@@ -255,17 +255,19 @@ func checkLogin(t *testing.T, answer got) {
 
 func TestSeveralAuthorizationsAreNone(t *testing.T) {
 	h := open(t)
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, h.url+"/fhir/lab", http.NoBody)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header["Authorization"] = []string{"Bearer another", "Bearer " + labToken}
-	resp, err := h.client.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = resp.Body.Close()
-	if resp.StatusCode != http.StatusUnauthorized {
-		t.Errorf("status %d, want 401", resp.StatusCode)
+	for _, several := range [][]string{{"Bearer another", "Bearer " + labToken}, {"Bearer " + labToken, "Bearer another"}} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, h.url+"/fhir/lab", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header["Authorization"] = several
+		resp, err := h.client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != http.StatusUnauthorized {
+			t.Errorf("%q: status %d, want 401", several, resp.StatusCode)
+		}
 	}
 }
