@@ -24,7 +24,7 @@ sources:
     base_url: https://fhir.hospital.example/fhir
     unlabelled: hold
     receive:
-      bearer_tokens: [one]
+      bearer_tokens: [a-token-for-tests]
       bearer_token_files: [two.token]
       hmac_secrets: [a-secret-for-tests]
       hmac_secret_files: [hmac.key]
@@ -70,7 +70,7 @@ func TestEveryProofIsLoaded(t *testing.T) {
 		t.Fatal(err)
 	}
 	hospital, clinic, region := c.Sources[0], c.Sources[1], c.Sources[2]
-	if diff := cmp.Diff([]config.Secret{"one", "held-by-two.token"}, hospital.Receive.Tokens()); diff != "" {
+	if diff := cmp.Diff([]config.Secret{"a-token-for-tests", "held-by-two.token"}, hospital.Receive.Tokens()); diff != "" {
 		t.Errorf("tokens (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff([]config.Secret{"a-secret-for-tests", "held-by-hmac.key"}, hospital.Receive.Secrets()); diff != "" {
@@ -130,6 +130,14 @@ func TestUnwiseProofs(t *testing.T) {
 		{
 			"a secret that can be guessed", "a-secret-for-tests", "short",
 			"sources[0].receive.hmac_secrets[0]: 5 characters can be guessed, want 16 or more",
+		},
+		{
+			"a token that can be guessed", "a-token-for-tests", "short",
+			"sources[0].receive.bearer_tokens[0]: 5 characters can be guessed, want 16 or more",
+		},
+		{
+			"two sources with one token", "receive: {hmac_secret_files: [hmac.key]}", "receive: {bearer_tokens: [another-token-for-tests, a-token-for-tests]}",
+			"sources[1].receive.bearer_tokens: one of them is a token of sources[0], each may post as the other one",
 		},
 		{
 			"two sources with the same JWTs", "receive: {hmac_secret_files: [hmac.key]}",
