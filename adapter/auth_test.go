@@ -22,6 +22,7 @@ import (
 	"github.com/lestrrat-go/jwx/v3/jwk"
 	"github.com/lestrrat-go/jwx/v3/jws"
 
+	"staffetta/adapter"
 	"staffetta/config"
 	"staffetta/config/tlstest"
 	"staffetta/fhir"
@@ -235,6 +236,23 @@ func TestAClientThatIsNotKnownPausesItsSource(t *testing.T) {
 		t.Errorf("%+v, %t, %v; want a record that has lost nothing", rec, known, err)
 	}
 	s.silent(t)
+}
+
+func TestCheckAsksTheIssuerForItsKeys(t *testing.T) {
+	s := secure(t)
+	for _, tt := range []struct{ name, url, want string }{
+		{"that are there", s.cfg.Sources[0].Receive.JWT.JWKSURL, "of its JWTs, keys for signatures: 1"},
+		{"that are not", s.cfg.Sources[0].BaseURL + "/keys", "finding    the keys of the issuer of its JWTs cannot be fetched: HTTP 401"},
+	} {
+		s.cfg.Sources[0].Receive.JWT.JWKSURL = tt.url
+		var said strings.Builder
+		if _, err := adapter.CheckSources(t.Context(), s.cfg, slog.New(slog.DiscardHandler), &said); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(said.String(), tt.want) || strings.Contains(said.String(), tt.url) {
+			t.Errorf("keys %s: got %s, want %s", tt.name, said.String(), tt.want)
+		}
+	}
 }
 
 func TestATokenEndpointInTroubleLosesNothing(t *testing.T) {

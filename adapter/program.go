@@ -374,13 +374,11 @@ func newSenders(cfg *config.Config) ([]endpoint.Source, error) {
 		senders[i] = endpoint.Source{
 			Name: s.Name, Shape: fhir.Shape(s.Shape), Tokens: inClear(s.Receive.Tokens()), Secrets: inClear(s.Receive.Secrets()),
 		}
-		if jwt := s.Receive.JWT; jwt.JWKSURL != "" {
-			client, err := jwt.Client()
-			if err != nil {
-				return nil, fmt.Errorf("source %s: jwt: %w", s.Name, err)
-			}
-			senders[i].JWT = &endpoint.JWT{Issuer: jwt.Issuer, Audience: jwt.Audience, KeysURL: jwt.JWKSURL, Client: client}
+		jwt, err := newJWT(s.Receive.JWT)
+		if err != nil {
+			return nil, fmt.Errorf("source %s: jwt: %w", s.Name, err)
 		}
+		senders[i].JWT = jwt
 		if mtls := s.Receive.MTLS; mtls.CAFile != "" {
 			authorities, err := mtls.Authorities()
 			if err != nil {
@@ -390,6 +388,18 @@ func newSenders(cfg *config.Config) ([]endpoint.Source, error) {
 		}
 	}
 	return senders, nil
+}
+
+// newJWT is nil where the source shows none.
+func newJWT(jwt config.JWT) (*endpoint.JWT, error) {
+	if jwt.JWKSURL == "" {
+		return nil, nil
+	}
+	client, err := jwt.Client()
+	if err != nil {
+		return nil, err
+	}
+	return &endpoint.JWT{Issuer: jwt.Issuer, Audience: jwt.Audience, KeysURL: jwt.JWKSURL, Client: client}, nil
 }
 
 func inClear(secrets []config.Secret) []string {
