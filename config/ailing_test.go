@@ -34,28 +34,37 @@ func TestWhatAilsFiles(t *testing.T) {
 			"sources[2].read.modi.signing_cert_file: the certificate has expired on END",
 		}},
 		{"half of a rotation", func(t *testing.T, folder string) {
+			t.Helper()
 			authority.Issue(t, tlstest.Holder{}).Files(t, folder, "next")
 			rename(t, folder, "next.key", "public.key")
 		}, 50 * time.Minute, []string{
 			"public.tls.cert_file: tls: private key does not match public key",
 			"sources[2].read.cert_file: tls: private key does not match public key",
 		}},
-		{"authorities that are none", func(t *testing.T, folder string) { tlstest.Write(t, folder, "ca.pem", nil) }, 50 * time.Minute, []string{
+		{"authorities that are none", func(t *testing.T, folder string) {
+			t.Helper()
+			tlstest.Write(t, folder, "ca.pem", nil)
+		}, 50 * time.Minute, []string{
 			"sources[0].receive.jwt.ca_file: no certificate in it",
 			"sources[0].receive.mtls.ca_file: no certificate in it",
 			"sources[0].read.ca_file: no certificate in it",
 			"sources[2].receive.mtls.ca_file: no certificate in it",
 		}},
 		{"authorities of which one has ended", func(t *testing.T, folder string) {
+			t.Helper()
 			old := authority.Issue(t, tlstest.Holder{NotAfter: time.Now().Add(-time.Hour)})
 			tlstest.Write(t, folder, "ca.pem", append(old.CertPEM, authority.PEM()...))
 		}, 50 * time.Minute, nil},
 		{"a secret that is gone", func(t *testing.T, folder string) {
+			t.Helper()
 			if err := os.Remove(filepath.Join(folder, "secret.key")); err != nil {
 				t.Fatal(err)
 			}
 		}, 50 * time.Minute, []string{"sources[1].read.oauth2.client_secret_file: no such file or directory"}},
-		{"a key that is none", func(t *testing.T, folder string) { tlstest.Write(t, folder, "client.key", []byte("{}")) }, 50 * time.Minute, []string{
+		{"a key that is none", func(t *testing.T, folder string) {
+			t.Helper()
+			tlstest.Write(t, folder, "client.key", []byte("{}"))
+		}, 50 * time.Minute, []string{
 			"sources[0].read.oauth2.key_file: want a private key, PEM or JWK, RSA of 2048 bits or more or P-384",
 		}},
 	} {

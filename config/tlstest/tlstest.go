@@ -131,7 +131,7 @@ func pairOf(tb testing.TB, certificate *x509.Certificate, key crypto.Signer, cha
 		tb.Fatal(err)
 	}
 	shown := append([][]byte{certificate.Raw}, chain...)
-	var text []byte
+	text := make([]byte, 0, len(shown)<<10)
 	for _, der := range shown {
 		text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
 	}
