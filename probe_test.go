@@ -54,6 +54,22 @@ func TestProbe(t *testing.T) {
 	}
 }
 
+// Senders follow no redirect, and neither does the probe: what stands behind it is not what was to be tried, and gets no token.
+func TestProbeFollowsNoRedirect(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/elsewhere") {
+			t.Errorf("%s of %s", r.Method, r.URL.Path)
+			return
+		}
+		http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
+	}))
+	t.Cleanup(server.Close)
+	code, out, _ := command(t, "probe", server.URL+"/fhir/lab", "--token", "probe-token")
+	if code != exitFinding || !strings.Contains(out, "307 is no 2xx") {
+		t.Errorf("exit code %d\n%s", code, out)
+	}
+}
+
 func TestProbeDoesNotHappenByMistake(t *testing.T) {
 	for _, tt := range []struct {
 		name, want string

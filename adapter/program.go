@@ -348,6 +348,7 @@ func (p *Program) listenPublic(ctx context.Context, cfg *config.Config, registry
 	}
 	p.public, err = endpoint.Listen(ctx, endpoint.ServerOptions{
 		Listen: cfg.Public.Listen, TLS: trust, Handler: p.publicHandler(), ReadTimeout: time.Duration(cfg.Public.ReadTimeout), Log: p.log,
+		FHIR: true,
 	})
 	if err != nil {
 		return fmt.Errorf("public listener: %w", err)

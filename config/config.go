@@ -33,7 +33,7 @@ type Public struct {
 	TLS         TLS      `yaml:"tls"`          // absent: plain HTTP, for a proxy in front or for trials
 	MaxBody     ByteSize `yaml:"max_body"`     // largest body, also after decompression, default 64MiB
 	MaxDepth    int      `yaml:"max_depth"`    // deepest nesting of a body, default 64
-	MaxEntries  int      `yaml:"max_entries"`  // most entries of a Bundle, default 10,000
+	MaxEntries  int      `yaml:"max_entries"`  // most entries of a Bundle, and events of a notification, default 10,000
 	ReadTimeout Duration `yaml:"read_timeout"` // for reading a whole request, default 60s
 }
 

@@ -4,10 +4,20 @@ import (
 	"bytes"
 	"errors"
 	"io"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // errEncoding comes before any understanding: whoever sends Latin-1 or UTF-16 shall read so, not «not well-formed».
 var errEncoding = errors.New("not in UTF-8")
+
+// anyText reads texts that are no Unicode: half of an emoji where a server cut one, a letter in Latin-1. They stand in what we
+// leave out, and must not keep us from what we read: a sweep reads a hundred resources in one answer. Where we do read them, what
+// is no Unicode becomes a replacement character, which no id, code or date has.
+var anyText = jsontext.AllowInvalidUTF8(true)
+
+func unmarshal(raw []byte, into any) error { return json.Unmarshal(raw, into, anyText) }
 
 // body is what somebody sent, with its beginning looked at: whether there is anything, and whether it is JSON or XML. That
 // is told from the first byte, since Content-Type is often missing or wrong, and neither form can begin as the other.

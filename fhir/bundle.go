@@ -10,13 +10,13 @@ import (
 // bundle is a notification Bundle of any version, a transaction of HAPI's search-criteria payload, a document, or a
 // message with one of these inside.
 func (req *NotificationRequest) bundle(b *wireResource) (Notification, error) {
-	if len(b.entries) > req.Limits.MaxEntries {
-		return Notification{}, unreadable(errTooMany)
-	}
 	if b.noEntries {
 		return Notification{}, &Issue{Status: http.StatusBadRequest, Code: "structure", Diagnostics: "want a list of objects", Expression: "Bundle.entry"}
 	}
 	if status := statusOf(b); status != nil {
+		if len(status.events) > req.Limits.MaxEntries {
+			return Notification{}, unreadable(errTooMany)
+		}
 		return req.notified(b, status), nil
 	}
 	switch b.code {
@@ -26,6 +26,8 @@ func (req *NotificationRequest) bundle(b *wireResource) (Notification, error) {
 		return Notification{Kind: KindBatch, Bundle: true, EventCount: -1, Events: req.fromDocument(b)}, nil
 	case "message":
 		return req.message(b)
+	case "history", "subscription-notification":
+		return req.withoutStatus(b)
 	case "":
 		return Notification{}, &Issue{Status: http.StatusBadRequest, Code: "required", Diagnostics: "the Bundle has no type", Expression: "Bundle.type"}
 	}
@@ -33,6 +35,23 @@ func (req *NotificationRequest) bundle(b *wireResource) (Notification, error) {
 		return Notification{}, &Issue{Status: http.StatusBadRequest, Code: "value", Diagnostics: "want the code of a type of Bundles", Expression: "Bundle.type"}
 	}
 	return Notification{Kind: KindIgnored, Bundle: true, EventCount: -1}, nil
+}
+
+// withoutStatus is a notification whose status does not stand first, or is missing: it is found further behind, or the entries
+// speak for themselves. What only a notification can be is refused where it names nothing: its sender would think that we know.
+func (req *NotificationRequest) withoutStatus(b *wireResource) (Notification, error) {
+	for i := range b.entries {
+		if b.entries[0], b.entries[i] = b.entries[i], b.entries[0]; statusOf(b) != nil {
+			return req.bundle(b)
+		}
+	}
+	if events := req.fromEntries(b); len(events) > 0 {
+		return Notification{Kind: KindBatch, Bundle: true, EventCount: -1, Events: events}, nil
+	}
+	if b.code == "history" {
+		return Notification{Kind: KindIgnored, Bundle: true, EventCount: -1}, nil
+	}
+	return Notification{}, &Issue{Status: http.StatusBadRequest, Code: "required", Diagnostics: "no entry holds the status of a Subscription", Expression: "Bundle.entry[0]"}
 }
 
 // message looks one level inside.
@@ -94,7 +113,7 @@ func statusInParameters(parameters []wireParameter) *status {
 			s.events = append(s.events, e)
 		}
 	}
-	if seen&1 == 0 || (seen != 3 && len(s.events) == 0) { // without a type, events say what it is
+	if seen != 3 && len(s.events) == 0 { // without a Subscription or a type, events say what it is
 		return nil
 	}
 	return &s

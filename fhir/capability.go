@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 )
 
@@ -217,7 +216,7 @@ func (s *Source) statement(ctx context.Context) (*statement, error) {
 		return nil, r.refusal(doing)
 	}
 	var from statement
-	if json.Unmarshal(r.body, &from) != nil || from.ResourceType != "CapabilityStatement" {
+	if unmarshal(r.body, &from) != nil || from.ResourceType != "CapabilityStatement" {
 		return nil, &Trouble{Kind: Unusable, Doing: doing, Err: errors.New("the answer is no CapabilityStatement")}
 	}
 	return &from, nil
@@ -317,7 +316,7 @@ func (s *Source) topics(ctx context.Context) (all []Topic, err error) {
 	}
 	for _, one := range found {
 		var t subscriptionTopic
-		if json.Unmarshal(one, &t) != nil || t.URL == "" || t.Status == "retired" {
+		if unmarshal(one, &t) != nil || t.URL == "" || t.Status == "retired" {
 			continue
 		}
 		topic := Topic{URL: string(t.URL)}

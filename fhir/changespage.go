@@ -90,7 +90,7 @@ func readChanges(res *http.Response, limits Limits) (*changesPage, error) {
 	var p changesPage
 	body, err := openBody(res.Body, limits.MaxBytes)
 	if err == nil {
-		err = json.UnmarshalRead(body.asJSON(limits), &p)
+		err = json.UnmarshalRead(body.asJSON(limits), &p, anyText)
 	}
 	switch {
 	case err != nil && body != nil && body.xml:

@@ -9,8 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/go-json-experiment/json"
 )
 
 // The bounds of one look at the history of a type: all versions of its resources, the latest first. What was deleted is in no
@@ -155,7 +153,7 @@ func (h *historyRun) page(ctx context.Context, target string) (*historyPage, err
 	}
 	h.pages++
 	var p historyPage
-	if json.Unmarshal(r.body, &p) != nil || p.ResourceType != "Bundle" {
+	if unmarshal(r.body, &p) != nil || p.ResourceType != "Bundle" {
 		return nil, &Trouble{Kind: Unusable, Doing: readingHistory, Err: errors.New("the answer is no Bundle")}
 	}
 	for _, e := range p.Entry {

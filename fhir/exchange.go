@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 )
 
@@ -93,7 +92,7 @@ func (s *Source) reply(ctx context.Context, res *http.Response, doing string) (r
 		return r, &Trouble{Kind: Unusable, Status: res.StatusCode, Doing: doing, Err: plainly(err)}
 	case err != nil, len(bytes.TrimSpace(text)) == 0:
 		return r, nil //nolint:nilerr // the body of a refusal that cannot be read leaves its status
-	case !jsontext.Value(text).IsValid():
+	case !jsontext.Value(text).IsValid(anyText):
 		if r.fine() && res.StatusCode != http.StatusNoContent {
 			return r, &Trouble{Kind: Unusable, Status: res.StatusCode, Doing: doing, Err: errNotFHIR}
 		}
@@ -134,7 +133,7 @@ func outcomeIn(resource jsontext.Value) string {
 		ResourceType text        `json:"resourceType"`
 		Issue        list[issue] `json:"issue"`
 	}
-	if json.Unmarshal(resource, &outcome) != nil || outcome.ResourceType != "OperationOutcome" {
+	if unmarshal(resource, &outcome) != nil || outcome.ResourceType != "OperationOutcome" {
 		return ""
 	}
 	at := slices.IndexFunc(outcome.Issue, func(i issue) bool { return i.Severity == "error" || i.Severity == "fatal" })
@@ -224,7 +223,7 @@ func (s *Source) page(ctx context.Context, c call) (*page, error) {
 		return nil, r.refusal(c.doing)
 	}
 	var p page
-	if json.Unmarshal(r.body, &p) != nil || p.ResourceType != "Bundle" {
+	if unmarshal(r.body, &p) != nil || p.ResourceType != "Bundle" {
 		return nil, &Trouble{Kind: Unusable, Doing: c.doing, Err: errors.New("the answer is no Bundle")}
 	}
 	for _, e := range p.Entry {

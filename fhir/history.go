@@ -8,8 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/go-json-experiment/json"
-
 	"staffetta/fhir/fiscalcode"
 )
 
@@ -149,7 +147,7 @@ func (s *Source) heldOf(ctx context.Context, h *History, parameter, value string
 	}
 	for _, raw := range found {
 		var n node
-		if json.Unmarshal(raw, &n) != nil || n.ResourceType != kind || !IsID(string(n.ID)) || !slices.ContainsFunc(n.Subject, meant) {
+		if unmarshal(raw, &n) != nil || n.ResourceType != kind || !IsID(string(n.ID)) || !slices.ContainsFunc(n.Subject, meant) {
 			continue
 		}
 		one := Held{

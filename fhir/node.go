@@ -213,7 +213,7 @@ func readNode(from io.Reader, limits Limits) (*node, error) {
 	var n node
 	body, err := openBody(from, limits.MaxBytes)
 	if err == nil {
-		err = json.UnmarshalRead(body.asJSON(limits), &n)
+		err = json.UnmarshalRead(body.asJSON(limits), &n, anyText)
 	}
 	switch {
 	case err != nil && body != nil && body.xml:

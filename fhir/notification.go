@@ -145,7 +145,7 @@ func unreadable(err error) error {
 	case errors.Is(err, errEncoding):
 		return &Issue{Status: http.StatusUnsupportedMediaType, Code: "not-supported", Diagnostics: "the body is not in UTF-8"}
 	case errors.Is(err, errTooMany):
-		return &Issue{Status: http.StatusRequestEntityTooLarge, Code: "too-long", Diagnostics: "the Bundle has more entries than this server accepts"}
+		return &Issue{Status: http.StatusRequestEntityTooLarge, Code: "too-long", Diagnostics: "the Bundle has more entries or events than this server accepts"}
 	case errors.Is(err, errTooDeep):
 		issue.Code, issue.Diagnostics = "structure", "the body is nested deeper than this server accepts"
 	case errors.Is(err, errTooManyNames):

@@ -213,7 +213,7 @@ func TestWhatIsWrongIsSaidWithoutValues(t *testing.T) {
 		{"a made-up name is not repeated", `{"RSSMRA80A01H501U":tru`, "structure", ""},
 		{"two values", `{"resourceType":"Patient"} {}`, "structure", ""},
 		{"an array", `[]`, "structure", ""},
-		{"no UTF-8", "{\"resourceType\":\"DiagnosticReport\",\"id\":\"\xff\"}", "structure", "id"},
+		{"an id that is no UTF-8", "{\"resourceType\":\"DiagnosticReport\",\"id\":\"\xff\"}", "required", "DiagnosticReport.id"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := decode(strings.NewReader(tt.body), true)
@@ -279,6 +279,88 @@ func TestTooLargeTooDeepTooMany(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+// A notification that is not quite one is never taken and forgotten: what it names is looked at, or its sender hears of it.
+func TestNotificationsWithoutAStatusInItsPlace(t *testing.T) {
+	const (
+		report  = `{"resource":{"resourceType":"DiagnosticReport","id":"r1"},"request":{"method":"PUT","url":"DiagnosticReport/r1"}}`
+		patient = `{"resource":{"resourceType":"Patient","id":"p1"}}`
+		status  = `{"resource":{"resourceType":"SubscriptionStatus","type":"event-notification","subscription":{"reference":"Subscription/s1"},` +
+			`"notificationEvent":[{"eventNumber":"3","focus":{"reference":"DiagnosticReport/r1"}}]}}`
+		nobodys = `{"resource":{"resourceType":"Parameters","parameter":[{"name":"type","valueCode":"event-notification"},{"name":"notification-event",` +
+			`"part":[{"name":"event-number","valueString":"3"},{"name":"focus","valueReference":{"reference":"DiagnosticReport/r1"}}]}]}}`
+	)
+	for _, tt := range []struct {
+		name, kind, entries string
+		wantKind            fhir.Kind
+		want                string
+		wantCode            string
+	}{
+		{"the status stands last", "subscription-notification", report + "," + status, fhir.KindEvent, "DiagnosticReport/r1 3", ""},
+		{"the same in R4B", "history", report + "," + status, fhir.KindEvent, "DiagnosticReport/r1 3", ""},
+		{"the status names no Subscription", "history", nobodys, fhir.KindEvent, "DiagnosticReport/r1 3", ""},
+		{"no status", "subscription-notification", report, fhir.KindBatch, "DiagnosticReport/r1", ""},
+		{"no status in R4B", "history", patient + "," + report, fhir.KindBatch, "DiagnosticReport/r1", ""},
+		{"no status, and nothing of ours", "subscription-notification", patient, "", "", "required"},
+		{"nothing at all", "subscription-notification", "", "", "", "required"},
+		{"a history of nothing of ours", "history", patient, fhir.KindIgnored, "", ""},
+		{"a transaction is none, whatever it holds", "transaction", report + "," + status, fhir.KindBatch, "DiagnosticReport/r1", ""},
+	} {
+		n, err := decode(strings.NewReader(`{"resourceType":"Bundle","type":"`+tt.kind+`","entry":[`+tt.entries+`]}`), false)
+		issue, _ := errors.AsType[*fhir.Issue](err)
+		if issue == nil {
+			issue = &fhir.Issue{}
+		}
+		if n.Kind != tt.wantKind || events(n) != tt.want || issue.Code != tt.wantCode {
+			t.Errorf("%s: %s with %q, %v; want %s with %q, %q", tt.name, n.Kind, events(n), err, tt.wantKind, tt.want, tt.wantCode)
+		}
+	}
+}
+
+// max_entries bounds events too, in the form of either version, and what they are named by: whoever may not be known yet can send
+// tens of millions of bytes that are a few thousand on the wire.
+func TestTooManyEvents(t *testing.T) {
+	tight := fhir.Limits{MaxBytes: 64 << 20, MaxDepth: 16, MaxEntries: 10}
+	status := func(events int) string {
+		one := `{"eventNumber":"1","focus":{"reference":"DiagnosticReport/r1"}}`
+		return `{"resource":{"resourceType":"SubscriptionStatus","type":"event-notification","notificationEvent":[` +
+			strings.TrimSuffix(strings.Repeat(one+",", events), ",") + `]}}`
+	}
+	parameters := func(events int) string {
+		one := `,{"name":"notification-event","part":[{"name":"focus","valueReference":{"reference":"DiagnosticReport/r1"}}]}`
+		return `{"resource":{"resourceType":"Parameters","parameter":[{"name":"subscription","valueReference":{"reference":"Subscription/s1"}},` +
+			`{"name":"type","valueCode":"event-notification"}` + strings.Repeat(one, events) + `]}}`
+	}
+	long := strings.Repeat("a", 2000)
+	named := func(entries int) string {
+		return strings.TrimSuffix(strings.Repeat(`{"fullUrl":"`+long+`","resource":{"resourceType":"`+long+`"}},`, entries), ",")
+	}
+	for _, tt := range []struct {
+		name, entries string
+		want          int
+	}{
+		{"as many events as there may be", status(10), 0},
+		{"one more", status(11), http.StatusRequestEntityTooLarge},
+		{"as many events as there may be, in Parameters", parameters(10), 0},
+		{"one more in Parameters", parameters(11), http.StatusRequestEntityTooLarge},
+		{"one with very long names", named(1), 0},
+		{"as many entries as there may be, with very long names", named(10), http.StatusRequestEntityTooLarge},
+	} {
+		body := strings.NewReader(`{"resourceType":"Bundle","type":"history","entry":[` + tt.entries + `]}`)
+		_, err := fhir.DecodeNotification(fhir.NotificationRequest{Method: "POST", Body: body, Limits: tight})
+		issue, _ := errors.AsType[*fhir.Issue](err)
+		if got := statusOf(issue); got != tt.want {
+			t.Errorf("%s: got %d (%v), want %d", tt.name, got, err, tt.want)
+		}
+	}
+}
+
+func statusOf(issue *fhir.Issue) int {
+	if issue == nil {
+		return 0
+	}
+	return issue.Status
 }
 
 func TestADuplicateNameIsCalledSo(t *testing.T) {

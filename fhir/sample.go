@@ -10,8 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/go-json-experiment/json"
 )
 
 // Sampled is one resource of a sample: enough to look at it, nothing of what it says.
@@ -57,7 +55,7 @@ func (s *Source) latest(ctx context.Context, kind string, query url.Values, n in
 	}
 	for _, raw := range found[:min(len(found), n)] {
 		var one node
-		if json.Unmarshal(raw, &one) == nil && one.ResourceType == kind && IsID(string(one.ID)) {
+		if unmarshal(raw, &one) == nil && one.ResourceType == kind && IsID(string(one.ID)) {
 			all = append(all, Sampled{
 				Type: kind, ID: string(one.ID), Status: shown(string(one.Status)), LastUpdated: parseInstant(string(one.Meta.first().LastUpdated)),
 			})
@@ -120,7 +118,7 @@ func (s *Source) matching(ctx context.Context, kind string, query url.Values, id
 	}
 	for _, raw := range found {
 		var one node
-		if json.Unmarshal(raw, &one) == nil && slices.Contains(ids, string(one.ID)) {
+		if unmarshal(raw, &one) == nil && slices.Contains(ids, string(one.ID)) {
 			into[string(one.ID)] = true
 		}
 	}

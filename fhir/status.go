@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 )
 
@@ -69,7 +68,7 @@ func statusIn(r reply) (SubscriptionStatus, bool) {
 		return SubscriptionStatus{}, false
 	}
 	var bundle page
-	if json.Unmarshal(r.body, &bundle) != nil {
+	if unmarshal(r.body, &bundle) != nil {
 		return SubscriptionStatus{}, false
 	}
 	if bundle.ResourceType != "Bundle" {
@@ -85,7 +84,7 @@ func statusIn(r reply) (SubscriptionStatus, bool) {
 
 func readStatus(raw jsontext.Value) (SubscriptionStatus, bool) {
 	var from statusResource
-	if len(raw) == 0 || json.Unmarshal(raw, &from) != nil {
+	if len(raw) == 0 || unmarshal(raw, &from) != nil {
 		return SubscriptionStatus{}, false
 	}
 	switch from.ResourceType {

@@ -85,7 +85,7 @@ var errNoSubscription = errors.New("the answer is no Subscription")
 // readHeld reads a Subscription of any release.
 func readHeld(raw jsontext.Value) (*held, error) {
 	var from storedSubscription
-	if json.Unmarshal(raw, &from) != nil || from.ResourceType != "Subscription" {
+	if unmarshal(raw, &from) != nil || from.ResourceType != "Subscription" {
 		return nil, errNoSubscription
 	}
 	m, channel := from.Meta.first(), from.Channel.first()
@@ -249,10 +249,10 @@ func (h *held) ending(asked time.Duration, now time.Time) bool {
 // withStatus is the Subscription as the server shows it, with another status and without its narrative, which was cut short.
 func (h *held) withStatus(status string) ([]byte, error) {
 	var all map[string]jsontext.Value
-	if err := json.Unmarshal(h.raw, &all); err != nil {
+	if err := unmarshal(h.raw, &all); err != nil {
 		return nil, errNoSubscription
 	}
 	delete(all, "text")
 	all["status"] = jsontext.Value(`"` + status + `"`)
-	return json.Marshal(all, json.Deterministic(true))
+	return json.Marshal(all, json.Deterministic(true), anyText)
 }

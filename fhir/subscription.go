@@ -243,7 +243,11 @@ func (s *Subscriber) Intend(ctx context.Context, known []Remembered, secrets boo
 		if !secrets {
 			shown = shown.masked()
 		}
-		text, err := shown.body(all[i].ID, s.now())
+		id := all[i].ID
+		if s.recreates() && step.deed != Unchanged {
+			id = "" // it is sent as a new one
+		}
+		text, err := shown.body(id, s.now())
 		if err != nil {
 			return nil, e, err
 		}
@@ -428,7 +432,7 @@ func (s *Subscriber) update(ctx context.Context, st step) (*held, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !s.server.canWrite("update") && s.server.canWrite("create") {
+	if s.recreates() {
 		return s.recreate(ctx, st, nil)
 	}
 	r, err := s.source.exchange(ctx, call{method: http.MethodPut, target: s.at(st.held.id), body: text, doing: doing})
@@ -441,6 +445,11 @@ func (s *Subscriber) update(ctx context.Context, st step) (*held, error) {
 		return s.create(ctx, st.wanted)
 	}
 	return s.recreate(ctx, st, r.refusal(doing))
+}
+
+// recreates says whether the server lists that it can create, and not that it can update.
+func (s *Subscriber) recreates() bool {
+	return !s.server.canWrite("update") && s.server.canWrite("create")
 }
 
 // recreate makes another one and removes the old one. Where the server forbids updates and allows only one of a kind at a

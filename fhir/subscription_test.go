@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"staffetta/fhir"
 	"staffetta/fhir/sandbox"
 )
@@ -300,6 +302,78 @@ func TestWhatIsNotOursIsLeftAlone(t *testing.T) {
 			}
 			if got := len(c.server.Subscriptions()); got != 2 {
 				t.Errorf("%d left at the server, want both that are not ours", got)
+			}
+		})
+	}
+}
+
+// A dry run shows what would be sent: a server that forbids updates gets a new Subscription, which has no id yet.
+func TestWhatIsIntendedIsWhatIsSent(t *testing.T) {
+	for _, product := range []string{"HAPI", "Aidbox"} {
+		c := open(t, sandbox.Products()[product])
+		c.ensure(t)
+		c.wish.Token, c.wish.Content = "another-"+bearer, fhir.ContentEmpty
+		intended, _, err := c.subscriber().Intend(t.Context(), c.known, true)
+		if err != nil || len(intended) != 1 || intended[0].Deed != fhir.Replaced {
+			t.Fatalf("%s: %+v, %v", product, intended, err)
+		}
+		var sent []byte
+		c.server.Fault = func(_ http.ResponseWriter, r *http.Request) bool {
+			if r.Method == http.MethodPut || r.Method == http.MethodPost {
+				sent, _ = io.ReadAll(r.Body)
+				r.Body = io.NopCloser(bytes.NewReader(sent))
+			}
+			return false
+		}
+		c.ensure(t)
+		var shown bytes.Buffer
+		if err := json.Compact(&shown, intended[0].JSON); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(string(sent), shown.String()); diff != "" {
+			t.Errorf("%s (-sent +shown)\n%s", product, diff)
+		}
+	}
+}
+
+// What is removed is switched off first, and deleted only once the server says that it is off, or says nothing else for long.
+func TestRemovedIsOffFirst(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		lasts int // looks at which it is not off yet
+		want  string
+	}{
+		{"off at once", 0, "off, look, delete"},
+		{"off after a while", 2, "off, look, look, look, delete"},
+		{"never off", 100, "off" + strings.Repeat(", look", 10) + ", delete"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := open(t, sandbox.Products()["HAPI"])
+			c.ensure(t)
+			var did []string
+			c.server.Fault = func(w http.ResponseWriter, r *http.Request) bool {
+				switch off := len(did) > 0; {
+				case r.Method == http.MethodPut:
+					text, _ := io.ReadAll(r.Body)
+					if r.Body = io.NopCloser(bytes.NewReader(text)); bytes.Contains(text, []byte(`"status":"off"`)) {
+						did = append(did, "off")
+					}
+				case r.Method == http.MethodDelete:
+					did = append(did, "delete")
+				case off && r.Method == http.MethodGet:
+					if did = append(did, "look"); len(did) <= 1+tt.lasts {
+						_, _ = io.WriteString(w, `{"resourceType":"Subscription","status":"active","id":"`+c.known[0].ID+`"}`)
+						return true
+					}
+				}
+				return false
+			}
+			removed, _, err := c.subscriber().Remove(t.Context(), c.known)
+			if err != nil || len(removed) != 1 {
+				t.Fatalf("removed %d, %v", len(removed), err)
+			}
+			if got := strings.Join(did, ", "); got != tt.want {
+				t.Errorf("%s, want %s", got, tt.want)
 			}
 		})
 	}

@@ -51,9 +51,10 @@ type wire struct {
 	dec     *jsontext.Decoder
 	limits  Limits
 	entries int // so far, in all Bundles
+	text    int // bytes that were kept so far, of all strings
 }
 
-var wires = sync.Pool{New: func() any { return &wire{dec: jsontext.NewDecoder(strings.NewReader(""))} }}
+var wires = sync.Pool{New: func() any { return &wire{dec: jsontext.NewDecoder(strings.NewReader(""), anyText)} }}
 
 var (
 	errNotObject = errors.New("not an object")
@@ -64,10 +65,10 @@ var (
 func readWire(body *body, limits Limits) (*wireResource, error) {
 	w, _ := wires.Get().(*wire)
 	defer wires.Put(w)
-	w.limits, w.entries = limits, 0
-	defer w.dec.Reset(strings.NewReader(""))
+	w.limits, w.entries, w.text = limits, 0, 0
+	defer w.dec.Reset(strings.NewReader(""), anyText)
 	if body.xml {
-		w.dec.Reset(newXMLReader(body, limits))
+		w.dec.Reset(newXMLReader(body, limits), anyText)
 		resource, err := w.whole()
 		if err != nil {
 			err = asXMLTrouble(err, w.dec.StackPointer())
@@ -75,7 +76,7 @@ func readWire(body *body, limits Limits) (*wireResource, error) {
 		return resource, err
 	}
 	w.clip.reset(body, limits)
-	w.dec.Reset(&w.clip)
+	w.dec.Reset(&w.clip, anyText)
 	return w.whole()
 }
 
@@ -174,12 +175,24 @@ func (w *wire) scalar(into *string) error {
 	switch w.dec.PeekKind() { //nolint:exhaustive // anything else is skipped
 	case '"', '0':
 		token, err := w.dec.ReadToken()
-		if err == nil {
-			*into = token.String()
+		if err != nil {
+			return err
 		}
-		return err
+		*into = token.String()
+		return w.keep(len(*into))
 	}
 	return w.dec.SkipValue()
+}
+
+// keep counts what is held of a body. All that a real entry and its event are named by is a few hundred bytes; who names them by
+// the longest strings that are not cut would have us hold a whole body, and he may be nobody whom we know: a signature is
+// checked at the end.
+func (w *wire) keep(n int) error {
+	const perEntry, atLeast = 1 << 10, 16 << 10
+	if w.text += n; w.text > max(atLeast, w.limits.MaxEntries*perEntry) {
+		return errTooLarge
+	}
+	return nil
 }
 
 // reference reads a Reference, or a string in its place.
@@ -294,6 +307,9 @@ func (w *wire) parameter(into *[]wireParameter, depth int) error {
 func (w *wire) entry(r *wireResource, depth int) error {
 	if err := w.countOne(); err != nil {
 		return err
+	}
+	if len(r.entries) == w.limits.MaxEntries {
+		return errTooMany
 	}
 	r.noEntries = r.noEntries || w.isMisplaced()
 	var e wireEntry

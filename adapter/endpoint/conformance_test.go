@@ -31,11 +31,77 @@ func everyAnswer(t *testing.T) map[string][]byte {
 	for _, one := range refusals(t) {
 		answers[strings.ReplaceAll(one.name, " ", "-")] = []byte(h.send(t, one.sent).body)
 	}
+	for name, one := range unreadable() {
+		answers[name] = h.raw(t, one.text).text
+	}
 	answers["too-late"] = h.halfOf(t, false)
 	answers["cut-off"] = h.halfOf(t, true)
 	h.redis.cut.Store(true)
 	answers["redis-is-away"] = []byte(h.send(t, sent{"POST", "/fhir/lab", report, nil}).body)
 	return answers
+}
+
+// unreadable are requests that no handler sees.
+func unreadable() map[string]struct {
+	text string
+	want int
+} {
+	const post = "POST /fhir/lab HTTP/1.1\r\nHost: x\r\n"
+	return map[string]struct {
+		text string
+		want int
+	}{
+		"no-HTTP":                      {"hello\r\n\r\n", 400},
+		"a-path-that-cannot-be-read":   {"PUT /fhir/lab/DiagnosticReport/%zz HTTP/1.1\r\nHost: x\r\n\r\n", 400},
+		"a-header-that-is-none":        {post + "A b: c\r\n\r\n", 400},
+		"two-lengths":                  {post + "Content-Length: 1\r\nContent-Length: 2\r\n\r\n", 400},
+		"no-host":                      {"POST /fhir/lab HTTP/1.1\r\n\r\n", 400},
+		"too-large-a-header":           {post + "X: " + strings.Repeat("x", 64<<10) + "\r\n\r\n", 431},
+		"a-coding-that-is-not-known":   {post + "Transfer-Encoding: gzip, chunked\r\n\r\n", 501},
+		"a-version-that-is-not-spoken": {"POST /fhir/lab HTTP/3.0\r\nHost: x\r\n\r\n", 505},
+	}
+}
+
+// rawAnswer is an answer to what is no request.
+type rawAnswer struct {
+	status      int
+	contentType string
+	text        []byte
+}
+
+// raw sends a text as it is.
+func (h *house) raw(t *testing.T, text string) rawAnswer {
+	t.Helper()
+	s := serve(t, h.handler, time.Minute, time.Hour)
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", s.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	if _, err := io.WriteString(conn, text); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rawAnswer{resp.StatusCode, resp.Header.Get("Content-Type"), body}
+}
+
+// What net/http refuses before any handler is answered as FHIR, too.
+func TestWhatCannotBeReadIsAnsweredAsFHIR(t *testing.T) {
+	h := open(t)
+	for name, one := range unreadable() {
+		got := h.raw(t, one.text)
+		if got.status != one.want || got.contentType != "application/fhir+json" || !bytes.Contains(got.text, []byte(`"resourceType":"OperationOutcome"`)) {
+			t.Errorf("%s: %d, %s, %s; want %d and an OperationOutcome", name, got.status, got.contentType, got.text, one.want)
+		}
+	}
 }
 
 // halfOf is the answer to half of a request, whose sender then says nothing more, or hangs up.

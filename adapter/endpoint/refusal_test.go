@@ -45,6 +45,7 @@ func refusals(tb testing.TB) []refused {
 		{"a Bundle without a type", sent{"POST", "/fhir/lab", `{"resourceType":"Bundle"}`, nil}, 400, "required"},
 		{"a Bundle of a type that is none", sent{"POST", "/fhir/lab", `{"resourceType":"Bundle","type":5}`, nil}, 400, "value"},
 		{"a Bundle of entries that are none", sent{"POST", "/fhir/lab", `{"resourceType":"Bundle","type":"history","entry":5}`, nil}, 400, "structure"},
+		{"a notification without a status", sent{"POST", "/fhir/lab", `{"resourceType":"Bundle","type":"subscription-notification"}`, nil}, 400, "required"},
 		{"a report without an id", sent{"POST", "/fhir/lab", `{"resourceType":"DiagnosticReport"}`, nil}, 400, "required"},
 		{"a delete of nothing", sent{"DELETE", "/fhir/lab/DiagnosticReport", "", nil}, 400, "required"},
 		{"an id that is none", sent{"PUT", "/fhir/lab/DiagnosticReport/a_b", "", nil}, 400, ""},
@@ -178,6 +179,25 @@ func TestCompressedBodies(t *testing.T) {
 				t.Errorf("status %d, want %d: %s", answer.status, tt.wantStatus, answer.body)
 			}
 		})
+	}
+}
+
+// Without a length nobody knows beforehand how long such a body is.
+func TestEmptyMembersWithoutEnd(t *testing.T) {
+	h := open(t)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, h.url+"/fhir/lab", io.MultiReader(strings.NewReader(strings.Repeat(gzipped(t, ""), 100_000))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+labToken)
+	req.Header.Set("Content-Encoding", "gzip")
+	resp, err := h.client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusRequestEntityTooLarge {
+		t.Errorf("status %d, want 413", resp.StatusCode)
 	}
 }
 

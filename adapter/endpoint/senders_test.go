@@ -69,6 +69,26 @@ func (h *house) plays(t *testing.T, sender probe.Sender, o probe.Options) {
 	}
 }
 
+// What only follows a handshake that succeeded is not sent after another one, and has its verdict all the same.
+func TestNothingFollowsAFailedHandshake(t *testing.T) {
+	requests := 0
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		requests++
+		w.WriteHeader(http.StatusAccepted)
+	}))
+	defer server.Close()
+	o := probe.Options{URL: server.URL, Kind: "DiagnosticReport", ID: probe.NewID(), Client: server.Client(), Timeout: time.Minute}
+	var verdicts []string
+	for _, sender := range probe.Senders() {
+		if sender.Name == "Inferno, client suite" {
+			sender.Play(t.Context(), o, func(x probe.Exchange) { verdicts = append(verdicts, string(x.Verdict)) })
+		}
+	}
+	if got, want := strings.Join(verdicts, ", "), "violates, not sent, not sent, not sent"; got != want || requests != 1 {
+		t.Errorf("%s after %d requests, want %s after one", got, requests, want)
+	}
+}
+
 // The verdicts of the probe on receivers that get it wrong, in the ways that were seen.
 func TestWhatSendersDoNotTake(t *testing.T) {
 	answer := func(status int, contentType, body string) http.HandlerFunc {

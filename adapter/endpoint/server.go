@@ -18,6 +18,7 @@ type ServerOptions struct {
 	TLS         *tls.Config // nil: plain HTTP
 	Handler     http.Handler
 	ReadTimeout time.Duration // for a whole request
+	FHIR        bool          // what no handler could read is answered as FHIR, too
 	Grace       time.Duration // for requests that are open when the server stops, default 5 s
 	Log         *slog.Logger
 }
@@ -34,7 +35,7 @@ const (
 	headerTimeout  = 10 * time.Second
 	idleTimeout    = 2 * time.Minute
 	answerTime     = 30 * time.Second // beyond reading: waiting for the ledger, and writing
-	maxHeaderBytes = 32 << 10         // who sends more gets 431 from net/http, as text: nothing of ours has read it
+	maxHeaderBytes = 32 << 10
 	defaultGrace   = 5 * time.Second
 )
 
@@ -43,6 +44,9 @@ func Listen(ctx context.Context, o ServerOptions) (*Server, error) {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", o.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
+	}
+	if o.FHIR && o.TLS == nil {
+		listener = speaking{listener}
 	}
 	if o.Grace == 0 {
 		o.Grace = defaultGrace

@@ -28,6 +28,7 @@ func serve(t *testing.T, handler http.Handler, readTimeout, grace time.Duration)
 	t.Helper()
 	server, err := endpoint.Listen(t.Context(), endpoint.ServerOptions{
 		Listen: "127.0.0.1:0", Handler: handler, ReadTimeout: readTimeout, Grace: grace, Log: slog.New(slog.DiscardHandler),
+		FHIR: true,
 	})
 	if err != nil {
 		t.Fatal(err)
