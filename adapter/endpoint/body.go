@@ -31,7 +31,7 @@ func (b *body) open(w http.ResponseWriter, req *http.Request, limit int64) *fhir
 	if b.signature != nil {
 		b.wire = http.MaxBytesReader(w, req.Body, limit) // it is read to its end, whatever the decoder makes of it
 	}
-	switch encoding := req.Header.Get("Content-Encoding"); {
+	switch encoding := strings.Join(req.Header["Content-Encoding"], ","); {
 	case encoding == "", strings.EqualFold(encoding, "identity"):
 		return nil
 	case strings.EqualFold(encoding, "gzip"), strings.EqualFold(encoding, "x-gzip"):

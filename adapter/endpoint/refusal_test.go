@@ -182,22 +182,33 @@ func TestCompressedBodies(t *testing.T) {
 	}
 }
 
-// Without a length nobody knows beforehand how long such a body is.
-func TestEmptyMembersWithoutEnd(t *testing.T) {
+// Bodies that only a sender of its own makes: without a length nobody knows beforehand how long one is, and of two encodings
+// the first one alone says nothing.
+func TestOddCompressedBodies(t *testing.T) {
 	h := open(t)
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, h.url+"/fhir/lab", io.MultiReader(strings.NewReader(strings.Repeat(gzipped(t, ""), 100_000))))
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Authorization", "Bearer "+labToken)
-	req.Header.Set("Content-Encoding", "gzip")
-	resp, err := h.client.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = resp.Body.Close()
-	if resp.StatusCode != http.StatusRequestEntityTooLarge {
-		t.Errorf("status %d, want 413", resp.StatusCode)
+	for _, tt := range []struct {
+		name, body string
+		encodings  []string
+		wantStatus int
+	}{
+		{"members that are empty, without end and of unknown length", strings.Repeat(gzipped(t, ""), 100_000), []string{"gzip"}, 413},
+		{"encoded twice, in two headers", gzipped(t, gzipped(t, report)), []string{"gzip", "gzip"}, 415},
+		{"encoded twice, in one header", gzipped(t, gzipped(t, report)), []string{"gzip, gzip"}, 415},
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, h.url+"/fhir/lab", io.MultiReader(strings.NewReader(tt.body)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+labToken)
+		req.Header["Content-Encoding"] = tt.encodings
+		resp, err := h.client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != tt.wantStatus {
+			t.Errorf("%s: status %d, want %d", tt.name, resp.StatusCode, tt.wantStatus)
+		}
 	}
 }
 
