@@ -1,6 +1,7 @@
 package fhir
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/url"
@@ -248,18 +249,37 @@ func token(system, value string) string {
 	return system + "|" + value
 }
 
-// newestOf is the Composition of an identifier that was updated last; a lenient server may have sent others too.
+// newestOf is the newest Composition of an identifier; a lenient server may have sent others too.
 func newestOf(p *pool, l Locator) (newest *node) {
 	for _, n := range p.of("Composition") {
 		id := n.Identifier.first()
 		if string(id.Value) != l.Value || (l.System != "" && string(id.System) != l.System) {
 			continue
 		}
-		if newest == nil || parseInstant(string(n.Meta.first().LastUpdated)).After(parseInstant(string(newest.Meta.first().LastUpdated))) {
+		if newest == nil || n.follows(newest) {
 			newest = n
 		}
 	}
 	return newest
+}
+
+// follows says whether a Composition is a later version of the document than another one: by number, else by date, and only
+// where these say nothing by when it was written. What was written last may be an old version that was marked as such.
+func (n *node) follows(other *node) bool {
+	number, numberErr := strconv.Atoi(cmp.Or(versionNumber(n), "1"))
+	than, thanErr := strconv.Atoi(cmp.Or(versionNumber(other), "1"))
+	if numberErr == nil && thanErr == nil && number != than {
+		return number > than
+	}
+	a, b := string(n.Date), string(other.Date)
+	if !strings.Contains(a, "T") || !strings.Contains(b, "T") { // a day is neither before nor after an hour of it
+		short := min(len(a), len(b), len(time.DateOnly))
+		a, b = a[:short], b[:short]
+	}
+	if date, than := parseInstant(a), parseInstant(b); !date.IsZero() && !than.IsZero() && !date.Equal(than) {
+		return date.After(than)
+	}
+	return parseInstant(string(n.Meta.first().LastUpdated)).After(parseInstant(string(other.Meta.first().LastUpdated)))
 }
 
 // How many reports of one document are read, and how many are asked for at once: their ids stand in one URL.

@@ -135,6 +135,12 @@ func TestStatesOfAPatient(t *testing.T) {
 		{"another tag", resource{"meta": resource{"tag": []any{resource{"code": "R"}}}}, want{}},
 		{"replaced by a RelatedPerson", resource{"link": replacedBy("RelatedPerson/x")}, want{trouble: fhir.LinkLoop}},
 		{"replaced by a patient of another server", resource{"link": replacedBy("https://other.example/fhir/Patient/p2")}, want{trouble: fhir.LinkLoop}},
+		{"replaced by somebody who is named by an identifier", resource{"link": []any{
+			resource{"type": "replaced-by", "other": resource{"identifier": identified("urn:mrn", "88")}},
+		}}, want{trouble: fhir.LinkLoop}},
+		{"replaced by nobody who is named", resource{"link": []any{resource{"type": "replaced-by"}}}, want{trouble: fhir.LinkLoop}},
+		{"replaced by two", resource{"link": append(replacedBy("Patient/p2"), replacedBy("Patient/p3")...)}, want{trouble: fhir.LinkLoop}},
+		{"replaced by one, said twice", resource{"link": append(replacedBy("Patient/p2"), replacedBy("Patient/p2")...)}, want{}},
 		{"replaced by a patient that is not there", resource{"link": replacedBy("Patient/p9")}, want{trouble: fhir.NoPatient}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -93,3 +93,24 @@ func TestTheRefertoComesFirst(t *testing.T) {
 		}
 	}
 }
+
+// A summary that a search gives hides no referto that lists the report one section deeper, where the search does not look.
+func TestASummaryHidesNoReferto(t *testing.T) {
+	for _, summaryAlone := range []bool{false, true} {
+		server := ward(nil)
+		listed := []any{resource{"entry": []any{resource{"reference": "DiagnosticReport/r1"}}}}
+		server.Put(resource{
+			"resourceType": "Composition", "id": "summary", "status": "final", "identifier": resource{"value": "summary"}, "type": concept("60591-5"), "section": listed,
+		})
+		want := "summary"
+		if !summaryAlone {
+			putDocument(server, "Patient/p1")
+			change(server, "Composition/c1", func(r resource) { r["section"] = []any{resource{"section": listed}} })
+			want = "c1"
+		}
+		found, err := source(t, server, fhir.ShapeFSE2).Find(t.Context(), r1)
+		if err != nil || found.Ambiguous || len(found.Documents) == 0 || found.Documents[0].Locator.ID != want {
+			t.Errorf("found %+v, %v; want %s first", found, err, want)
+		}
+	}
+}

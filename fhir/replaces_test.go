@@ -2,6 +2,7 @@ package fhir_test
 
 import (
 	"reflect"
+	"strings"
 	"testing"
 
 	"staffetta/fhir"
@@ -31,6 +32,16 @@ func TestWhatADocumentReplaces(t *testing.T) {
 		{"target of the DocumentReference only", nil, relates("target", to("DocumentReference/d0")), []fhir.Locator{oldReference}},
 		{"the ministry's id on the DocumentReference only", nil, relates("id", "d0"), []fhir.Locator{oldReference}},
 		{"both", relates("id", "c0"), relates("id", "d0"), []fhir.Locator{old, oldReference}},
+		{"the id of the element beside a target", []any{
+			resource{"id": "c9", "code": "replaces", "targetReference": to("Composition/c0")},
+		}, []any{resource{"id": "d9", "code": "replaces", "target": to("DocumentReference/d0")}}, []fhir.Locator{old, oldReference}},
+		{
+			"targetReference by an identifier", relates("targetReference", resource{"identifier": identified("urn:s", "v0")}), nil,
+			[]fhir.Locator{{Type: "Composition", System: "urn:s", Value: "v0"}},
+		},
+		{"targetReference by an identifier, of another type", relates("targetReference", resource{"type": "Bundle", "identifier": identified("urn:s", "v0")}), nil, nil},
+		{"R5's Composition", []any{resource{"type": "replaces", "resourceReference": to("Composition/c0")}}, nil, []fhir.Locator{old}},
+		{"R5's DocumentReference", nil, []any{resource{"code": concept("replaces"), "target": to("DocumentReference/d0")}}, []fhir.Locator{oldReference}},
 		{"another relation", []any{resource{"code": "appends", "id": "c0"}}, nil, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -40,6 +51,9 @@ func TestWhatADocumentReplaces(t *testing.T) {
 			doc, err := source(t, server, fhir.ShapeFSE2).Read(t.Context(), c1)
 			if err != nil || !reflect.DeepEqual(doc.Replaces, tt.want) {
 				t.Errorf("got %v, %v; want %v", doc.Replaces, err, tt.want)
+			}
+			if own := strings.HasSuffix(doc.Edition, "|c1"); own != (len(tt.want) > 0) {
+				t.Errorf("edition %s: what replaces another one is an edition by that alone", doc.Edition)
 			}
 		})
 	}

@@ -3,6 +3,7 @@ package fhir_test
 import (
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -240,22 +241,56 @@ func TestTwoDocumentsOfOneReportAreAmbiguous(t *testing.T) {
 	}
 }
 
+// Of the versions of one document the last one counts, whichever of them was written last: an old one may be marked as such.
 func TestTheNewestVersionOfADocumentCounts(t *testing.T) {
-	server := ward(nil)
-	composition := func(id, status string) {
-		server.Put(resource{
-			"resourceType": "Composition", "id": id, "status": status, "identifier": resource{"system": "urn:s", "value": "doc"},
-			"subject": resource{"reference": "Patient/p1"},
-		})
+	const before, after = "2026-11-20T10:00:00Z", "2026-11-21T10:00:00Z"
+	number := func(n any) resource {
+		return resource{"extension": []any{resource{"url": "https://fse.example/composition-clinicaldocument-versionNumber", "valueInteger": n}}}
 	}
-	composition("c1", "final")
-	old := server.Get("Composition/c1")
-	old["meta"] = resource{"versionId": "1", "lastUpdated": "2026-01-01T00:00:00Z"}
-	server.Load(old)
-	composition("c2", "amended")
-	doc, err := source(t, server, fhir.ShapeFSE2).Read(t.Context(), fhir.Locator{Type: "Composition", ID: "c1", System: "urn:s", Value: "doc"})
-	if err != nil || doc.Locator.ID != "c2" || !strings.HasSuffix(doc.Edition, "amended") {
-		t.Errorf("got %s, edition %q, %v", doc.Locator.ID, doc.Edition, err)
+	dated := func(date string) resource { return resource{"date": date} }
+	for _, tt := range []struct {
+		name       string
+		old, next  resource
+		oldIsLater bool // it was written last
+	}{
+		{"by when it was written", resource{}, resource{}, false},
+		{"by number", number(2), number(10), true},
+		{"by number, of which the first has none", dated(after), number(2), true},
+		{"by R5's number", resource{"version": "1"}, resource{"version": "2"}, true},
+		{"by date", dated("2026-11-20T11:30:00+01:00"), dated("2026-11-20T10:45:00Z"), true},
+		{"by day", dated("2026-11-20"), dated("2026-11-21T00:30:00+01:00"), true},
+		{"a day and an hour of it say nothing", dated("2026-11-20T11:30:00+01:00"), dated("2026-11-20"), false},
+		{"numbers that are none say nothing", resource{"version": "b"}, resource{"version": "a"}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			for _, shape := range []fhir.Shape{fhir.ShapeHL7IT, fhir.ShapeFSE2} {
+				server := ward(nil)
+				load := func(id, status, updated string, version resource) {
+					r := maps.Clone(version)
+					maps.Copy(r, resource{
+						"resourceType": "Composition", "id": id, "status": status, "identifier": identified(c1.System, c1.Value), "subject": resource{"reference": "Patient/p1"},
+						"type": concept("11502-2"), "section": []any{resource{"entry": []any{resource{"reference": "DiagnosticReport/r1"}}}},
+						"meta": resource{"versionId": "1", "lastUpdated": updated},
+					})
+					server.Load(r)
+				}
+				written := [2]string{before, after}
+				if tt.oldIsLater {
+					written = [2]string{after, before}
+				}
+				load("c1", "entered-in-error", written[0], tt.old)
+				load("c2", "amended", written[1], tt.next)
+				s := source(t, server, shape)
+				doc, err := s.Read(t.Context(), c1)
+				if err != nil || doc.Locator.ID != "c2" || doc.Standing != fhir.Readable {
+					t.Errorf("%s: read %s, %s, %v", shape, doc.Locator.ID, doc.Standing, err)
+				}
+				found, err := s.Find(t.Context(), r1)
+				if err != nil || len(found.Documents) != 1 || found.Documents[0].Locator.ID != "c2" {
+					t.Errorf("%s: found %+v, %v", shape, found, err)
+				}
+			}
+		})
 	}
 }
 
