@@ -477,3 +477,29 @@ func TestAPatientIsReadOnceForAllWhoAsk(t *testing.T) {
 		t.Errorf("asked %d times for one patient", n)
 	}
 }
+
+// A patient is kept for a moment only: nobody is told by what a patient was a minute ago.
+func TestAPatientIsKeptForAMoment(t *testing.T) {
+	server := ward(nil)
+	server.Fault = answering(http.StatusBadRequest, new(atomic.Int64), "_id") // no searches, so no patient comes along
+	now := time.Now()
+	s := source(t, server, fhir.ShapeReport, func(o *fhir.SourceOptions) { o.Now = func() time.Time { return now } })
+	deceased := func() bool {
+		doc, err := s.Read(t.Context(), r1)
+		if err != nil || doc.Person.Trouble != fhir.NoTrouble {
+			t.Fatal(doc.Person.Trouble, err)
+		}
+		return doc.Person.Deceased
+	}
+	if deceased() {
+		t.Fatal("deceased before they died")
+	}
+	change(server, "Patient/p1", func(r resource) { r["deceasedBoolean"] = true })
+	if deceased() {
+		t.Error("read anew for each document of a burst")
+	}
+	now = now.Add(11 * time.Second)
+	if !deceased() {
+		t.Error("told by what the patient was a while ago")
+	}
+}
