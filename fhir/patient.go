@@ -282,11 +282,13 @@ func (s *Source) personOf(n *node) Person {
 func (s *Source) coded(identifiers []identifier) Person {
 	now := s.o.Now()
 	codes := map[fiscalcode.Code]bool{}
-	invalid, detail := "", "none"
+	invalid, detail := "", noCode
 	for _, id := range identifiers {
 		if !slices.Contains(s.systems, string(id.System)) {
 			if kind := otherKind(string(id.System)); kind != "" {
 				detail = kind
+			} else if detail == noCode && s.mayHold(id) {
+				detail = otherSystem
 			}
 			continue
 		}
@@ -316,6 +318,16 @@ func (s *Source) coded(identifiers []identifier) Person {
 		return Person{Trouble: InvalidFiscalCode, Detail: invalid}
 	}
 	return Person{Trouble: NoFiscalCode, Detail: detail}
+}
+
+// The details of a patient without a codice fiscale of whom nothing else is known. The second says that the configuration
+// may lack a system: what it is called there is no proof.
+const noCode, otherSystem = "none", "other-system"
+
+// mayHold says whether an identifier of a system that nobody knows looks like a codice fiscale. Registers of regions repeat it.
+func (s *Source) mayHold(id identifier) bool {
+	_, err := s.parse(string(id.Value))
+	return err == nil && !strings.HasPrefix(string(id.System), "urn:oid:2.16.840.1.113883.2.9.2.")
 }
 
 func (s *Source) parse(text string) (fiscalcode.Code, error) {
