@@ -3,6 +3,7 @@ package fhir_test
 import (
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"testing"
 	"time"
@@ -221,6 +222,35 @@ func TestSubjectsOfAReport(t *testing.T) {
 				t.Errorf("got trouble %q (%s), missing %t, %v; want %q", who.Trouble, who.Detail, who.Missing, err, tt.trouble)
 			}
 		})
+	}
+}
+
+// A server that ignores what a search asks for gives patients that nobody asked for.
+func TestALogicalReferenceIsCheckedByUs(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		others  []any // identifiers of the other patient
+		trouble fhir.PersonTrouble
+	}{
+		{"the other has none of it", []any{identified("urn:mrn", "88")}, ""},
+		{"the other has the value of another system", []any{identified("urn:other", "77")}, ""},
+		{"both have it", []any{identified("urn:mrn", "77")}, fhir.NoPatient},
+	} {
+		server := ward(func(report, patient resource) {
+			report["subject"] = resource{"identifier": identified("urn:mrn", "77")}
+			patient["identifier"] = append(patient["identifier"].([]any), identified("urn:mrn", "77"))
+		})
+		change(server, "Patient/p2", func(r resource) { r["identifier"] = tt.others })
+		server.Fault = func(_ http.ResponseWriter, r *http.Request) bool {
+			if r.ParseForm() == nil {
+				r.Form.Del("identifier")
+			}
+			return false
+		}
+		doc, err := source(t, server, fhir.ShapeReport).Read(t.Context(), r1)
+		if err != nil || doc.Person.Trouble != tt.trouble || (tt.trouble == "" && doc.Person.Code.Reveal() != sandbox.CodeOf(1, birth)) {
+			t.Errorf("%s: got trouble %q, %v; want %q", tt.name, doc.Person.Trouble, err, tt.trouble)
+		}
 	}
 }
 

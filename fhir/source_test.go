@@ -127,10 +127,15 @@ func TestLinksOfPatients(t *testing.T) {
 		{"a code here: what it refers to does not matter", func(p resource) { p["link"] = link("refer", "Patient/p2") }, "", 1},
 		{"replaces is not followed", func(p resource) { without(p); p["link"] = link("replaces", "Patient/p2") }, fhir.NoFiscalCode, 0},
 		{"nor is seealso", func(p resource) { without(p); p["link"] = link("seealso", "Patient/p2") }, fhir.NoFiscalCode, 0},
+		{"what it refers to is dead itself", func(p resource) { without(p); p["link"] = link("refer", "Patient/merged") }, fhir.NoFiscalCode, 0},
 		{"another server is never asked", func(p resource) { without(p); p["link"] = link("refer", "https://other.example/fhir/Patient/p2") }, fhir.NoFiscalCode, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			doc, err := source(t, ward(func(_, patient resource) { tt.change(patient) }), fhir.ShapeReport).Read(t.Context(), r1)
+			server := ward(func(_, patient resource) { tt.change(patient) })
+			merged := sandbox.Patient("merged", sandbox.CodeOf(3, birth), birth)
+			merged["link"] = link("replaced-by", "Patient/p2")
+			server.Put(merged)
+			doc, err := source(t, server, fhir.ShapeReport).Read(t.Context(), r1)
 			want := ""
 			if tt.code > 0 {
 				want = sandbox.CodeOf(tt.code, birth)

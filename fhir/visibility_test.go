@@ -90,6 +90,13 @@ func TestWhereLabelsStand(t *testing.T) {
 			})
 		}},
 		{"meta of the Patient", func(s *sandbox.Server) { change(s, "Patient/p1", labelled) }},
+		{"meta of the Patient that it refers to", func(s *sandbox.Server) {
+			change(s, "Patient/p1", func(r resource) {
+				delete(r, "identifier")
+				r["link"] = []any{resource{"type": "refer", "other": resource{"reference": "Patient/p2"}}}
+			})
+			change(s, "Patient/p2", labelled)
+		}},
 		{"meta of the Patient that it was merged into", func(s *sandbox.Server) {
 			change(s, "Patient/p1", func(r resource) { r["link"] = replacedBy("Patient/p2") })
 			change(s, "Patient/p2", labelled)
