@@ -1,6 +1,7 @@
 package fhir_test
 
 import (
+	"maps"
 	"slices"
 	"testing"
 
@@ -122,4 +123,58 @@ func change(server *sandbox.Server, name string, change func(resource)) {
 	r := server.Get(name)
 	change(r)
 	server.Put(r)
+}
+
+// Wherever a code stands that may say what a document is about, it is one of its facts (reference fse.md, 5.2, rule 10).
+func TestWhereCodesStand(t *testing.T) {
+	const hiv = "20447-9"
+	listing := func(id string) []any {
+		return []any{resource{"section": []any{resource{"entry": []any{resource{"reference": id}}}}}}
+	}
+	ofReport := func(more resource) func(*sandbox.Server) {
+		return func(s *sandbox.Server) {
+			change(s, "DiagnosticReport/r1", func(r resource) { maps.Copy(r, more) })
+			change(s, "Composition/c1", func(r resource) { r["section"] = listing("DiagnosticReport/r1") })
+		}
+	}
+	contained := resource{"contained": []any{
+		resource{"resourceType": "Specimen", "id": "s"}, resource{"resourceType": "Observation", "id": "o", "code": concept(hiv)},
+	}}
+	for _, tt := range []struct {
+		name string
+		put  func(*sandbox.Server)
+	}{
+		{"the code of a report", ofReport(resource{"code": concept(hiv)})},
+		{"a category of a report", ofReport(resource{"category": []any{concept("LAB"), concept(hiv)}})},
+		{"an Observation inside of a report", ofReport(contained)},
+		{"a section", func(s *sandbox.Server) {
+			change(s, "Composition/c1", func(r resource) { r["section"] = []any{resource{"code": concept(hiv)}} })
+		}},
+		{"a section of a section", func(s *sandbox.Server) {
+			change(s, "Composition/c1", func(r resource) { r["section"] = []any{resource{"section": []any{resource{"code": concept(hiv)}}}} })
+		}},
+		{"a category of the Composition", func(s *sandbox.Server) {
+			change(s, "Composition/c1", func(r resource) { r["category"] = []any{concept(hiv)} })
+		}},
+		{"an Observation that comes along", func(s *sandbox.Server) {
+			s.Put(resource{"resourceType": "Observation", "id": "o1", "code": concept(hiv)})
+			change(s, "Composition/c1", func(r resource) {
+				r["section"] = []any{resource{"entry": []any{resource{"reference": "Observation/o1"}}}}
+			})
+		}},
+	} {
+		for _, shape := range []fhir.Shape{fhir.ShapeHL7IT, fhir.ShapeFSE2} {
+			server := ward(nil)
+			putDocument(server, "Patient/p1", resource{})
+			tt.put(server)
+			doc, err := source(t, server, shape).Read(t.Context(), c1)
+			if err != nil || !slices.Contains(slices.Concat(doc.Codes, doc.Categories), fhir.Coding{Code: hiv}) {
+				t.Errorf("%s, %s: codes %v, categories %v, %v", tt.name, shape, doc.Codes, doc.Categories, err)
+			}
+		}
+	}
+	server := ward(func(report, _ resource) { maps.Copy(report, contained) })
+	if doc, err := source(t, server, fhir.ShapeReport).Read(t.Context(), r1); err != nil || !slices.Contains(doc.Codes, fhir.Coding{Code: hiv}) {
+		t.Errorf("an Observation inside of a report that is the document: codes %v, %v", doc.Codes, err)
+	}
 }
