@@ -58,3 +58,34 @@ func TestWhatADocumentReplaces(t *testing.T) {
 		})
 	}
 }
+
+// HAPI says by extensions that it merged a report into another one (reference fhir-subscriptions.md, 6).
+func TestReportsThatHAPIMerged(t *testing.T) {
+	pointer := func(what, to string) []any {
+		return []any{resource{"url": "http://hapifhir.io/fhir/StructureDefinition/" + what, "valueReference": resource{"reference": to}}}
+	}
+	other := fhir.Locator{Type: "DiagnosticReport", ID: "r2"}
+	for _, tt := range []struct {
+		name       string
+		extension  []any
+		replacedBy fhir.Locator
+		replaces   []fhir.Locator
+	}{
+		{"neither", nil, fhir.Locator{}, nil},
+		{"dead", pointer("replaced-by", "DiagnosticReport/r2"), other, nil},
+		{"dead, under an alias", pointer("replaced-by", "https://fse.example.it/fhir/DiagnosticReport/r2/_history/3"), other, nil},
+		{"alive", pointer("replaces", "DiagnosticReport/r2"), fhir.Locator{}, []fhir.Locator{other}},
+		{"merged into itself", pointer("replaced-by", "DiagnosticReport/r1"), fhir.Locator{}, nil},
+		{"merged into what is no report", pointer("replaced-by", "Patient/p2"), fhir.Locator{}, nil},
+		{"merged into one of another server", pointer("replaced-by", "https://other.example/fhir/DiagnosticReport/r2"), fhir.Locator{}, nil},
+		{"another extension", pointer("other", "DiagnosticReport/r2"), fhir.Locator{}, nil},
+	} {
+		server := ward(func(report, _ resource) { report["extension"] = tt.extension })
+		for _, server.XML = range []bool{false, true} {
+			doc, err := source(t, server, fhir.ShapeReport).Read(t.Context(), r1)
+			if err != nil || doc.ReplacedBy != tt.replacedBy || !reflect.DeepEqual(doc.Replaces, tt.replaces) {
+				t.Errorf("%s: replaced by %v, replaces %v, %v", tt.name, doc.ReplacedBy, doc.Replaces, err)
+			}
+		}
+	}
+}

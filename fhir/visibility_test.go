@@ -178,3 +178,16 @@ func TestWhereCodesStand(t *testing.T) {
 		t.Errorf("an Observation inside of a report that is the document: codes %v, %v", doc.Codes, err)
 	}
 }
+
+// A DocumentReference that names the Composition by another base than ours can only hide it.
+func TestADocumentReferenceOfAnotherBaseHides(t *testing.T) {
+	server := ward(nil)
+	putDocument(server, "Patient/p1", resource{"context": resource{"event": []any{concept("P98")}}})
+	change(server, "DocumentReference/a", func(r resource) {
+		r["context"].(resource)["related"] = []any{resource{"reference": "https://behind-a-proxy.example/fhir/Composition/c1"}}
+	})
+	doc, err := source(t, server, fhir.ShapeFSE2).Read(t.Context(), c1)
+	if want := []fhir.Coding{{Code: "P98"}}; err != nil || !slices.Equal(doc.Access, want) {
+		t.Errorf("access %v, %v; want %v", doc.Access, err, want)
+	}
+}
