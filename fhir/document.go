@@ -78,7 +78,7 @@ func (s *Source) reportFacts(l Locator, report *node) Document {
 	doc := Document{Locator: l, Shape: s.o.Shape, Standing: reportStanding(string(report.Status))}
 	doc.latest(report)
 	if amended(string(report.Status)) {
-		doc.Edition = string(report.Status) + "|" + string(report.Issued)
+		doc.Edition = string(report.Status) + "|" + moment(report.Issued)
 	}
 	doc.Date = firstInstant(report.Issued, report.Effective, report.Period.first().End, report.Period.first().Start)
 	doc.Type = codings(report.Code)
@@ -202,10 +202,9 @@ func (s *Source) composition(ctx context.Context, l Locator) (*pool, *node, Stan
 		if err != nil && !errors.Is(err, errUnsupported) {
 			return nil, nil, "", err
 		}
-		if err == nil {
-			if newest := newestOf(p, l); newest != nil {
-				return p, newest, Readable, nil
-			}
+		if err == nil && newestOf(p, l) != nil {
+			err := s.addByID(ctx, p, l.ID)
+			return p, newestOf(p, l), Readable, err
 		}
 	}
 	if l.ID == "" { // a person named it by its identifier
@@ -225,6 +224,19 @@ func (s *Source) composition(ctx context.Context, l Locator) (*pool, *node, Stan
 	p = newPool()
 	p.add("", n)
 	return p, n, Readable, nil
+}
+
+// addByID reads the Composition that was found by its id, where a search for its identifier did not give it: its index may
+// lag, and know old versions only.
+func (s *Source) addByID(ctx context.Context, p *pool, id string) error {
+	if id == "" || p.byName["Composition/"+id] != nil {
+		return nil
+	}
+	n, _, err := s.read(ctx, "Composition", id)
+	if n != nil {
+		p.add("", n)
+	}
+	return err
 }
 
 // compositionInBundle is the first entry of a document Bundle, with everything else in it.
@@ -508,7 +520,7 @@ func (s *Source) compositionFacts(p *pool, composition *node) Document {
 		Locator:  Locator{Type: "Composition", ID: string(composition.ID), System: string(id.System), Value: string(id.Value)},
 		Shape:    s.o.Shape,
 		Standing: compositionStanding(string(composition.Status)),
-		Edition:  versionNumber(composition) + "|" + string(composition.Date) + "|" + string(composition.Status),
+		Edition:  versionNumber(composition) + "|" + moment(composition.Date) + "|" + string(composition.Status),
 		Date:     firstInstant(composition.Date),
 		Type:     codings(composition.Type),
 	}
@@ -584,6 +596,14 @@ func versionNumber(composition *node) string {
 		}
 	}
 	return string(composition.Version)
+}
+
+// moment is a time in one spelling: a server that its documents moved to may write another zone, which makes no edition.
+func moment(written text) string {
+	if at := parseInstant(string(written)); !at.IsZero() && strings.Contains(string(written), "T") {
+		return at.UTC().Format(time.RFC3339Nano)
+	}
+	return string(written)
 }
 
 func sectionCodes(sections []section, into []Coding) []Coding {

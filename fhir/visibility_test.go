@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"testing"
+	"time"
 
 	"staffetta/fhir"
 	"staffetta/fhir/sandbox"
@@ -189,5 +190,36 @@ func TestADocumentReferenceOfAnotherBaseHides(t *testing.T) {
 	doc, err := source(t, server, fhir.ShapeFSE2).Read(t.Context(), c1)
 	if want := []fhir.Coding{{Code: "P98"}}; err != nil || !slices.Equal(doc.Access, want) {
 		t.Errorf("access %v, %v; want %v", doc.Access, err, want)
+	}
+}
+
+// What a DocumentReference says of its document besides its visibility (reference fse.md, 3.2).
+func TestFactsOfADocumentReference(t *testing.T) {
+	const early, late, later = "2026-11-20T10:00:00Z", "2026-11-21T10:00:00Z", "2026-11-22T10:00:00Z"
+	for _, tt := range []struct{ name, date, updated, version, wantDate string }{
+		{"written after its Composition", late, later, "7", late},
+		{"written before its Composition", late, early, "2", late},
+		{"of a Composition that has no date", "", later, "7", later},
+	} {
+		server := ward(nil)
+		putDocument(server, "Patient/p1", resource{"category": []any{concept("REF")}, "date": later, "type": concept("11488-4")})
+		stamped := func(name, version, updated string) {
+			r := server.Get(name)
+			r["meta"] = resource{"versionId": version, "lastUpdated": updated}
+			server.Load(r)
+		}
+		change(server, "Composition/c1", func(r resource) { r["date"] = tt.date })
+		stamped("Composition/c1", "2", late)
+		stamped("DocumentReference/a", tt.version, tt.updated)
+		doc, err := source(t, server, fhir.ShapeFSE2).Read(t.Context(), c1)
+		if at, _ := time.Parse(time.RFC3339, max(late, tt.updated)); at.UnixMilli() != doc.Order || doc.Version != tt.version {
+			t.Errorf("%s: order %d, version %s, want that of what was written last", tt.name, doc.Order, doc.Version)
+		}
+		if at, _ := time.Parse(time.RFC3339, tt.wantDate); err != nil || !doc.Date.Equal(at) {
+			t.Errorf("%s: date %s, %v; want %s", tt.name, doc.Date, err, tt.wantDate)
+		}
+		if types := []fhir.Coding{{Code: "11502-2"}, {Code: "11488-4"}}; !slices.Equal(doc.Type, types) || !slices.Equal(doc.Class, []fhir.Coding{{Code: "REF"}}) {
+			t.Errorf("%s: type %v, class %v", tt.name, doc.Type, doc.Class)
+		}
 	}
 }
