@@ -223,3 +223,30 @@ func TestFactsOfADocumentReference(t *testing.T) {
 		}
 	}
 }
+
+// What a status means depends on the shape (design, section 6); one that nobody knows is not yet a referto.
+func TestStandingByStatus(t *testing.T) {
+	want := map[string]fhir.Standing{
+		"registered": fhir.NotFinal, "partial": fhir.NotFinal, "preliminary": fhir.NotFinal, "unknown": fhir.NotFinal, "": fhir.NotFinal, "FINAL": fhir.NotFinal,
+		"final": fhir.Readable, "amended": fhir.Readable, "corrected": fhir.Readable, "appended": fhir.Readable,
+		"cancelled": fhir.Withdrawn, "entered-in-error": fhir.Withdrawn,
+	}
+	for shape, more := range map[fhir.Shape]map[string]fhir.Standing{
+		fhir.ShapeReport: {"modified": fhir.Readable, "deprecated": fhir.NotFinal},
+		fhir.ShapeHL7IT:  {"modified": fhir.NotFinal, "deprecated": fhir.Withdrawn},
+	} {
+		maps.Copy(more, want)
+		for status, standing := range more {
+			server := ward(func(report, _ resource) { report["status"] = status })
+			putDocument(server, "Patient/p1")
+			l := r1
+			if shape == fhir.ShapeHL7IT {
+				l = c1
+				change(server, "Composition/c1", func(r resource) { r["status"] = status })
+			}
+			if doc, err := source(t, server, shape).Read(t.Context(), l); err != nil || doc.Standing != standing {
+				t.Errorf("%s, %q: %s, %v; want %s", shape, status, doc.Standing, err, standing)
+			}
+		}
+	}
+}
