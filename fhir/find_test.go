@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"staffetta/fhir"
 	"staffetta/fhir/sandbox"
@@ -72,4 +73,54 @@ func with(r resource, name string, value any) resource {
 	r = maps.Clone(r)
 	r[name] = value
 	return r
+}
+
+// A DocumentReference leads to the Compositions of its own server only, whatever ids others have.
+func TestWhereADocumentReferenceLeads(t *testing.T) {
+	to := func(references ...string) (related []any) {
+		for _, r := range references {
+			related = append(related, resource{"reference": r})
+		}
+		return related
+	}
+	for _, tt := range []struct {
+		name    string
+		related []any
+		want    int
+	}{
+		{"its Composition", to("Composition/c1"), 1},
+		{"its Composition, under an alias", to("https://fse.example.it/fhir/Composition/c1/_history/2"), 1},
+		{"beside other things", to("ServiceRequest/c1", "#c1", "urn:uuid:1", "Composition/c1"), 1},
+		{"one of another server", to("https://other.example/fhir/Composition/c1"), 0},
+		{"one that is not there", to("Composition/c9"), 0},
+		{"nothing", nil, 0},
+	} {
+		server := ward(nil)
+		putDocument(server, "Patient/p1", resource{})
+		change(server, "DocumentReference/a", func(r resource) { r["context"] = resource{"related": tt.related} })
+		found, err := source(t, server, fhir.ShapeFSE2).Find(t.Context(), fhir.Locator{Type: "DocumentReference", ID: "a"})
+		if err != nil || found.Standing != fhir.Readable || len(found.Documents) != tt.want || (tt.want > 0 && found.Documents[0].Locator != c1) {
+			t.Errorf("%s: found %+v, %v; want %d", tt.name, found, err, tt.want)
+		}
+	}
+}
+
+// When a report is from, where it does not say when it was issued: the latest of what it says.
+func TestTheDateOfAReport(t *testing.T) {
+	day := func(n int) string { return fmt.Sprintf("2026-11-%02dT10:00:00Z", n) }
+	for _, tt := range []struct {
+		says resource
+		want string
+	}{
+		{resource{"issued": day(3), "effectiveDateTime": day(2)}, day(3)},
+		{resource{"effectiveDateTime": day(2)}, day(2)},
+		{resource{"effectivePeriod": resource{"start": day(1), "end": day(2)}}, day(2)},
+		{resource{"effectivePeriod": resource{"start": day(1)}}, day(1)},
+		{resource{}, "0001-01-01T00:00:00Z"},
+	} {
+		server := ward(func(report, _ resource) { delete(report, "issued"); maps.Copy(report, tt.says) })
+		if doc, err := source(t, server, fhir.ShapeReport).Read(t.Context(), r1); err != nil || doc.Date.Format(time.RFC3339) != tt.want {
+			t.Errorf("%v: %s, %v; want %s", tt.says, doc.Date, err, tt.want)
+		}
+	}
 }

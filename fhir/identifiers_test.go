@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -133,6 +134,9 @@ func TestStatesOfAPatient(t *testing.T) {
 		{"deceasedBoolean: true", resource{"deceasedBoolean": true}, want{deceased: true}},
 		{"deceasedDateTime", resource{"deceasedDateTime": "2026"}, want{deceased: true}},
 		{"active: false", resource{"active": false}, want{inactive: true}},
+		{"dead, without a code, and another record has one", resource{
+			"deceasedBoolean": true, "identifier": []any{}, "link": []any{resource{"type": "refer", "other": resource{"reference": "Patient/p2"}}},
+		}, want{deceased: true}},
 		{"HTEST in security", resource{"meta": resource{"security": []any{test}}}, want{test: true}},
 		{"HTEST as a tag", resource{"meta": resource{"tag": []any{test}}}, want{test: true}},
 		{"another tag", resource{"meta": resource{"tag": []any{resource{"code": "R"}}}}, want{}},
@@ -288,6 +292,52 @@ func TestVoicesThatDisagree(t *testing.T) {
 			if tt.want == "" && !doc.Person.Deceased {
 				t.Errorf("%s: one of the voices says that they died, and nobody heard it", tt.name)
 			}
+		}
+	}
+}
+
+// A birth date is read as late as it may be, and of two voices the later counts: nobody is told who may be under age.
+func TestBirthsAreReadAtTheirLatest(t *testing.T) {
+	for _, tt := range []struct{ first, second, want string }{
+		{"1980-01-02", "", "1980-01-02"},
+		{"1980-02", "", "1980-02-29"},
+		{"1980", "", "1980-12-31"},
+		{"1980-01-02T23:30:00Z", "", "1980-01-02"},
+		{"in spring", "", "0001-01-01"},
+		{"1980", "2010-05-01", "2010-05-01"},
+		{"2010-05-01", "1980", "2010-05-01"},
+	} {
+		server := ward(nil)
+		for id, birthDate := range map[string]string{"first": tt.first, "second": tt.second} {
+			patient := sandbox.Patient(id, sandbox.CodeOf(1, birth), birth)
+			patient["birthDate"] = birthDate
+			server.Put(patient)
+		}
+		putDocument(server, "Patient/first", resource{"subject": resource{"reference": "Patient/second"}})
+		doc, err := source(t, server, fhir.ShapeFSE2).Read(t.Context(), c1)
+		if got := doc.Person.Birth.Format(time.DateOnly); err != nil || got != tt.want {
+			t.Errorf("%q and %q: %s, %v; want %s", tt.first, tt.second, got, err, tt.want)
+		}
+	}
+}
+
+// Where a server refuses to search for an identifier, who is named by a reference is known all the same.
+func TestAServerThatRefusesSearchesForIdentifiers(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		subject resource
+		trouble fhir.PersonTrouble
+		detail  string
+	}{
+		{"an identifier beside a reference", resource{"reference": "Patient/p1", "identifier": identified("urn:mrn", "77")}, "", ""},
+		{"a code beside a reference", resource{"reference": "Patient/p1", "identifier": identified(codesSID, sandbox.CodeOf(1, birth))}, "", ""},
+		{"an identifier alone", resource{"identifier": identified("urn:mrn", "77")}, fhir.NoFiscalCode, "other-identifier"},
+	} {
+		server := ward(func(report, _ resource) { report["subject"] = tt.subject })
+		server.Fault = answering(http.StatusBadRequest, new(atomic.Int64), "identifier")
+		doc, err := source(t, server, fhir.ShapeReport).Read(t.Context(), r1)
+		if who := doc.Person; err != nil || who.Trouble != tt.trouble || who.Detail != tt.detail || (tt.trouble == "") != (who.Code.Reveal() != "") {
+			t.Errorf("%s: got trouble %q (%s), %v; want %q", tt.name, who.Trouble, who.Detail, err, tt.trouble)
 		}
 	}
 }
