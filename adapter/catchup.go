@@ -83,7 +83,7 @@ func (r *retrieval) backlog(ctx context.Context, led *ledger.Ledger) (b catchup.
 	}
 	return catchup.Backlog{
 		Name: r.source.Name, Shape: fhir.Shape(r.source.Shape), Source: read.Source, Searches: searches(r.source), Spare: spareSearches(r.source), Since: since,
-		Ledger: led, Settle: time.Duration(r.cfg.Policy.Settle),
+		Ledger: led, Settle: r.cfg.SettleAt(r.source),
 	}, nil
 }
 

@@ -206,7 +206,7 @@ func newRelay(cfg *config.Config, o relay.Options) *relay.Relay {
 	}
 	o.Rate, o.DailyCap, o.OneMessage = cfg.IO.Rate, cfg.IO.DailyCap, time.Duration(cfg.Policy.OneMessage)
 	o.Workers, o.Off = cfg.Workers, cfg.IO.Mode == config.ModeOff
-	o.Settle, o.Lease = time.Duration(cfg.Policy.Settle), time.Duration(cfg.Ledger.Lease)
+	o.Lease = time.Duration(cfg.Ledger.Lease)
 	return relay.New(o)
 }
 
@@ -291,7 +291,7 @@ func newSource(cfg *config.Config, s config.Source, client *http.Client, skew fu
 	if err != nil {
 		return relay.Source{}, fmt.Errorf("source %s: %w", s.Name, err)
 	}
-	return relay.Source{Source: source, Rules: choices(s)}, nil
+	return relay.Source{Source: source, Rules: choices(s), Settle: cfg.SettleAt(s)}, nil
 }
 
 // choices are those that a source makes in the file.
@@ -332,7 +332,7 @@ func (p *Program) listenPublic(ctx context.Context, cfg *config.Config, registry
 		return err
 	}
 	p.endpoint, err = endpoint.New(endpoint.Options{
-		Sources: senders, Ledger: p.Ledger, Settle: time.Duration(cfg.Policy.Settle),
+		Sources: senders, Ledger: p.Ledger,
 		Limits:  fhir.Limits{MaxBytes: int64(cfg.Public.MaxBody), MaxDepth: cfg.Public.MaxDepth, MaxEntries: cfg.Public.MaxEntries},
 		Metrics: registry, Log: p.log, Admitted: p.relay.Wake, Heard: p.tally.Note, Wanted: p.sweeper.Wake,
 	})
@@ -369,7 +369,7 @@ func newSenders(cfg *config.Config) ([]endpoint.Source, error) {
 	senders := make([]endpoint.Source, len(cfg.Sources))
 	for i, s := range cfg.Sources {
 		senders[i] = endpoint.Source{
-			Name: s.Name, Shape: fhir.Shape(s.Shape), Tokens: inClear(s.Receive.Tokens()), Secrets: inClear(s.Receive.Secrets()),
+			Name: s.Name, Shape: fhir.Shape(s.Shape), Settle: cfg.SettleAt(s), Tokens: inClear(s.Receive.Tokens()), Secrets: inClear(s.Receive.Secrets()),
 		}
 		if jwt := s.Receive.JWT; jwt.JWKSURL != "" {
 			client, err := jwt.Client()

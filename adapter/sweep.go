@@ -19,13 +19,13 @@ func newSweeper(
 	registry prometheus.Registerer, log *slog.Logger,
 ) (*catchup.Sweeper, error) {
 	o := catchup.SweeperOptions{
-		Ledger: led, Settle: time.Duration(cfg.Policy.Settle), Admitted: admitted, Keeper: keeper, Metrics: registry, Log: log,
+		Ledger: led, Admitted: admitted, Keeper: keeper, Metrics: registry, Log: log,
 	}
 	for _, s := range cfg.Sources {
 		swept := catchup.Swept{
 			Name: s.Name, Shape: fhir.Shape(s.Shape), Source: sources[s.Name].Source, Searches: searches(s), Spare: spareSearches(s),
 			Every: time.Duration(*s.Sweep.Every), Since: time.Duration(s.Sweep.Since), Overlap: time.Duration(s.Sweep.Overlap),
-			Kept: s.Subscribe == "auto",
+			Settle: cfg.SettleAt(s), Kept: s.Subscribe == "auto",
 		}
 		if s.Subscribe != "never" {
 			swept.Subscriber = newSubscriber(cfg, s, swept.Source, nil)

@@ -135,12 +135,15 @@ func TestABrokenWayToUsLosesNothing(t *testing.T) {
 	w.well(t)
 }
 
-// subscribe: never. Everything is found by sweeps, in both kinds of shape; what was there before is told to nobody.
+// subscribe: never. Everything is found by sweeps, in both kinds of shape, and rests no longer than these are apart; what was
+// there before is told to nobody.
 func TestSweepsAreEnough(t *testing.T) {
 	t.Parallel()
 	for _, shape := range []fhir.Shape{fhir.ShapeReport, fhir.ShapeFSE2} {
 		t.Run(string(shape), func(t *testing.T) {
-			w := build(t, shape, sweptOften, bySweepsAlone)
+			w := build(t, shape, sweptOften, bySweepsAlone, func(cfg *config.Config, _ *sandbox.Options) {
+				cfg.Policy.Settle = config.Duration(time.Hour)
+			})
 			w.fse.Traits = fse.Products()["HAPI"]
 			cases := told(6, shape.OfCompositions())
 			w.publish(cases[0])
@@ -169,7 +172,7 @@ func TestTheSettleTimeOfASweepCountsFromThePublication(t *testing.T) {
 	for _, shape := range []fhir.Shape{fhir.ShapeReport, fhir.ShapeFSE2} {
 		t.Run(string(shape), func(t *testing.T) {
 			w := build(t, shape, sweptOften, func(cfg *config.Config, _ *sandbox.Options) {
-				cfg.Sources[0].Subscribe, cfg.Policy.Settle = "never", config.Duration(settle)
+				cfg.Policy.Settle = config.Duration(settle)
 			})
 			w.run(t)
 			w.connected(t)

@@ -331,7 +331,7 @@ type Documents struct {
 
 // Policy is the times and ages of the default rules.
 type Policy struct {
-	Settle          Duration `yaml:"settle"`           // merges bursts of versions into one message, default 1m; 0 = at once
+	Settle          Duration `yaml:"settle"`           // merges bursts of versions into one message, default 1m; 0 = at once (see SettleAt)
 	MaxAge          Duration `yaml:"max_age"`          // of documents announced for the first time, when we hear of them; default 30d
 	ReplacementWait Duration `yaml:"replacement_wait"` // for the successor of a document that is gone, default 15m
 	Minors          string   `yaml:"minors"`           // suppress (default), notify, or 14 to 17: the youngest age told

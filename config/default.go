@@ -126,6 +126,16 @@ func (m *ModI) fillIn(baseURL string) {
 	m.Lifetime = cmp.Or(m.Lifetime, Duration(5*time.Minute))
 }
 
+// SettleAt is for how long a document of a source rests before it is looked at: policy.settle. Where the source has no
+// Subscription (`subscribe: never`) it is no longer than sweep.every: what sweeps alone find is told within that and 5 s.
+func (c *Config) SettleAt(s Source) time.Duration {
+	settle := time.Duration(c.Policy.Settle)
+	if s.Subscribe == "never" {
+		settle = min(settle, time.Duration(*s.Sweep.Every))
+	}
+	return settle
+}
+
 // The methods of a client at a token endpoint, by their registered names (RFC 7591, token_endpoint_auth_method).
 const (
 	clientSecretBasic = "client_secret_basic"

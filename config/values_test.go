@@ -119,3 +119,22 @@ func TestOneOrMore(t *testing.T) {
 		})
 	}
 }
+
+func TestTheSettleTimeOfASource(t *testing.T) {
+	for _, tt := range []struct {
+		subscribe           string
+		every, settle, want time.Duration
+	}{
+		{"auto", time.Second, time.Minute, time.Minute},
+		{"manual", 0, time.Minute, time.Minute},
+		{"never", 5 * time.Minute, time.Minute, time.Minute},
+		{"never", 30 * time.Second, time.Minute, 30 * time.Second},
+		{"never", 30 * time.Second, 0, 0},
+	} {
+		c := &config.Config{Policy: config.Policy{Settle: config.Duration(tt.settle)}}
+		s := config.Source{Subscribe: tt.subscribe, Sweep: config.Sweep{Every: new(config.Duration(tt.every))}}
+		if got := c.SettleAt(s); got != tt.want {
+			t.Errorf("%+v: got %s", tt, got)
+		}
+	}
+}

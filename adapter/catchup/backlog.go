@@ -21,7 +21,7 @@ type Backlog struct {
 	Spare    []string       // searches beside them, where the server lists them
 	Since    time.Time      // meta.lastUpdated, by the server's clock
 	Ledger   *ledger.Ledger // nil: nothing is known of what was told, and nothing can be admitted
-	Settle   time.Duration  // policy.settle
+	Settle   time.Duration  // for hints on documents
 	PageGap  time.Duration  // between two calls; zero: 200 ms
 }
 

@@ -115,7 +115,7 @@ func (s *sweep) takeDeleted(ctx context.Context, events []fhir.Event) error {
 		if _, known := s.deleted.seen[name]; known || s.left(e.LastUpdated, now) {
 			continue
 		}
-		if hint, usable := s.Ledger.HintOf(s.source.Name, s.source.Shape, e, s.Settle); usable {
+		if hint, usable := s.Ledger.HintOf(s.source.Name, s.source.Shape, e, s.source.Settle); usable {
 			hints, names[name] = append(hints, hint), cmp.Or(e.LastUpdated, now)
 		}
 	}

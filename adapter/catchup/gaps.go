@@ -263,7 +263,7 @@ func (w *watchman) events(ctx context.Context, s *ledger.Subscription, gap ledge
 func (w *watchman) takeEvents(ctx context.Context, events []fhir.Event) error {
 	hints := make([]ledger.Hint, 0, len(events))
 	for i := range events {
-		if hint, usable := w.Ledger.HintOf(w.source.Name, w.source.Shape, &events[i], w.Settle); usable {
+		if hint, usable := w.Ledger.HintOf(w.source.Name, w.source.Shape, &events[i], w.source.Settle); usable {
 			hints = append(hints, hint)
 		}
 	}

@@ -235,7 +235,7 @@ func TestNoUpdateIsLostWhoseTimeGoesBack(t *testing.T) {
 			server := httptest.NewServer(a)
 			t.Cleanup(server.Close)
 			w := sweeping(t, server, func() time.Duration { return time.Until(a.now) })
-			w.Settle = 0
+			w.source.Settle = 0
 			w.round(t.Context()) // the first connection
 			for id := range 250 {
 				a.all = append(a.all, stored{id: id, version: version})
@@ -376,10 +376,10 @@ func sweeping(t *testing.T, server *httptest.Server, skew func() time.Duration) 
 	}
 	swept := Swept{
 		Name: "north", Shape: fhir.ShapeReport, Source: source, Searches: []string{"DiagnosticReport?status=final"}, Every: time.Hour,
-		Overlap: 15 * time.Minute,
+		Overlap: 15 * time.Minute, Settle: 24 * time.Hour,
 	}
 	s, err := NewSweeper(SweeperOptions{
-		Ledger: led, Sources: []Swept{swept}, Settle: 24 * time.Hour, Metrics: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler),
+		Ledger: led, Sources: []Swept{swept}, Metrics: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler),
 		PageGap: time.Nanosecond,
 	})
 	if err != nil {

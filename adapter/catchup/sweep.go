@@ -344,7 +344,7 @@ func (s *sweep) take(ctx context.Context, events []fhir.Event) error {
 			s.metrics.hits.WithLabelValues(s.source.Name, "left").Inc()
 			continue
 		}
-		if hint, usable := s.Ledger.HintOf(s.source.Name, s.source.Shape, e, s.Settle); usable {
+		if hint, usable := s.Ledger.HintOf(s.source.Name, s.source.Shape, e, s.source.Settle); usable {
 			hints, of = append(hints, hint.Aged(now.Sub(e.LastUpdated))), append(of, e)
 		}
 	}
@@ -352,7 +352,7 @@ func (s *sweep) take(ctx context.Context, events []fhir.Event) error {
 	if err != nil {
 		return err
 	}
-	soonest, woken := s.Settle, false
+	soonest, woken := s.source.Settle, false
 	for i, admission := range admissions {
 		s.metrics.hits.WithLabelValues(s.source.Name, string(admission)).Inc()
 		s.newest = later(s.newest, of[i].LastUpdated)

@@ -25,6 +25,7 @@ type Swept struct {
 	Every      time.Duration    // between two periodic sweeps; 0: none
 	Since      time.Duration    // how far back the first one goes
 	Overlap    time.Duration    // how far each goes back behind what the last one saw
+	Settle     time.Duration    // for hints on documents
 	Kept       bool             // a Keeper keeps its Subscriptions: it repairs them
 }
 
@@ -35,7 +36,6 @@ func (s Swept) subscribed() bool { return s.Subscriber != nil }
 type SweeperOptions struct {
 	Ledger  *ledger.Ledger
 	Sources []Swept
-	Settle  time.Duration // policy.settle, for hints on documents
 	// Admitted, where set, is called after hints were written that somebody must look at after so long. It must not block.
 	Admitted func(after time.Duration)
 	Keeper   *Keeper // is woken where a Subscription was stopped; may be nil

@@ -7,7 +7,9 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -102,6 +104,7 @@ func (p *post) start(t *testing.T) (stop func()) {
 	}
 	handler := e.Handler()
 	p.takes.Store(&handler)
+	tick() // what is there already was there before the first connection
 	stops := []func(){run(t, keeper.Run), run(t, sweeper.Run), run(t, tally.Run)}
 	return func() {
 		p.takes.Store(nil)
@@ -109,6 +112,13 @@ func (p *post) start(t *testing.T) (stop func()) {
 			stop()
 		}
 		p.metrics = prometheus.NewRegistry() // of the next process
+	}
+}
+
+// tick waits for the next millisecond: the server's times, and that of a first connection, are whole ones.
+func tick() {
+	for was := time.Now().UnixMilli(); time.Now().UnixMilli() == was; {
+		runtime.Gosched()
 	}
 }
 
@@ -266,6 +276,24 @@ func TestATypeThatFailsAtFirstBeginsWithItsSource(t *testing.T) {
 	fails.Store(false)
 	eventually(t, "both are swept", func() bool { return len(p.state(t).Kinds) == 2 && !p.state(t).Swept().IsZero() })
 	p.eventuallyKnown(t, 2)
+}
+
+// A type that has to wait for another one when its source is connected begins with it, too.
+func TestATypeThatWaitsBeginsWithItsSource(t *testing.T) {
+	p := listenTo(t, "HAPI", func(p *post) { p.swept.Shape = fhir.ShapeFSE2 })
+	var once sync.Once
+	p.server.Fault = func(_ http.ResponseWriter, r *http.Request) bool {
+		if strings.HasSuffix(r.URL.Path, "/Composition") {
+			once.Do(func() {
+				p.server.Put(sandbox.Resource{"resourceType": "DocumentReference", "id": "new-d", "status": "current"})
+				tick()
+			})
+		}
+		return false
+	}
+	p.start(t)
+	p.connected(t)
+	p.eventuallyKnown(t, 1)
 }
 
 // sweep.since says how far back the first one goes.

@@ -33,7 +33,11 @@ func (h *house) due(t *testing.T, source string) map[ledger.Key]ledger.Record {
 }
 
 // atOnce lets documents be due without settling.
-func atOnce(o *endpoint.Options) { o.Settle = 0 }
+func atOnce(o *endpoint.Options) {
+	for i := range o.Sources {
+		o.Sources[i].Settle = 0
+	}
+}
 
 func TestHintsBecomeRecords(t *testing.T) {
 	for _, tt := range []struct {

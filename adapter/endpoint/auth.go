@@ -18,6 +18,7 @@ import (
 type sender struct {
 	name         string
 	shape        fhir.Shape
+	settle       time.Duration
 	tokens       Tokens
 	jwt          *issuer
 	certificates *clients
@@ -54,7 +55,7 @@ func newSenders(o Options) (*senders, error) {
 }
 
 func newSender(source Source, o Options) (*sender, error) {
-	one := &sender{name: source.Name, shape: source.Shape}
+	one := &sender{name: source.Name, shape: source.Shape, settle: source.Settle}
 	var err error
 	if one.tokens, err = NewTokens(source.Tokens); err != nil {
 		return nil, err

@@ -26,13 +26,13 @@ type Source struct {
 	Secrets      []string // of X-Signature, any of them is valid
 	Certificates *Certificates
 	Shape        fhir.Shape
+	Settle       time.Duration // for hints on documents; finding them never waits
 }
 
 // Options are what an endpoint needs.
 type Options struct {
 	Sources []Source
 	Ledger  *ledger.Ledger
-	Settle  time.Duration // policy.settle, for hints on documents; finding them never waits
 	Limits  fhir.Limits
 	Metrics prometheus.Registerer
 	Log     *slog.Logger
@@ -51,7 +51,6 @@ type Options struct {
 type Endpoint struct {
 	senders  *senders
 	ledger   *ledger.Ledger
-	settle   time.Duration
 	limits   fhir.Limits
 	metrics  *metrics
 	log      *slog.Logger
@@ -77,7 +76,7 @@ func New(o Options) (*Endpoint, error) {
 		return nil, errors.New("endpoint: no limit for bodies")
 	}
 	e := &Endpoint{
-		senders: senders, ledger: o.Ledger, settle: o.Settle, limits: o.Limits,
+		senders: senders, ledger: o.Ledger, limits: o.Limits,
 		metrics: newMetrics(o.Metrics), log: o.Log, admitted: o.Admitted, heard: o.Heard, wanted: o.Wanted,
 	}
 	if e.admitted == nil {

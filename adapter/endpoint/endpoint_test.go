@@ -57,10 +57,10 @@ func open(tb testing.TB, settings ...setting) *house {
 	h.ledger = openLedger(tb, h.redis.client)
 	o := endpoint.Options{
 		Sources: []endpoint.Source{
-			{Name: "lab", Tokens: []string{labToken, labNextToken}, Shape: fhir.ShapeReport},
-			{Name: "region", Tokens: []string{regionToken}, Shape: fhir.ShapeFSE2},
+			{Name: "lab", Tokens: []string{labToken, labNextToken}, Shape: fhir.ShapeReport, Settle: time.Minute},
+			{Name: "region", Tokens: []string{regionToken}, Shape: fhir.ShapeFSE2, Settle: time.Minute},
 		},
-		Ledger: h.ledger, Settle: time.Minute,
+		Ledger:  h.ledger,
 		Limits:  fhir.Limits{MaxBytes: 1 << 20, MaxDepth: 32, MaxEntries: 100},
 		Metrics: h.metrics, Log: h.logs.logger(),
 		Admitted: func(time.Duration) { h.admitted.Add(1) },

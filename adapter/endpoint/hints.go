@@ -16,7 +16,7 @@ func (e *Endpoint) hints(sender *sender, events []fhir.Event) []ledger.Hint {
 		at = make(map[ledger.Key]int, len(events))
 	}
 	for i := range events {
-		hint, usable := e.ledger.HintOf(sender.name, sender.shape, &events[i], e.settle)
+		hint, usable := e.ledger.HintOf(sender.name, sender.shape, &events[i], sender.settle)
 		if !usable {
 			e.metrics.hints.WithLabelValues(sender.name, unusable).Inc()
 			continue

@@ -151,7 +151,7 @@ func (e *Endpoint) wantAfterOutage(ctx context.Context) {
 
 // noteAdmissions counts, and wakes the workers where there is something to look at.
 func (e *Endpoint) noteAdmissions(ctx context.Context, sender *sender, hints []ledger.Hint, admissions []ledger.Admission) {
-	toLookAt, soonest := false, e.settle
+	toLookAt, soonest := false, sender.settle
 	verbose := e.log.Enabled(ctx, slog.LevelDebug)
 	for i, admission := range admissions {
 		e.metrics.hints.WithLabelValues(sender.name, string(admission)).Inc()

@@ -16,8 +16,9 @@ import (
 // Source is one FHIR server as the relay needs it.
 type Source struct {
 	*fhir.Source
-	Rules policy.SourceRules
-	Gate  *fhir.Gate // shows what its citizen sees; nil where the source has no such
+	Rules  policy.SourceRules
+	Gate   *fhir.Gate    // shows what its citizen sees; nil where the source has no such
+	Settle time.Duration // for documents that a find record leads to
 }
 
 // Options is what a relay is made of.
@@ -34,7 +35,6 @@ type Options struct {
 	OneMessage time.Duration
 	Off        bool          // io.mode: off; IO is asked nothing, and what is on its way is followed when that is over
 	Workers    int           // documents worked on at once
-	Settle     time.Duration // policy.settle, for documents that a find record leads to
 	Lease      time.Duration // of a claim
 	Metrics    *Metrics
 	Log        *slog.Logger

@@ -9,8 +9,6 @@ import (
 
 func TestWhatIsLeftOfTheSettleTime(t *testing.T) {
 	now := time.Date(2026, 1, 10, 9, 0, 0, 0, time.UTC)
-	r := &Relay{}
-	r.Settle = time.Minute
 	for _, tt := range []struct {
 		name     string
 		heard    time.Time
@@ -26,7 +24,7 @@ func TestWhatIsLeftOfTheSettleTime(t *testing.T) {
 	} {
 		c := claimed{}
 		c.Record = ledger.Record{HintAt: tt.heard, Attempts: tt.attempts, Now: now}
-		if got := r.settleLeft(c); got != tt.want {
+		if got := settleLeft(c, time.Minute); got != tt.want {
 			t.Errorf("%s: got %s, want %s", tt.name, got, tt.want)
 		}
 	}

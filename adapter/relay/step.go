@@ -76,7 +76,7 @@ func (r *Relay) find(ctx context.Context, c claimed, source Source) outcome {
 // led ends a find record: its documents are admitted, and later hints on their members lead there.
 func (r *Relay) led(c claimed, documents []fhir.Document) outcome {
 	rec := calm(because(c.Record, "", c.now()))
-	o, settle := outcome{}, r.settleLeft(c)
+	o, settle := outcome{}, settleLeft(c, r.Sources[c.Source].Settle)
 	for _, key := range rec.LedTo {
 		// The hinted version belongs to a member, not to the document: it says «look», no more.
 		o.admit = append(o.admit, ledger.Hint{
@@ -97,13 +97,13 @@ func (r *Relay) led(c claimed, documents []fhir.Document) outcome {
 	return moved
 }
 
-// settleLeft is what is left of policy.settle for a document that was just found: it counts from its hint, or from when a sweep
+// settleLeft is what is left of the settle time for a document that was just found: it counts from its hint, or from when a sweep
 // saw that it was published. A document that had to be waited for is younger than that.
-func (r *Relay) settleLeft(c claimed) time.Duration {
+func settleLeft(c claimed, settle time.Duration) time.Duration {
 	if c.Attempts > 0 || c.HintAt.IsZero() {
-		return r.Settle
+		return settle
 	}
-	return min(r.Settle, max(0, r.Settle-c.Now.Sub(c.HintAt)))
+	return min(settle, max(0, settle-c.Now.Sub(c.HintAt)))
 }
 
 // aliases remember for each other member of a document where its hints lead.
