@@ -182,7 +182,7 @@ func (s *Source) readComposition(ctx context.Context, l Locator, withdrawn bool)
 		}
 	}
 	if l.Type == "Bundle" {
-		doc.Locator.Type, doc.Locator.ID = l.Type, l.ID
+		doc.Locator.Type, doc.Locator.ID = l.Type, p.bundleOf(composition)
 	}
 	if !doc.concerns(withdrawn) {
 		return doc, nil
@@ -245,13 +245,45 @@ func (s *Source) compositionInBundle(ctx context.Context, id string) (*pool, *no
 	if err != nil || bundle == nil {
 		return nil, nil, standing, err
 	}
-	p := newPool()
-	p.addEntries(bundle)
+	return s.inBundle(ctx, bundle)
+}
+
+// inBundle is the first entry of a document Bundle, or of one that holds a later version of the same document.
+func (s *Source) inBundle(ctx context.Context, bundle *node) (*pool, *node, Standing, error) {
 	first := bundle.Entry.first().Resource.first()
 	if first.ResourceType != "Composition" {
 		return nil, nil, Missing, nil
 	}
+	versions, err := s.bundles(ctx, &first)
+	if err != nil && !errors.Is(err, errUnsupported) {
+		return nil, nil, "", err
+	}
+	if err == nil {
+		for _, other := range versions.of("Bundle") {
+			if later := other.Entry.first().Resource.first(); later.sameIdentifier(&first) && later.follows(&first) {
+				bundle, first = other, later
+			}
+		}
+	}
+	p := newPool()
+	p.addEntries(bundle)
 	return p, p.byName["Composition/"+string(first.ID)], Readable, nil
+}
+
+// sameIdentifier says whether two Compositions are versions of one document.
+func (n *node) sameIdentifier(other *node) bool {
+	a, b := n.Identifier.first(), other.Identifier.first()
+	return a.Value == b.Value && a.System == b.System
+}
+
+// bundleOf is the id of the document Bundle of the pool that begins with a Composition.
+func (p *pool) bundleOf(composition *node) string {
+	for _, bundle := range p.of("Bundle") {
+		if composition.isFirstOf(bundle) {
+			return string(bundle.ID)
+		}
+	}
+	return ""
 }
 
 func token(system, value string) string {

@@ -67,11 +67,15 @@ func (s *Source) findThrough(ctx context.Context, l Locator, named func(*node) [
 // findInBundle is the document of a document Bundle. Where the Composition is not kept beside it, the Bundle is what is read
 // again.
 func (s *Source) findInBundle(ctx context.Context, l Locator) (Found, error) {
-	p, composition, standing, err := s.composition(ctx, l)
+	bundle, standing, err := s.read(ctx, l.Type, l.ID)
+	if err != nil || bundle == nil {
+		return Found{Standing: standing}, err
+	}
+	p, composition, standing, err := s.inBundle(ctx, bundle)
 	if err != nil || composition == nil {
 		return Found{Standing: standing}, err
 	}
-	found := foundIn(p.byName["Bundle/"+l.ID])
+	found := foundIn(bundle)
 	there, err := s.findComposition(ctx, string(composition.ID))
 	if err != nil {
 		return Found{}, err
@@ -81,7 +85,7 @@ func (s *Source) findInBundle(ctx context.Context, l Locator) (Found, error) {
 		return found, nil
 	}
 	doc := s.compositionFacts(p, composition)
-	doc.Locator.Type, doc.Locator.ID = l.Type, l.ID
+	doc.Locator.Type, doc.Locator.ID = l.Type, p.bundleOf(composition)
 	found.Documents = []Document{doc}
 	return found, nil
 }
