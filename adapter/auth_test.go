@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,6 +22,7 @@ import (
 	"github.com/lestrrat-go/jwx/v3/jwk"
 	"github.com/lestrrat-go/jwx/v3/jws"
 
+	"staffetta/adapter"
 	"staffetta/config"
 	"staffetta/config/tlstest"
 	"staffetta/fhir"
@@ -234,4 +236,60 @@ func TestAClientThatIsNotKnownPausesItsSource(t *testing.T) {
 		t.Errorf("%+v, %t, %v; want a record that has lost nothing", rec, known, err)
 	}
 	s.silent(t)
+}
+
+func TestCheckAsksTheIssuerForItsKeys(t *testing.T) {
+	s := secure(t)
+	for _, tt := range []struct{ name, url, want string }{
+		{"that are there", s.cfg.Sources[0].Receive.JWT.JWKSURL, "of its JWTs, keys for signatures: 1"},
+		{"that are not", s.cfg.Sources[0].BaseURL + "/keys", "finding    the keys of the issuer of its JWTs cannot be fetched: HTTP 401"},
+	} {
+		s.cfg.Sources[0].Receive.JWT.JWKSURL = tt.url
+		var said strings.Builder
+		if _, err := adapter.CheckSources(t.Context(), s.cfg, slog.New(slog.DiscardHandler), &said); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(said.String(), tt.want) || strings.Contains(said.String(), tt.url) {
+			t.Errorf("keys %s: got %s, want %s", tt.name, said.String(), tt.want)
+		}
+	}
+}
+
+func TestATokenEndpointInTroubleLosesNothing(t *testing.T) {
+	for name, answer := range map[string]http.HandlerFunc{
+		"is down":          func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) },
+		"hangs up":         func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+		"answers nonsense": func(w http.ResponseWriter, r *http.Request) { _ = r.ParseForm(); _, _ = fmt.Fprint(w, r.Form) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := secure(t)
+			var ill atomic.Bool
+			ill.Store(true)
+			s.login.Fault = func(w http.ResponseWriter, r *http.Request) bool {
+				faulty := ill.Load() && r.URL.Path == "/token"
+				if faulty {
+					answer(w, r)
+				}
+				return faulty
+			}
+			s.run(t)
+			hints, locator := s.loadSample(t, load(t, "lab-report.json"))
+			s.posting(t, proof{s.jwt(t, time.Hour), hmacSecret, s.sender.Certificate})
+			if err := s.poster.Notify(t.Context(), fse.ClassicPut, hints...); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, func() (string, bool) {
+				logs := s.logs.String()
+				return logs, strings.Contains(logs, `"msg":"source in trouble"`) && strings.Contains(logs, "ask for an access token: unavailable")
+			})
+			ill.Store(false)
+			if got := decision(s.record(t, locator)); got != "notify" {
+				t.Errorf("got %s, want notify", got)
+			}
+			s.recipients(t, "RSSMRA80A01H501U")
+			s.silent(t)
+			s.well(t)
+		})
+	}
 }

@@ -81,6 +81,9 @@ func (c *sourceCheck) run(ctx context.Context) error {
 	}
 	asking, cancel := context.WithTimeout(ctx, sourceTime)
 	defer cancel()
+	if err := c.issuer(asking); err != nil {
+		return err
+	}
 	if c.reach(asking, read.Source) && c.source.Subscribe != "never" {
 		c.subscriber = newSubscriber(c.cfg, c.source, read.Source, nil)
 		c.subscription(asking)
@@ -89,6 +92,22 @@ func (c *sourceCheck) run(ctx context.Context) error {
 		c.swept()
 	}
 	return ctx.Err()
+}
+
+// issuer asks who signs the source's JWTs for its keys: without them each of its notifications is answered 503.
+func (c *sourceCheck) issuer(ctx context.Context) error {
+	jwt, err := newJWT(c.source.Receive.JWT)
+	if err != nil || jwt == nil {
+		return err
+	}
+	defer jwt.Client.CloseIdleConnections()
+	n, err := jwt.Keys(ctx)
+	if err != nil {
+		c.find("the keys of the issuer of its JWTs cannot be fetched: %v", err)
+		return nil
+	}
+	c.say("issuer", "of its JWTs, keys for signatures: %d", n)
+	return nil
 }
 
 // reach asks the server what it is.

@@ -42,6 +42,7 @@ type Program struct {
 	keeper        *catchup.Keeper
 	sweeper       *catchup.Sweeper
 	tally         *catchup.Tally
+	files         *files
 	closeRedis    func()
 	log           *slog.Logger
 	skew          func() time.Duration
@@ -100,6 +101,7 @@ func (p *Program) Run(ctx context.Context) error {
 	parts.Go(func() error { return p.keeper.Run(ctx) })
 	parts.Go(func() error { return p.tally.Run(ctx) })
 	parts.Go(func() error { return p.sweeper.Run(ctx) })
+	parts.Go(func() error { return p.files.Run(ctx) })
 	err := parts.Wait()
 	p.remote.Wait()
 	forget()
@@ -152,6 +154,7 @@ func (p *Program) wire(ctx context.Context, cfg *config.Config, client redis.Uni
 	}
 	p.keeper = newKeeper(cfg, sources, p.Ledger, registry, log)
 	p.tally = newTally(cfg, p.Ledger, log)
+	p.files = newFiles(cfg, registry, log)
 	if p.sweeper, err = newSweeper(cfg, sources, p.Ledger, p.keeper, p.relay.Wake, registry, log); err != nil {
 		return err
 	}
@@ -371,13 +374,11 @@ func newSenders(cfg *config.Config) ([]endpoint.Source, error) {
 		senders[i] = endpoint.Source{
 			Name: s.Name, Shape: fhir.Shape(s.Shape), Settle: cfg.SettleAt(s), Tokens: inClear(s.Receive.Tokens()), Secrets: inClear(s.Receive.Secrets()),
 		}
-		if jwt := s.Receive.JWT; jwt.JWKSURL != "" {
-			client, err := jwt.Client()
-			if err != nil {
-				return nil, fmt.Errorf("source %s: jwt: %w", s.Name, err)
-			}
-			senders[i].JWT = &endpoint.JWT{Issuer: jwt.Issuer, Audience: jwt.Audience, KeysURL: jwt.JWKSURL, Client: client}
+		jwt, err := newJWT(s.Receive.JWT)
+		if err != nil {
+			return nil, fmt.Errorf("source %s: jwt: %w", s.Name, err)
 		}
+		senders[i].JWT = jwt
 		if mtls := s.Receive.MTLS; mtls.CAFile != "" {
 			authorities, err := mtls.Authorities()
 			if err != nil {
@@ -387,6 +388,18 @@ func newSenders(cfg *config.Config) ([]endpoint.Source, error) {
 		}
 	}
 	return senders, nil
+}
+
+// newJWT is nil where the source shows none.
+func newJWT(jwt config.JWT) (*endpoint.JWT, error) {
+	if jwt.JWKSURL == "" {
+		return nil, nil
+	}
+	client, err := jwt.Client()
+	if err != nil {
+		return nil, err
+	}
+	return &endpoint.JWT{Issuer: jwt.Issuer, Audience: jwt.Audience, KeysURL: jwt.JWKSURL, Client: client}, nil
 }
 
 func inClear(secrets []config.Secret) []string {

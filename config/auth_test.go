@@ -24,7 +24,7 @@ sources:
     base_url: https://fhir.hospital.example/fhir
     unlabelled: hold
     receive:
-      bearer_tokens: [one]
+      bearer_tokens: [a-token-for-tests]
       bearer_token_files: [two.token]
       hmac_secrets: [a-secret-for-tests]
       hmac_secret_files: [hmac.key]
@@ -70,7 +70,7 @@ func TestEveryProofIsLoaded(t *testing.T) {
 		t.Fatal(err)
 	}
 	hospital, clinic, region := c.Sources[0], c.Sources[1], c.Sources[2]
-	if diff := cmp.Diff([]config.Secret{"one", "held-by-two.token"}, hospital.Receive.Tokens()); diff != "" {
+	if diff := cmp.Diff([]config.Secret{"a-token-for-tests", "held-by-two.token"}, hospital.Receive.Tokens()); diff != "" {
 		t.Errorf("tokens (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff([]config.Secret{"a-secret-for-tests", "held-by-hmac.key"}, hospital.Receive.Secrets()); diff != "" {
@@ -100,12 +100,44 @@ func TestEveryProofIsLoaded(t *testing.T) {
 	}
 }
 
+func TestACertificateMustFitItsKey(t *testing.T) {
+	for _, tt := range []struct{ name, file, with, want string }{
+		{"another one's key", "public.key", "signing.key", "tls: private key type does not match public key type"},
+		{"no certificate in its file", "public.pem", "two.token", "tls: failed to find any PEM data in certificate input"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			path := proofFiles(t)
+			other, err := os.ReadFile(filepath.Join(filepath.Dir(path), tt.with))
+			if err != nil {
+				t.Fatal(err)
+			}
+			tlstest.Write(t, filepath.Dir(path), tt.file, other)
+			_, err = config.Load(path)
+			if err == nil {
+				t.Fatal("loaded, want an error")
+			}
+			want := []string{path + ":", "public.tls.cert_file: " + tt.want, "sources[2].read.cert_file: " + tt.want}
+			if diff := cmp.Diff(want, strings.Split(err.Error(), "\n")); diff != "" {
+				t.Errorf("mistakes (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 func TestUnwiseProofs(t *testing.T) {
 	path := proofFiles(t)
 	for _, tt := range []struct{ name, old, next, want string }{
 		{
 			"a secret that can be guessed", "a-secret-for-tests", "short",
 			"sources[0].receive.hmac_secrets[0]: 5 characters can be guessed, want 16 or more",
+		},
+		{
+			"a token that can be guessed", "a-token-for-tests", "short",
+			"sources[0].receive.bearer_tokens[0]: 5 characters can be guessed, want 16 or more",
+		},
+		{
+			"two sources with one token", "receive: {hmac_secret_files: [hmac.key]}", "receive: {bearer_tokens: [another-token-for-tests, a-token-for-tests]}",
+			"sources[1].receive.bearer_tokens: one of them is a token of sources[0], each may post as the other one",
 		},
 		{
 			"two sources with the same JWTs", "receive: {hmac_secret_files: [hmac.key]}",

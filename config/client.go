@@ -110,8 +110,14 @@ func (s Source) credential(trust *tls.Config) (*credential, error) {
 			return nil, err
 		}
 		return &credential{show: signer.show}, nil
+	case r.Username != "" && r.PasswordFile != "":
+		header, err := newReread(r.basicFromFile, r.PasswordFile)
+		if err != nil {
+			return nil, err
+		}
+		return static(header.get), nil
 	case r.Username != "":
-		header := "Basic " + base64.StdEncoding.EncodeToString([]byte(r.Username+":"+string(r.Password)))
+		header := r.basic(r.Password)
 		return static(func() string { return header }), nil
 	case r.BearerTokenFile != "":
 		header, err := newReread(r.bearerFromFile, r.BearerTokenFile)
@@ -131,6 +137,15 @@ func static(header func() string) *credential {
 		req.Header.Set(authorization, header())
 		return nil
 	}}
+}
+
+func (r Read) basic(password Secret) string {
+	return "Basic " + base64.StdEncoding.EncodeToString([]byte(r.Username+":"+string(password)))
+}
+
+func (r Read) basicFromFile() (string, error) {
+	password, err := readSecretFile(r.PasswordFile)
+	return r.basic(password), err
 }
 
 func (r Read) bearerFromFile() (string, error) {

@@ -83,6 +83,7 @@ func TestCredentials(t *testing.T) {
 		{"a bearer token", config.Read{BearerToken: "in-the-file"}, "Bearer in-the-file"},
 		{"a bearer token in a file", config.Read{BearerTokenFile: file}, "Bearer from-a-file"},
 		{"basic authentication", config.Read{Username: "reader", Password: "word"}, "Basic cmVhZGVyOndvcmQ="},
+		{"a password in a file", config.Read{Username: "reader", Password: "of-the-start", PasswordFile: file}, "Basic cmVhZGVyOmZyb20tYS1maWxl"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if _, got := get(t, clientOf(t, server.URL+"/fhir", tt.read), server.URL+"/fhir/Patient/1"); got != tt.want {
@@ -100,6 +101,10 @@ func TestCredentialsStayWithTheirHost(t *testing.T) {
 	}
 	if _, got := get(t, client, server.URL); got != "Bearer for-one-host" {
 		t.Errorf("the host itself got %q", got)
+	}
+	overTLS := clientOf(t, strings.Replace(server.URL, "http:", "https:", 1), config.Read{BearerToken: "for-tls"})
+	if _, got := get(t, overTLS, server.URL); got != "" {
+		t.Errorf("the host got %q in clear, want nothing: its base is https", got)
 	}
 }
 
@@ -127,6 +132,7 @@ func TestFilesAreThereAtStart(t *testing.T) {
 		read config.Read
 	}{
 		{"the token's", config.Read{BearerTokenFile: absent}},
+		{"the password's", config.Read{Username: "reader", PasswordFile: absent}},
 		{"the authority's", config.Read{CAFile: absent}},
 		{"the authority's, with a certificate in it", config.Read{CAFile: empty}},
 		{"the certificate's", config.Read{CertFile: absent, KeyFile: absent}},

@@ -160,7 +160,7 @@ type Sweep struct {
 // and a JWT, which share the Authorization header, stand for each other.
 type Receive struct {
 	BearerTokens     []Secret `yaml:"bearer_tokens"`      // any of them is valid: two during a rotation; our Subscription asks for the first
-	BearerTokenFiles []string `yaml:"bearer_token_files"` // as many more; Complete adds what they hold to BearerTokens
+	BearerTokenFiles []string `yaml:"bearer_token_files"` // as many more, read at start: Complete adds what they hold to BearerTokens
 	// HMACSecrets sign the body, any of them: X-Signature is the lower-case hex of HMAC-SHA256 over the bytes on the wire,
 	// before decompression, as Medplum sends it.
 	HMACSecrets     []Secret `yaml:"hmac_secrets"`
@@ -190,7 +190,7 @@ type Read struct {
 	BearerTokenFile string   `yaml:"bearer_token_file"` // read again when it changes
 	Username        string   `yaml:"username"`          // basic authentication
 	Password        Secret   `yaml:"password"`
-	PasswordFile    string   `yaml:"password_file"`
+	PasswordFile    string   `yaml:"password_file"` // read again when it changes
 	OAuth2          OAuth2   `yaml:"oauth2"`
 	ModI            ModI     `yaml:"modi"`
 	CAFile          string   `yaml:"ca_file"`     // PEM, also of the token endpoint; absent: the system's. Read at start.

@@ -261,6 +261,8 @@ func TestWrongCredentialsAreATroubleThatSaysNothing(t *testing.T) {
 		{"another secret", config.OAuth2{TokenURL: h.tokens.URL + "/token", ClientID: "staffetta", ClientSecret: "not-" + spoken}, nil},
 		{"a secret that is expected elsewhere", config.OAuth2{TokenURL: h.tokens.URL + "/token", ClientID: "staffetta", ClientSecret: spoken, AuthMethod: "client_secret_post"}, nil},
 		{"a key that is not registered", config.OAuth2{ClientID: "staffetta", KeyFile: keyFile, KeyID: "k", Scopes: []string{"system/Patient.rs"}}, map[string]crypto.PublicKey{}},
+		{"scopes that are not granted", config.OAuth2{TokenURL: h.tokens.URL + "/token", ClientID: "staffetta", ClientSecret: spoken, Scopes: []string{"system/*.cruds"}}, nil},
+		{"a key that signs for another audience", config.OAuth2{ClientID: "staffetta", KeyFile: keyFile, KeyID: "k", Audience: "https://other.example", Scopes: []string{"system/Patient.rs"}}, publicOf(stranger)},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			h.login.Secret, h.login.Keys = spoken, tt.keys

@@ -111,3 +111,18 @@ func TestAClientCertificateIsReadAgain(t *testing.T) {
 	g.ca.Issue(t, tlstest.Holder{}).Files(t, g.folder, "client")
 	eventually(t, func() bool { return g.read(t, client) == http.StatusOK })
 }
+
+func TestAPasswordIsReadAgain(t *testing.T) {
+	g := guard(t, tls.NoClientCert, func(r *http.Request) bool {
+		_, word, _ := r.BasicAuth()
+		return word == "next"
+	})
+	read := g.trusted(t)
+	read.Username, read.PasswordFile = "reader", tlstest.Write(t, g.folder, "password", []byte("expired\n"))
+	client := clientOf(t, g.URL, read)
+	if got := g.read(t, client); got != http.StatusUnauthorized {
+		t.Fatalf("status %d with an expired password, want 401", got)
+	}
+	tlstest.Write(t, g.folder, "password", []byte("next\n"))
+	eventually(t, func() bool { return g.read(t, client) == http.StatusOK })
+}

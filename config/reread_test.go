@@ -53,3 +53,31 @@ func TestReread(t *testing.T) {
 		}
 	}
 }
+
+// A file whose mode was wrong is read once that is put right: nothing of the file itself changes then.
+func TestWhatCouldNotBeReadIsReadAgain(t *testing.T) {
+	clock := time.Now().Add(time.Hour)
+	path := filepath.Join(t.TempDir(), "token")
+	put(t, path, "one", clock)
+	value, trouble := "one", error(nil)
+	r, err := newReread(func() (string, error) { return value, trouble }, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.now = func() time.Time { return clock }
+	put(t, path, "another", clock.Add(1))
+	for _, step := range []struct {
+		name    string
+		trouble error
+		want    string
+	}{
+		{"another file, of which nothing may be read", os.ErrPermission, "one"},
+		{"and then may", nil, "another"},
+	} {
+		value, trouble = "another", step.trouble
+		clock = clock.Add(rereadEvery)
+		if got := r.get(); got != step.want {
+			t.Errorf("%s: got %q, want %q", step.name, got, step.want)
+		}
+	}
+}

@@ -55,7 +55,7 @@ func TestNothingPrintsASecret(t *testing.T) {
 const base = `
 redis: {url: "redis://127.0.0.1:6379"}
 message: {button_url: https://fse.ente.example/referti}
-sources: [{name: lab, base_url: https://fhir.lab.example/fhir, unlabelled: hold, receive: {bearer_tokens: [t]}}]
+sources: [{name: lab, base_url: https://fhir.lab.example/fhir, unlabelled: hold, receive: {bearer_tokens: [a-token-for-tests]}}]
 %s`
 
 func load(t *testing.T, folder, section string) (*config.Config, error) {
@@ -188,7 +188,7 @@ func TestConfigInCodeIsCompleted(t *testing.T) {
 	c.Message.ButtonURL = "https://fse.ente.example/referti"
 	c.Sources = []config.Source{{
 		Name: "lab", BaseURL: "http://localhost:9/fhir", Unlabelled: "hold",
-		Receive: config.Receive{BearerTokens: []config.Secret{"t"}},
+		Receive: config.Receive{BearerTokens: []config.Secret{"a-token-for-tests"}},
 	}}
 	if err := c.Complete(); err != nil {
 		t.Fatal(err)

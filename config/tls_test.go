@@ -120,6 +120,24 @@ func TestListenerAsksForCertificates(t *testing.T) {
 	}
 }
 
+func TestOldTLSIsRefused(t *testing.T) {
+	l := listen(t, true)
+	for version, want := range map[uint16]bool{tls.VersionTLS11: false, tls.VersionTLS12: true} {
+		transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: l.ours.Pool(), MinVersion: tls.VersionTLS10, MaxVersion: version}}
+		status, _, err := ask(t, &http.Client{Transport: transport}, http.MethodGet, l.url, nil)
+		transport.CloseIdleConnections()
+		if (err == nil) != want {
+			t.Errorf("listener, %s: status %d, %v", tls.VersionName(version), status, err)
+		}
+		server := overTLS(t, l.ours, func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, version },
+			http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+		read := config.Read{CAFile: tlstest.Write(t, l.folder, "ours.pem", l.ours.PEM())}
+		if status, _, err = ask(t, clientOf(t, server.URL, read), http.MethodGet, server.URL, nil); (err == nil) != want {
+			t.Errorf("client, %s: status %d, %v", tls.VersionName(version), status, err)
+		}
+	}
+}
+
 func TestListenerResumesSessions(t *testing.T) {
 	l, sessions := listen(t, true), tls.NewLRUClientSessionCache(1)
 	certificate := l.ward.Issue(t, tlstest.Holder{CommonName: "ward"}).Certificate

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/netip"
@@ -318,6 +319,7 @@ func (c *Config) findUnwise() {
 		c.warn("admin.listen: not loopback, who reaches it may stop all sending")
 	}
 	c.findUnwiseRemote()
+	c.Warnings = append(c.Warnings, c.Ailing(time.Now())...)
 	if u, err := url.Parse(c.Public.URL); err == nil && u.Scheme == "http" && !isLoopback(u.Hostname()) {
 		c.warn("public.url: not https, notifications and their tokens travel in clear")
 	}
@@ -401,14 +403,21 @@ func (m *mistakes) webURL(key, text string) {
 	}
 }
 
-// pair checks a certificate and its key: both or neither, and both there.
+// pair checks a certificate and its key: both or neither, both there, and one made for the other.
 func (m *mistakes) pair(key, certFile, keyFile string) {
 	if (certFile == "") != (keyFile == "") {
 		m.add(key, "cert_file and key_file go together")
 		return
 	}
+	before := len(*m)
 	m.readable(key+".cert_file", certFile)
 	m.readable(key+".key_file", keyFile)
+	if certFile == "" || len(*m) > before {
+		return
+	}
+	if _, err := tls.LoadX509KeyPair(certFile, keyFile); err != nil {
+		m.add(key+".cert_file", "%s", withoutPath(err))
+	}
 }
 
 func (m *mistakes) folder(key, path string) {

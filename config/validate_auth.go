@@ -174,12 +174,20 @@ func (n ModI) validate(key string, r Read, m *mistakes) {
 // findUnwiseProofs warns of how a source authenticates where that works and is probably not meant.
 func (c *Config) findUnwiseProofs(i int) {
 	source := c.Sources[i]
-	for j, secret := range source.Receive.HMACSecrets {
-		if len(secret) < 16 {
-			c.warn("sources[%d].receive.hmac_secrets[%d]: %d characters can be guessed, want 16 or more", i, j, len(secret))
+	for _, kind := range []struct {
+		key     string
+		secrets []Secret
+	}{{"bearer_tokens", source.Receive.BearerTokens}, {"hmac_secrets", source.Receive.HMACSecrets}} {
+		for j, secret := range kind.secrets {
+			if len(secret) < 16 {
+				c.warn("sources[%d].receive.%s[%d]: %d characters can be guessed, want 16 or more", i, kind.key, j, len(secret))
+			}
 		}
 	}
 	for j, other := range c.Sources[:i] {
+		if slices.ContainsFunc(source.Receive.BearerTokens, func(token Secret) bool { return slices.Contains(other.Receive.BearerTokens, token) }) {
+			c.warn("sources[%d].receive.bearer_tokens: one of them is a token of sources[%d], each may post as the other one", i, j)
+		}
 		if jwt := source.Receive.JWT; !jwt.absent() && jwt.Issuer == other.Receive.JWT.Issuer && jwt.Audience == other.Receive.JWT.Audience {
 			c.warn("sources[%d].receive.jwt: issuer and audience are those of sources[%d], each may post as the other one", i, j)
 		}

@@ -263,6 +263,35 @@ func TestDiscovery(t *testing.T) {
 	}
 }
 
+// A token endpoint that was discovered is asked for again where no token can be got there any more.
+func TestATokenEndpointThatHasMovedIsFoundAgain(t *testing.T) {
+	key, clock := p384Key(t), &clock{}
+	login := &sandbox.TokenServer{ClientID: clientID, Keys: map[string]crypto.PublicKey{"k": key.Public()}, Scopes: scopes}
+	var server *httptest.Server
+	var moved atomic.Bool
+	login.Fault = func(w http.ResponseWriter, r *http.Request) bool {
+		switch {
+		case r.URL.Path == "/old/token":
+			w.WriteHeader(http.StatusNotFound)
+		case !moved.Load() && r.URL.Path == "/fhir"+sandbox.SmartConfiguration:
+			_, _ = fmt.Fprintf(w, `{"token_endpoint":%q}`, server.URL+"/old/token")
+		default:
+			return false
+		}
+		return true
+	}
+	server = overTLS(t, login)
+	tokens := asks(t, server, and(byKey(key, "ES384", "k"), func(o *fhir.TokenOptions) { o.TokenURL, o.Now = "", clock.now }))
+	if _, err := tokens.Token(t.Context()); err == nil {
+		t.Fatal("got a token where there is none")
+	}
+	moved.Store(true)
+	clock.advance(2 * time.Second)
+	if _, err := tokens.Token(t.Context()); err != nil {
+		t.Errorf("after the move: %v", err)
+	}
+}
+
 // clock is real time with a shift.
 type clock struct{ shift atomic.Int64 }
 
@@ -309,6 +338,29 @@ func TestTokensAreKeptUntilTheyEnd(t *testing.T) {
 	}
 	if n := login.Asked(); n != 3 {
 		t.Errorf("%d tokens were granted, want 3", n)
+	}
+}
+
+// A token that lasts for less than we renew before the end is not asked for anew with each request.
+func TestAShortTokenIsKeptToo(t *testing.T) {
+	login, clock := &sandbox.TokenServer{ClientID: clientID, Secret: clientSecret, Scopes: scopes, Lifetime: 20 * time.Second}, &clock{}
+	tokens := asks(t, overTLS(t, login), func(o *fhir.TokenOptions) { o.Now = clock.now })
+	for _, step := range []struct {
+		name  string
+		after time.Duration
+		asked int
+	}{
+		{"the first one", 0, 1},
+		{"is kept", 10 * time.Second, 1},
+		{"and renewed in its last quarter", 6 * time.Second, 2},
+	} {
+		clock.advance(step.after)
+		if _, err := tokens.Token(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if n := login.Asked(); n != step.asked {
+			t.Errorf("%s: asked %d times, want %d", step.name, n, step.asked)
+		}
 	}
 }
 

@@ -53,7 +53,7 @@ func (e *Endpoint) refuse(c *gin.Context, x *exchange, issue *fhir.Issue) {
 }
 
 // logRefusal names what a sender did wrong. An outage of ours has its own line, once; who cannot authenticate is
-// anybody on the network.
+// anybody on the network, and may be the source whose credentials have expired: so the line says whom it named.
 func (e *Endpoint) logRefusal(ctx context.Context, x *exchange, issue *fhir.Issue) {
 	if issue.Status == http.StatusServiceUnavailable || ctx.Err() != nil {
 		return
@@ -62,7 +62,7 @@ func (e *Endpoint) logRefusal(ctx context.Context, x *exchange, issue *fhir.Issu
 	if issue.Status == http.StatusUnauthorized {
 		level, why = slog.LevelInfo, string(x.doubt)
 	}
-	e.log.LogAttrs(ctx, level, "notification refused", slog.String("source", x.source), slog.Int("status", issue.Status),
+	e.log.LogAttrs(ctx, level, "notification refused", slog.String("source", x.named), slog.Int("status", issue.Status),
 		slog.String("code", issue.Code), slog.String("diagnostics", why))
 }
 

@@ -148,6 +148,32 @@ func TestEveryKindMustHold(t *testing.T) {
 	}
 }
 
+// A certificate that held is remembered until its whole chain has ended, not only itself.
+func TestAClientCertificateOutlivesNoAuthority(t *testing.T) {
+	root, clock := tlstest.NewAuthority(t, "root"), &clock{}
+	h := ask(t, root, clock.now)
+	holder := tlstest.Holder{CommonName: "Ward FHIR server", NotAfter: time.Now().Add(100 * time.Hour)}
+	for _, between := range []*tlstest.Authority{root, root.Under(t, "department")} {
+		certificate := between.Issue(t, holder).Certificate
+		for _, step := range []struct {
+			name string
+			do   func()
+			want int
+		}{
+			{"it holds", func() {}, 200},
+			{"and is remembered", func() {}, 200},
+			{"to the end of its authority", func() { clock.advance(25 * time.Hour) }, 401},
+		} {
+			step.do()
+			answer := h.with(t, certificate, sent{"POST", "/fhir/ward", report, map[string]string{"Authorization": ""}})
+			if answer.status != step.want {
+				t.Errorf("%d certificates, %s: status %d, want %d", len(certificate.Certificate), step.name, answer.status, step.want)
+			}
+		}
+		clock.advance(-25 * time.Hour)
+	}
+}
+
 func TestAuthoritiesOfClientCertificatesRotate(t *testing.T) {
 	old, next, clock := tlstest.NewAuthority(t, "old"), tlstest.NewAuthority(t, "next"), &clock{}
 	h := ask(t, old, clock.now)
@@ -162,8 +188,8 @@ func TestAuthoritiesOfClientCertificatesRotate(t *testing.T) {
 		{"the old one's is believed", func() {}, "old", 200},
 		{"again", func() {}, "old", 200},
 		{"the next one's is not yet", func() {}, "next", 401},
-		{"the next one's is, when its authority is there", func() { h.authorities.Store(next.Pool()) }, "next", 200},
-		{"the old one's no longer", func() {}, "old", 401},
+		{"the old one's no longer, when its authority is gone", func() { h.authorities.Store(next.Pool()) }, "old", 401},
+		{"but the next one's, whose authority is there", func() {}, "next", 200},
 		{"nor the next one's after its end", func() { clock.advance(90 * time.Minute) }, "next", 401},
 	} {
 		step.do()

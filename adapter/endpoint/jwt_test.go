@@ -12,6 +12,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"io"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -251,6 +252,7 @@ func TestJWT(t *testing.T) {
 		{"signed with the public key as an HMAC secret", token(t, jwa.HS256(), publicPEM, "rsa", said(nil)), wrong, "the JWT is not signed with an algorithm that is accepted"},
 		{"signed with the published symmetric key", token(t, jwa.HS256(), []byte("a symmetric key of thirty-two by"), "", said(nil)), wrong, "the JWT is not signed with an algorithm that is accepted"},
 		{"with an extension that we would have to know", es256(nil, "crit", []string{"lock"}, "lock", "shut"), wrong, "the JWT is not signed with an algorithm that is accepted"},
+		{"with another encoding of what is signed", es256(nil, "b64", true), wrong, "the JWT is not signed with an algorithm that is accepted"},
 		{"cut", es256(nil)[:100], wrong, "the token is no JWT"},
 		{"none", "", wrong, "the token is no JWT"},
 		{"another source's bearer token", labToken, wrong, "the token is no JWT"},
@@ -351,7 +353,8 @@ func TestKeysOfAnIssuer(t *testing.T) {
 		{"away, and one is named that is not there: nobody knows", func() {}, of("first", first, claims{"exp": clock.now().Add(48 * time.Hour).Unix()}), 503, 6},
 		{"away, and the token has expired: that is known", func() {}, of("first", first, nil), 401, 6},
 		{"are not looked for elsewhere", func() { i.answers(302); clock.advance(time.Minute) }, of("first", first, claims{"exp": clock.now().Add(48 * time.Hour).Unix()}), 503, 7},
-		{"stay when their server shows none", func() { i.answers(200); i.set = jwk.NewSet(); clock.advance(time.Minute) }, of("second", second, claims{"exp": clock.now().Add(48 * time.Hour).Unix()}), 200, 7},
+		{"their server shows none: nobody knows", func() { i.answers(200); i.set = jwk.NewSet(); clock.advance(time.Minute) }, of("first", first, claims{"exp": clock.now().Add(48 * time.Hour).Unix()}), 503, 8},
+		{"stay when their server shows none", func() {}, of("second", second, claims{"exp": clock.now().Add(48 * time.Hour).Unix()}), 200, 8},
 	} {
 		step.do()
 		answer := h.show(t, step.token)
@@ -367,6 +370,88 @@ func TestKeysOfAnIssuer(t *testing.T) {
 	}
 	if logs := h.logs.String(); strings.Contains(logs, i.server.URL) {
 		t.Errorf("the URL is in the logs:\n%s", logs)
+	}
+}
+
+func TestAnswersThatAreNoKeySet(t *testing.T) {
+	key := newEC(t, elliptic.P256())
+	for _, tt := range []struct {
+		name          string
+		status        int
+		before, after string // the set
+		want          int
+	}{
+		{"a set", http.StatusOK, " ", "\n", 200},
+		{"none", 0, "", "", 503},
+		{"a set under a status that is an error", http.StatusForbidden, "", "", 503},
+		{"a set in a page", http.StatusOK, "<pre>", "</pre>", 503},
+		{"a set behind more than is read", http.StatusOK, strings.Repeat(" ", 2<<20), "", 503},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			i := newIssuer(t)
+			i.adds(t, "k", key)
+			i.server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				if tt.status == 0 {
+					panic(http.ErrAbortHandler)
+				}
+				w.WriteHeader(tt.status)
+				_, _ = io.WriteString(w, tt.before)
+				_ = json.NewEncoder(w).Encode(i.set)
+				_, _ = io.WriteString(w, tt.after)
+			})
+			h := open(t, i.trusting(nil))
+			if answer := h.show(t, token(t, jwa.ES256(), key, "k", said(nil))); answer.status != tt.want {
+				t.Errorf("status %d, want %d", answer.status, tt.want)
+			}
+			if logs := h.logs.String(); strings.Contains(logs, "cannot be fetched") != (tt.want == 503) || strings.Contains(logs, i.server.URL) {
+				t.Errorf("the log says %s", logs)
+			}
+		})
+	}
+}
+
+func TestWhoHangsUpSpoilsNoFetch(t *testing.T) {
+	i, key := newIssuer(t), newEC(t, elliptic.P256())
+	i.adds(t, "k", key)
+	h := open(t, i.trusting(nil))
+	right := token(t, jwa.ES256(), key, "k", said(nil))
+	gone, hangUp := context.WithCancel(t.Context())
+	hangUp()
+	req := httptest.NewRequestWithContext(gone, http.MethodDelete, "/fhir/hospital/DiagnosticReport/r1", http.NoBody)
+	req.Header.Set("Authorization", "Bearer "+right)
+	h.handler.ServeHTTP(httptest.NewRecorder(), req)
+	if answer := h.show(t, right); answer.status != http.StatusOK {
+		t.Errorf("the next one: status %d, want 200", answer.status)
+	}
+}
+
+// The last token that held is remembered, not believed for ever.
+func TestATokenThatHeldIsCheckedAgain(t *testing.T) {
+	i, clock := newIssuer(t), &clock{}
+	first, second := newEC(t, elliptic.P256()), newEC(t, elliptic.P256())
+	i.adds(t, "first", first)
+	h := open(t, i.trusting(clock.now))
+	ending := func(d time.Duration) string {
+		return token(t, jwa.ES256(), first, "first", said(claims{"exp": time.Now().Add(d).Unix()}))
+	}
+	short, long := ending(10*time.Minute), ending(10*time.Hour)
+	unknown := token(t, jwa.ES256(), second, "unknown", said(claims{"exp": time.Now().Add(10 * time.Hour).Unix()}))
+	for _, step := range []struct {
+		name, token string
+		do          func()
+		want        int
+	}{
+		{"it holds", short, func() {}, 200},
+		{"and is remembered", short, func() {}, 200},
+		{"until its end", short, func() { clock.advance(12 * time.Minute) }, 401},
+		{"another one holds", long, func() {}, 200},
+		{"its key is taken back, which is learned when a stranger names another key", unknown, func() { i.replaces(t, "second", second) }, 401},
+		{"and it holds no longer", long, func() {}, 401},
+	} {
+		step.do()
+		if answer := h.show(t, step.token); answer.status != step.want {
+			t.Errorf("%s: status %d, want %d", step.name, answer.status, step.want)
+		}
 	}
 }
 

@@ -53,6 +53,12 @@ func newKeyring(source string, j JWT, o Options) *keyring {
 	return k
 }
 
+// Keys fetches the keys of the issuer once, and says how many there are: for who checks a configuration.
+func (j JWT) Keys(ctx context.Context) (int, error) {
+	keys, err := (&keyring{url: j.KeysURL, client: j.Client}).get(ctx)
+	return len(keys), err
+}
+
 // find gives the keys that may have signed: that of the id, or for a token that names none all that fit.
 func (k *keyring) find(ctx context.Context, id string, a algorithm) ([]crypto.PublicKey, doubt) {
 	keys := k.among(id, a)

@@ -17,6 +17,7 @@ import (
 type exchange struct {
 	began  time.Time
 	source string // unknown until authenticated
+	named  string // the source of the path, also where the sender is not believed to be it; unknown where there is none
 	kind   fhir.Kind
 	doubt  doubt
 	body   body
@@ -24,9 +25,13 @@ type exchange struct {
 
 // notification receives one notification: authenticate, decode, admit, answer.
 func (e *Endpoint) notification(c *gin.Context) {
-	x := exchange{began: time.Now(), source: unknown, kind: unknown}
+	x := exchange{began: time.Now(), source: unknown, named: unknown, kind: unknown}
 	defer e.recover(c, &x)
-	sender, doubt := e.senders.authenticate(c.Param("source"), c.Request)
+	name := c.Param("source")
+	if e.senders.byName[name] != nil {
+		x.named = name
+	}
+	sender, doubt := e.senders.authenticate(name, c.Request)
 	if doubt != noDoubt {
 		e.refuse(c, &x, e.turnAway(c, sender, &x, doubt))
 		return

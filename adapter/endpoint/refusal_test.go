@@ -215,6 +215,32 @@ func TestAuthentication(t *testing.T) {
 	}
 }
 
+// An operator of many sources must learn whose credentials have expired; a stranger must not write into the log.
+func TestTheLogOfARefusalNamesTheSource(t *testing.T) {
+	h := open(t, signing)
+	for _, tt := range []struct {
+		name, path string
+		header     map[string]string
+		want       string
+	}{
+		{"a wrong token", "/fhir/lab", map[string]string{"Authorization": "Bearer another"}, "lab"},
+		{"a wrong signature", "/fhir/medplum", withSignature(signed("another", report)), "medplum"},
+		{"a source that does not exist", "/fhir/other", nil, "unknown"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if answer := h.send(t, sent{"POST", tt.path, report, tt.header}); answer.status != http.StatusUnauthorized {
+				t.Fatalf("status %d, want 401", answer.status)
+			}
+			if line := lastLine(h.logs.String()); !strings.Contains(line, `"source":"`+tt.want+`"`) {
+				t.Errorf("the log says %s, want %s", line, tt.want)
+			}
+		})
+	}
+	if n := h.count(t, "staffetta_notifications_total", "source=lab"); n != 0 {
+		t.Error("who is not believed to be a source is counted as it")
+	}
+}
+
 // checkLogin wants the same answer for every reason.
 func checkLogin(t *testing.T, answer got) {
 	t.Helper()
@@ -229,17 +255,19 @@ func checkLogin(t *testing.T, answer got) {
 
 func TestSeveralAuthorizationsAreNone(t *testing.T) {
 	h := open(t)
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, h.url+"/fhir/lab", http.NoBody)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header["Authorization"] = []string{"Bearer another", "Bearer " + labToken}
-	resp, err := h.client.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = resp.Body.Close()
-	if resp.StatusCode != http.StatusUnauthorized {
-		t.Errorf("status %d, want 401", resp.StatusCode)
+	for _, several := range [][]string{{"Bearer another", "Bearer " + labToken}, {"Bearer " + labToken, "Bearer another"}} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, h.url+"/fhir/lab", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header["Authorization"] = several
+		resp, err := h.client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != http.StatusUnauthorized {
+			t.Errorf("%q: status %d, want 401", several, resp.StatusCode)
+		}
 	}
 }

@@ -25,6 +25,7 @@ import (
 type Authority struct {
 	certificate *x509.Certificate
 	key         crypto.Signer
+	chain       [][]byte // what those whom it vouches for show besides their own certificate
 }
 
 // Holder is whom a certificate is for. It is always valid for 127.0.0.1, as a server and as a client.
@@ -47,14 +48,27 @@ type Pair struct {
 // NewAuthority makes an authority of its own.
 func NewAuthority(tb testing.TB, name string) *Authority {
 	tb.Helper()
-	a := &Authority{key: newKey(tb, false)}
-	template := &x509.Certificate{
+	a, template := &Authority{key: newKey(tb, false)}, authority(tb, name)
+	a.certificate = sign(tb, template, template, a.key.Public(), a.key)
+	return a
+}
+
+// Under makes an authority that this one vouches for.
+func (a *Authority) Under(tb testing.TB, name string) *Authority {
+	tb.Helper()
+	below := &Authority{key: newKey(tb, false)}
+	below.certificate = sign(tb, authority(tb, name), a.certificate, below.key.Public(), a.key)
+	below.chain = append([][]byte{below.certificate.Raw}, a.chain...)
+	return below
+}
+
+func authority(tb testing.TB, name string) *x509.Certificate {
+	tb.Helper()
+	return &x509.Certificate{
 		SerialNumber: serial(tb), Subject: pkix.Name{CommonName: name},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
-	a.certificate = sign(tb, template, template, a.key.Public(), a.key)
-	return a
 }
 
 // Issue makes a certificate for its holder.
@@ -79,7 +93,7 @@ func (a *Authority) Issue(tb testing.TB, holder Holder) Pair {
 		}
 		template.URIs = append(template.URIs, uri)
 	}
-	return pairOf(tb, sign(tb, template, a.certificate, key.Public(), a.key), key)
+	return pairOf(tb, sign(tb, template, a.certificate, key.Public(), a.key), key, a.chain)
 }
 
 // Pool trusts the authority.
@@ -110,15 +124,20 @@ func Write(tb testing.TB, folder, name string, text []byte) string {
 	return path
 }
 
-func pairOf(tb testing.TB, certificate *x509.Certificate, key crypto.Signer) Pair {
+func pairOf(tb testing.TB, certificate *x509.Certificate, key crypto.Signer, chain [][]byte) Pair {
 	tb.Helper()
 	private, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
 		tb.Fatal(err)
 	}
+	shown := append([][]byte{certificate.Raw}, chain...)
+	text := make([]byte, 0, len(shown)<<10)
+	for _, der := range shown {
+		text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
+	}
 	return Pair{
-		Certificate: &tls.Certificate{Certificate: [][]byte{certificate.Raw}, PrivateKey: key, Leaf: certificate},
-		CertPEM:     pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate.Raw}),
+		Certificate: &tls.Certificate{Certificate: shown, PrivateKey: key, Leaf: certificate},
+		CertPEM:     text,
 		KeyPEM:      pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}),
 	}
 }
