@@ -382,24 +382,27 @@ func (w *town) recipients(t *testing.T, codes ...string) {
 
 func TestSamplePatients(t *testing.T) {
 	t.Parallel()
-	for _, tt := range []struct{ file, want, recipient string }{
-		{"lucia.json", "notify", "BNCLCU75B68F205U"},
-		{"mario.json", "notify", "RSSMRA80A01H501U"},
-		{"omocodia.json", "notify", "SPSGNR58C31F8PVE"},
-		{"stp-only.json", "unreachable no-fiscal-code", ""},
-		{"eni-only.xml", "unreachable no-fiscal-code", ""},
-		{"team-foreign.json", "unreachable no-fiscal-code", ""},
-		{"two-codes-periods.json", "notify", "VRDNNA80B69A944R"},
-		{"merged.json", "notify", "GRCLCU95P30A662C"},
-		{"survivor.json", "notify", "GRCLCU95P30A662C"},
-		{"deceased.json", "suppress deceased", ""},
-		{"minor.json", "suppress minor", ""},
-		{"newborn.json", "suppress minor", ""},
-		{"old-sid.json", "notify", "CLMGLI88H49F205O"},
+	for _, tt := range []struct{ file, want, recipient, detail string }{
+		{"lucia.json", "notify", "BNCLCU75B68F205U", ""},
+		{"mario.json", "notify", "RSSMRA80A01H501U", ""},
+		{"omocodia.json", "notify", "SPSGNR58C31F8PVE", ""},
+		{"stp-only.json", "unreachable no-fiscal-code", "", "stp"},
+		{"eni-only.xml", "unreachable no-fiscal-code", "", "eni"},
+		{"team-foreign.json", "unreachable no-fiscal-code", "", "team"},
+		{"two-codes-periods.json", "notify", "VRDNNA80B69A944R", ""},
+		{"merged.json", "notify", "GRCLCU95P30A662C", ""},
+		{"survivor.json", "notify", "GRCLCU95P30A662C", ""},
+		{"deceased.json", "suppress deceased", "", ""},
+		{"minor.json", "suppress minor", "", ""},
+		{"newborn.json", "suppress minor", "", ""},
+		{"old-sid.json", "notify", "CLMGLI88H49F205O", ""},
 	} {
 		inBothForms(t, tt.file, fhir.ShapeReport, func(t *testing.T, w *town) {
 			t.Helper()
 			w.reportOf(t, load(t, "patients/"+tt.file), tt.want, tt.recipient)
+			eventually(t, func() (string, bool) { // why there is no code is said in the log
+				return "its detail in the log", tt.detail == "" || strings.Contains(w.logs.String(), `"reason":"no-fiscal-code","detail":"`+tt.detail+`"`)
+			})
 		})
 	}
 	inBothForms(t, "Patient-cf-residenza.xml", fhir.ShapeReport, func(t *testing.T, w *town) {

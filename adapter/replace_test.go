@@ -189,30 +189,41 @@ func TestWhatItsCitizenCannotOpenWaits(t *testing.T) {
 	w.well(t)
 }
 
-// HAPI merges reports: the dead one points to its survivor, which tells nobody again.
+// HAPI merges reports: the dead one points to its survivor, which tells nobody again, whether it says so itself or not.
 func TestAMergedReportIsNotToldAgain(t *testing.T) {
-	w := build(t, fhir.ShapeReport)
-	w.run(t)
-	c := told(1, false)[0]
-	w.publish(c)
-	w.notify(t, fse.ClassicPut, c.Hints...)
-	w.rests(t, identityOf(c), ledger.Delivered)
-	dead := w.fse.Get(c.Hints[0])
-	survivor := maps.Clone(dead)
-	survivor["id"] = "survivor"
 	pointer := func(what, to string) []any {
 		return []any{fse.Resource{"url": "http://hapifhir.io/fhir/StructureDefinition/" + what, "valueReference": fse.Resource{"reference": to}}}
 	}
-	survivor["extension"] = pointer("replaces", c.Hints[0])
-	dead["extension"] = pointer("replaced-by", "DiagnosticReport/survivor")
-	w.fse.Put(survivor)
-	w.fse.Put(dead)
-	w.notify(t, fse.ClassicPut, c.Hints[0], "DiagnosticReport/survivor")
-	w.rests(t, fhir.Locator{Type: "DiagnosticReport", ID: "survivor"}, ledger.Delivered)
-	w.rests(t, identityOf(c), ledger.Replaced)
-	w.quiet(t)
-	w.recipients(t, c.Code)
-	w.well(t)
+	for _, tt := range []struct {
+		name string
+		says bool
+	}{{"both say so", true}, {"the dead one alone says so", false}} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := build(t, fhir.ShapeReport)
+			w.run(t)
+			c := told(1, false)[0]
+			w.publish(c)
+			w.notify(t, fse.ClassicPut, c.Hints...)
+			w.rests(t, identityOf(c), ledger.Delivered)
+			dead := w.fse.Get(c.Hints[0])
+			survivor := maps.Clone(dead)
+			survivor["id"] = "survivor"
+			dead["extension"] = pointer("replaced-by", "DiagnosticReport/survivor")
+			hints := c.Hints[:1]
+			if tt.says {
+				survivor["extension"] = pointer("replaces", c.Hints[0])
+				hints = append(hints, "DiagnosticReport/survivor")
+			}
+			w.fse.Put(survivor)
+			w.fse.Put(dead)
+			w.notify(t, fse.ClassicPut, hints...)
+			w.rests(t, fhir.Locator{Type: "DiagnosticReport", ID: "survivor"}, ledger.Delivered)
+			w.rests(t, identityOf(c), ledger.Replaced)
+			w.quiet(t)
+			w.recipients(t, c.Code)
+			w.well(t)
+		})
+	}
 }
 
 // Publication is not visibility (reference fse.md, 4.1): where the source has a gate, its citizen must be able to open the

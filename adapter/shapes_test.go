@@ -166,7 +166,7 @@ func theDocument(sample fse.Resource) (composition fse.Resource, l fhir.Locator)
 // A server that keeps whole documents only writes a new version as another Bundle.
 func TestADocumentUnderANewBundleIsOneUpdate(t *testing.T) {
 	t.Parallel()
-	for _, order := range []string{"the new one, then the deletion", "the deletion, then the new one", "the new one alone"} {
+	for _, order := range []string{"the new one, then the deletion", "the deletion, then the new one", "the new one alone", "the new one, then the old one again"} {
 		t.Run(order, func(t *testing.T) {
 			w := build(t, fhir.ShapeHL7IT)
 			w.atSampleTime()
@@ -195,6 +195,10 @@ func TestADocumentUnderANewBundleIsOneUpdate(t *testing.T) {
 			}
 			eventually(t, func() (int, bool) { n := len(w.io.Messages()); return n, n >= 2 })
 			w.rests(t, document, ledger.Delivered)
+			if order == "the new one, then the old one again" {
+				w.notify(t, fse.R4IDOnly, "Bundle/hl7it-1")
+				w.quiet(t)
+			}
 			w.updatedOnce(t, "BNCLCU75B68F205U")
 		})
 	}

@@ -1,6 +1,7 @@
 package fhir
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/url"
@@ -77,7 +78,7 @@ func (s *Source) reportFacts(l Locator, report *node) Document {
 	doc := Document{Locator: l, Shape: s.o.Shape, Standing: reportStanding(string(report.Status))}
 	doc.latest(report)
 	if amended(string(report.Status)) {
-		doc.Edition = string(report.Status) + "|" + string(report.Issued)
+		doc.Edition = string(report.Status) + "|" + moment(report.Issued)
 	}
 	doc.Date = firstInstant(report.Issued, report.Effective, report.Period.first().End, report.Period.first().Start)
 	doc.Type = codings(report.Code)
@@ -181,7 +182,7 @@ func (s *Source) readComposition(ctx context.Context, l Locator, withdrawn bool)
 		}
 	}
 	if l.Type == "Bundle" {
-		doc.Locator.Type, doc.Locator.ID = l.Type, l.ID
+		doc.Locator.Type, doc.Locator.ID = l.Type, p.bundleOf(composition)
 	}
 	if !doc.concerns(withdrawn) {
 		return doc, nil
@@ -201,10 +202,9 @@ func (s *Source) composition(ctx context.Context, l Locator) (*pool, *node, Stan
 		if err != nil && !errors.Is(err, errUnsupported) {
 			return nil, nil, "", err
 		}
-		if err == nil {
-			if newest := newestOf(p, l); newest != nil {
-				return p, newest, Readable, nil
-			}
+		if err == nil && newestOf(p, l) != nil {
+			err := s.addByID(ctx, p, l.ID)
+			return p, newestOf(p, l), Readable, err
 		}
 	}
 	if l.ID == "" { // a person named it by its identifier
@@ -226,19 +226,64 @@ func (s *Source) composition(ctx context.Context, l Locator) (*pool, *node, Stan
 	return p, n, Readable, nil
 }
 
+// addByID reads the Composition that was found by its id, where a search for its identifier did not give it: its index may
+// lag, and know old versions only.
+func (s *Source) addByID(ctx context.Context, p *pool, id string) error {
+	if id == "" || p.byName["Composition/"+id] != nil {
+		return nil
+	}
+	n, _, err := s.read(ctx, "Composition", id)
+	if n != nil {
+		p.add("", n)
+	}
+	return err
+}
+
 // compositionInBundle is the first entry of a document Bundle, with everything else in it.
 func (s *Source) compositionInBundle(ctx context.Context, id string) (*pool, *node, Standing, error) {
 	bundle, standing, err := s.read(ctx, "Bundle", id)
 	if err != nil || bundle == nil {
 		return nil, nil, standing, err
 	}
-	p := newPool()
-	p.addEntries(bundle)
+	return s.inBundle(ctx, bundle)
+}
+
+// inBundle is the first entry of a document Bundle, or of one that holds a later version of the same document.
+func (s *Source) inBundle(ctx context.Context, bundle *node) (*pool, *node, Standing, error) {
 	first := bundle.Entry.first().Resource.first()
 	if first.ResourceType != "Composition" {
 		return nil, nil, Missing, nil
 	}
+	versions, err := s.bundles(ctx, &first)
+	if err != nil && !errors.Is(err, errUnsupported) {
+		return nil, nil, "", err
+	}
+	if err == nil {
+		for _, other := range versions.of("Bundle") {
+			if later := other.Entry.first().Resource.first(); later.sameIdentifier(&first) && later.follows(&first) {
+				bundle, first = other, later
+			}
+		}
+	}
+	p := newPool()
+	p.addEntries(bundle)
 	return p, p.byName["Composition/"+string(first.ID)], Readable, nil
+}
+
+// sameIdentifier says whether two Compositions are versions of one document.
+func (n *node) sameIdentifier(other *node) bool {
+	a, b := n.Identifier.first(), other.Identifier.first()
+	return a.Value == b.Value && a.System == b.System
+}
+
+// bundleOf is the id of the document Bundle of the pool that begins with a Composition.
+func (p *pool) bundleOf(composition *node) string {
+	for _, bundle := range p.of("Bundle") {
+		if composition.isFirstOf(bundle) {
+			return string(bundle.ID)
+		}
+	}
+	return ""
 }
 
 func token(system, value string) string {
@@ -248,18 +293,37 @@ func token(system, value string) string {
 	return system + "|" + value
 }
 
-// newestOf is the Composition of an identifier that was updated last; a lenient server may have sent others too.
+// newestOf is the newest Composition of an identifier; a lenient server may have sent others too.
 func newestOf(p *pool, l Locator) (newest *node) {
 	for _, n := range p.of("Composition") {
 		id := n.Identifier.first()
 		if string(id.Value) != l.Value || (l.System != "" && string(id.System) != l.System) {
 			continue
 		}
-		if newest == nil || parseInstant(string(n.Meta.first().LastUpdated)).After(parseInstant(string(newest.Meta.first().LastUpdated))) {
+		if newest == nil || n.follows(newest) {
 			newest = n
 		}
 	}
 	return newest
+}
+
+// follows says whether a Composition is a later version of the document than another one: by number, else by date, and only
+// where these say nothing by when it was written. What was written last may be an old version that was marked as such.
+func (n *node) follows(other *node) bool {
+	number, numberErr := strconv.Atoi(cmp.Or(versionNumber(n), "1"))
+	than, thanErr := strconv.Atoi(cmp.Or(versionNumber(other), "1"))
+	if numberErr == nil && thanErr == nil && number != than {
+		return number > than
+	}
+	a, b := string(n.Date), string(other.Date)
+	if !strings.Contains(a, "T") || !strings.Contains(b, "T") { // a day is neither before nor after an hour of it
+		short := min(len(a), len(b), len(time.DateOnly))
+		a, b = a[:short], b[:short]
+	}
+	if date, than := parseInstant(a), parseInstant(b); !date.IsZero() && !than.IsZero() && !date.Equal(than) {
+		return date.After(than)
+	}
+	return parseInstant(string(n.Meta.first().LastUpdated)).After(parseInstant(string(other.Meta.first().LastUpdated)))
 }
 
 // How many reports of one document are read, and how many are asked for at once: their ids stand in one URL.
@@ -488,7 +552,7 @@ func (s *Source) compositionFacts(p *pool, composition *node) Document {
 		Locator:  Locator{Type: "Composition", ID: string(composition.ID), System: string(id.System), Value: string(id.Value)},
 		Shape:    s.o.Shape,
 		Standing: compositionStanding(string(composition.Status)),
-		Edition:  versionNumber(composition) + "|" + string(composition.Date) + "|" + string(composition.Status),
+		Edition:  versionNumber(composition) + "|" + moment(composition.Date) + "|" + string(composition.Status),
 		Date:     firstInstant(composition.Date),
 		Type:     codings(composition.Type),
 	}
@@ -564,6 +628,14 @@ func versionNumber(composition *node) string {
 		}
 	}
 	return string(composition.Version)
+}
+
+// moment is a time in one spelling: a server that its documents moved to may write another zone, which makes no edition.
+func moment(written text) string {
+	if at := parseInstant(string(written)); !at.IsZero() && strings.Contains(string(written), "T") {
+		return at.UTC().Format(time.RFC3339Nano)
+	}
+	return string(written)
 }
 
 func sectionCodes(sections []section, into []Coding) []Coding {

@@ -67,11 +67,15 @@ func (s *Source) findThrough(ctx context.Context, l Locator, named func(*node) [
 // findInBundle is the document of a document Bundle. Where the Composition is not kept beside it, the Bundle is what is read
 // again.
 func (s *Source) findInBundle(ctx context.Context, l Locator) (Found, error) {
-	p, composition, standing, err := s.composition(ctx, l)
+	bundle, standing, err := s.read(ctx, l.Type, l.ID)
+	if err != nil || bundle == nil {
+		return Found{Standing: standing}, err
+	}
+	p, composition, standing, err := s.inBundle(ctx, bundle)
 	if err != nil || composition == nil {
 		return Found{Standing: standing}, err
 	}
-	found := foundIn(p.byName["Bundle/"+l.ID])
+	found := foundIn(bundle)
 	there, err := s.findComposition(ctx, string(composition.ID))
 	if err != nil {
 		return Found{}, err
@@ -81,7 +85,7 @@ func (s *Source) findInBundle(ctx context.Context, l Locator) (Found, error) {
 		return found, nil
 	}
 	doc := s.compositionFacts(p, composition)
-	doc.Locator.Type, doc.Locator.ID = l.Type, l.ID
+	doc.Locator.Type, doc.Locator.ID = l.Type, p.bundleOf(composition)
 	found.Documents = []Document{doc}
 	return found, nil
 }
@@ -112,8 +116,8 @@ func (s *Source) findOfReport(ctx context.Context, id string) (Found, error) {
 		if err != nil {
 			return Found{}, err
 		}
-		more.add("", report)
-		if s.documentsOf(&found, more, report) {
+		p.addAll(more)
+		if s.documentsOf(&found, p, report) {
 			s.way.Store(int32(n)) //nolint:gosec // a handful of ways
 			return found, nil
 		}
@@ -142,8 +146,9 @@ func (s *Source) reportWithCompositions(ctx context.Context, id string) (*pool, 
 	return p, report, Readable, nil
 }
 
-// documentsOf adds the documents of the pool that the report belongs to. Two that are no summaries, with different
-// identifiers, are ambiguous: a person must say which.
+// documentsOf are the documents of the pool that the report belongs to. Two that are no summaries, with different
+// identifiers, are ambiguous: a person must say which. It says false where there is no referto among them: one may list the
+// report deeper than a search looks that gave the summary.
 func (s *Source) documentsOf(found *Found, p *pool, report *node) bool {
 	newest := map[string]*node{}
 	for _, c := range p.of("Composition") {
@@ -152,10 +157,11 @@ func (s *Source) documentsOf(found *Found, p *pool, report *node) bool {
 		}
 		id := c.Identifier.first()
 		key := Locator{Type: "Composition", ID: string(c.ID), System: string(id.System), Value: string(id.Value)}.Identity()
-		if was := newest[key]; was == nil || parseInstant(string(c.Meta.first().LastUpdated)).After(parseInstant(string(was.Meta.first().LastUpdated))) {
+		if was := newest[key]; was == nil || c.follows(was) {
 			newest[key] = c
 		}
 	}
+	found.Documents = nil
 	referti := 0
 	for _, key := range slices.Sorted(maps.Keys(newest)) {
 		doc := s.compositionFacts(p, newest[key])
@@ -176,7 +182,7 @@ func (s *Source) documentsOf(found *Found, p *pool, report *node) bool {
 		}
 		return 1
 	})
-	return len(newest) > 0
+	return referti > 0
 }
 
 // summary is the LOINC code of a patient summary, which is no referto whatever else it says.

@@ -90,7 +90,7 @@ func leadsTo(t *testing.T, s *fhir.Source, hint, want fhir.Locator) {
 		return
 	}
 	doc, err := s.Read(t.Context(), found.Documents[0].Locator)
-	if err != nil || doc.Standing != fhir.Readable || doc.Locator.Identity() != want.Identity() || doc.Person.Trouble != "" {
+	if err != nil || doc.Standing != fhir.Readable || doc.Locator != found.Documents[0].Locator || doc.Person.Trouble != "" {
 		t.Errorf("%s of %s: read %s, trouble %q, %v", hint.Type, want.ID, doc.Standing, doc.Person.Trouble, err)
 	}
 }

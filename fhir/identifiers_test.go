@@ -3,7 +3,9 @@ package fhir_test
 import (
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -65,10 +67,12 @@ func TestIdentifiersOfAPatient(t *testing.T) {
 		{"a wrong check letter", []any{identified(codesSID, "RSSMRA80A01H501X")}, "invalid-fiscal-code", "bad-check", ""},
 		{"no value", []any{resource{"system": codesSID}}, "no-fiscal-code", "none", ""},
 		{"no identifier", []any{}, "no-fiscal-code", "none", ""},
-		{"no system", []any{resource{"value": own}}, "no-fiscal-code", "none", ""},
-		{"a bare OID", []any{identified("2.16.840.1.113883.2.9.4.3.2", own)}, "no-fiscal-code", "none", ""},
-		{"a slash at the end of the system", []any{identified(codesSID+"/", own)}, "no-fiscal-code", "none", ""},
-		{"a type in place of a system", []any{resource{"type": concept("NNITA"), "value": own}}, "no-fiscal-code", "none", ""},
+		{"no system", []any{resource{"value": own}}, "no-fiscal-code", "other-system", ""},
+		{"a bare OID", []any{identified("2.16.840.1.113883.2.9.4.3.2", own)}, "no-fiscal-code", "other-system", ""},
+		{"a slash at the end of the system", []any{identified(codesSID+"/", own)}, "no-fiscal-code", "other-system", ""},
+		{"no system, and no code", []any{resource{"value": "77"}}, "no-fiscal-code", "none", ""},
+		{"STP beside a code of no system", []any{identified("http://hl7.it/sid/stp", "STP0301234567890"), resource{"value": own}}, "no-fiscal-code", "stp", ""},
+		{"a type in place of a system", []any{resource{"type": concept("NNITA"), "value": own}}, "no-fiscal-code", "other-system", ""},
 
 		{"a period that holds", []any{identified(codesSID, own, "period", period("2020-01-01", "2030"))}, "", "", own},
 		{"a period that starts later", []any{identified(codesSID, own, "period", period("2026-03-12", ""))}, "no-fiscal-code", "none", ""},
@@ -130,11 +134,20 @@ func TestStatesOfAPatient(t *testing.T) {
 		{"deceasedBoolean: true", resource{"deceasedBoolean": true}, want{deceased: true}},
 		{"deceasedDateTime", resource{"deceasedDateTime": "2026"}, want{deceased: true}},
 		{"active: false", resource{"active": false}, want{inactive: true}},
+		{"dead, without a code, and another record has one", resource{
+			"deceasedBoolean": true, "identifier": []any{}, "link": []any{resource{"type": "refer", "other": resource{"reference": "Patient/p2"}}},
+		}, want{deceased: true}},
 		{"HTEST in security", resource{"meta": resource{"security": []any{test}}}, want{test: true}},
 		{"HTEST as a tag", resource{"meta": resource{"tag": []any{test}}}, want{test: true}},
 		{"another tag", resource{"meta": resource{"tag": []any{resource{"code": "R"}}}}, want{}},
 		{"replaced by a RelatedPerson", resource{"link": replacedBy("RelatedPerson/x")}, want{trouble: fhir.LinkLoop}},
 		{"replaced by a patient of another server", resource{"link": replacedBy("https://other.example/fhir/Patient/p2")}, want{trouble: fhir.LinkLoop}},
+		{"replaced by somebody who is named by an identifier", resource{"link": []any{
+			resource{"type": "replaced-by", "other": resource{"identifier": identified("urn:mrn", "88")}},
+		}}, want{trouble: fhir.LinkLoop}},
+		{"replaced by nobody who is named", resource{"link": []any{resource{"type": "replaced-by"}}}, want{trouble: fhir.LinkLoop}},
+		{"replaced by two", resource{"link": append(replacedBy("Patient/p2"), replacedBy("Patient/p3")...)}, want{trouble: fhir.LinkLoop}},
+		{"replaced by one, said twice", resource{"link": append(replacedBy("Patient/p2"), replacedBy("Patient/p2")...)}, want{}},
 		{"replaced by a patient that is not there", resource{"link": replacedBy("Patient/p9")}, want{trouble: fhir.NoPatient}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -216,6 +229,35 @@ func TestSubjectsOfAReport(t *testing.T) {
 	}
 }
 
+// A server that ignores what a search asks for gives patients that nobody asked for.
+func TestALogicalReferenceIsCheckedByUs(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		others  []any // identifiers of the other patient
+		trouble fhir.PersonTrouble
+	}{
+		{"the other has none of it", []any{identified("urn:mrn", "88")}, ""},
+		{"the other has the value of another system", []any{identified("urn:other", "77")}, ""},
+		{"both have it", []any{identified("urn:mrn", "77")}, fhir.NoPatient},
+	} {
+		server := ward(func(report, patient resource) {
+			report["subject"] = resource{"identifier": identified("urn:mrn", "77")}
+			patient["identifier"] = append(patient["identifier"].([]any), identified("urn:mrn", "77"))
+		})
+		change(server, "Patient/p2", func(r resource) { r["identifier"] = tt.others })
+		server.Fault = func(_ http.ResponseWriter, r *http.Request) bool {
+			if r.ParseForm() == nil {
+				r.Form.Del("identifier")
+			}
+			return false
+		}
+		doc, err := source(t, server, fhir.ShapeReport).Read(t.Context(), r1)
+		if err != nil || doc.Person.Trouble != tt.trouble || (tt.trouble == "" && doc.Person.Code.Reveal() != sandbox.CodeOf(1, birth)) {
+			t.Errorf("%s: got trouble %q, %v; want %q", tt.name, doc.Person.Trouble, err, tt.trouble)
+		}
+	}
+}
+
 // Composition and DocumentReference both speak of whom the document is about: whatever needs a person wins, in either order.
 func TestVoicesThatDisagree(t *testing.T) {
 	stp := []any{identified("http://hl7.it/sid/stp", "STP0301234567890")}
@@ -250,6 +292,52 @@ func TestVoicesThatDisagree(t *testing.T) {
 			if tt.want == "" && !doc.Person.Deceased {
 				t.Errorf("%s: one of the voices says that they died, and nobody heard it", tt.name)
 			}
+		}
+	}
+}
+
+// A birth date is read as late as it may be, and of two voices the later counts: nobody is told who may be under age.
+func TestBirthsAreReadAtTheirLatest(t *testing.T) {
+	for _, tt := range []struct{ first, second, want string }{
+		{"1980-01-02", "", "1980-01-02"},
+		{"1980-02", "", "1980-02-29"},
+		{"1980", "", "1980-12-31"},
+		{"1980-01-02T23:30:00Z", "", "1980-01-02"},
+		{"in spring", "", "0001-01-01"},
+		{"1980", "2010-05-01", "2010-05-01"},
+		{"2010-05-01", "1980", "2010-05-01"},
+	} {
+		server := ward(nil)
+		for id, birthDate := range map[string]string{"first": tt.first, "second": tt.second} {
+			patient := sandbox.Patient(id, sandbox.CodeOf(1, birth), birth)
+			patient["birthDate"] = birthDate
+			server.Put(patient)
+		}
+		putDocument(server, "Patient/first", resource{"subject": resource{"reference": "Patient/second"}})
+		doc, err := source(t, server, fhir.ShapeFSE2).Read(t.Context(), c1)
+		if got := doc.Person.Birth.Format(time.DateOnly); err != nil || got != tt.want {
+			t.Errorf("%q and %q: %s, %v; want %s", tt.first, tt.second, got, err, tt.want)
+		}
+	}
+}
+
+// Where a server refuses to search for an identifier, who is named by a reference is known all the same.
+func TestAServerThatRefusesSearchesForIdentifiers(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		subject resource
+		trouble fhir.PersonTrouble
+		detail  string
+	}{
+		{"an identifier beside a reference", resource{"reference": "Patient/p1", "identifier": identified("urn:mrn", "77")}, "", ""},
+		{"a code beside a reference", resource{"reference": "Patient/p1", "identifier": identified(codesSID, sandbox.CodeOf(1, birth))}, "", ""},
+		{"an identifier alone", resource{"identifier": identified("urn:mrn", "77")}, fhir.NoFiscalCode, "other-identifier"},
+	} {
+		server := ward(func(report, _ resource) { report["subject"] = tt.subject })
+		server.Fault = answering(http.StatusBadRequest, new(atomic.Int64), "identifier")
+		doc, err := source(t, server, fhir.ShapeReport).Read(t.Context(), r1)
+		if who := doc.Person; err != nil || who.Trouble != tt.trouble || who.Detail != tt.detail || (tt.trouble == "") != (who.Code.Reveal() != "") {
+			t.Errorf("%s: got trouble %q (%s), %v; want %q", tt.name, who.Trouble, who.Detail, err, tt.trouble)
 		}
 	}
 }

@@ -1,6 +1,8 @@
 package fhir_test
 
 import (
+	"maps"
+	"slices"
 	"testing"
 
 	"staffetta/fhir"
@@ -41,34 +43,33 @@ func TestReadIsNotBehindFind(t *testing.T) {
 	}
 }
 
-// What a report says is looked at where the report names its Composition, too: its codes and labels decide.
+// What a report says is looked at where the report names its Composition, too: its codes and labels decide. R4 has an
+// extension for it, R5 an element.
 func TestReportsThatNameTheirCompositionAreRead(t *testing.T) {
-	server := sandbox.NewServer()
-	server.Put(sandbox.Patient("p1", sandbox.CodeOf(1, birth), birth))
-	server.Put(resource{
-		"resourceType": "Composition", "id": "c1", "status": "final", "identifier": resource{"system": "urn:s", "value": "v"},
-		"type": resource{"coding": []any{resource{"code": "11502-2"}}}, "subject": resource{"reference": "Patient/p1"},
-		"section": []any{resource{"entry": []any{resource{"reference": "Observation/o1"}}}},
-	})
-	server.Put(resource{
-		"resourceType": "DiagnosticReport", "id": "r1", "status": "final", "subject": resource{"reference": "Patient/p1"},
-		"code": resource{"coding": []any{resource{"system": "http://loinc.org", "code": "7917-8"}}}, // HIV
-		"extension": []any{resource{
-			"url":            "http://hl7.org/fhir/5.0/StructureDefinition/extension-DiagnosticReport.composition",
-			"valueReference": resource{"reference": "Composition/c1"},
-		}},
-	})
-	s := source(t, server, fhir.ShapeHL7IT)
-	found, err := s.Find(t.Context(), r1)
-	if err != nil || len(found.Documents) != 1 {
-		t.Fatal(found, err)
-	}
-	doc, err := s.Read(t.Context(), found.Documents[0].Locator)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(doc.Codes) != len(found.Documents[0].Codes) {
-		t.Errorf("codes as found %v, as read for the decision %v", found.Documents[0].Codes, doc.Codes)
+	named := resource{"reference": "Composition/c1"}
+	for _, names := range []resource{
+		{"extension": []any{resource{"url": "http://hl7.org/fhir/5.0/StructureDefinition/extension-DiagnosticReport.composition", "valueReference": named}}},
+		{"composition": named},
+	} {
+		for _, xml := range []bool{false, true} {
+			server := ward(nil)
+			putDocument(server, "Patient/p1")
+			report := maps.Clone(names)
+			maps.Copy(report, resource{
+				"resourceType": "DiagnosticReport", "id": "r1", "status": "final", "subject": resource{"reference": "Patient/p1"}, "code": concept("7917-8"), // HIV
+			})
+			server.Put(report)
+			server.XML = xml
+			s := source(t, server, fhir.ShapeHL7IT)
+			found, err := s.Find(t.Context(), r1)
+			if err != nil || len(found.Documents) != 1 {
+				t.Fatal(found, err)
+			}
+			doc, err := s.Read(t.Context(), found.Documents[0].Locator)
+			if want := []fhir.Coding{{Code: "7917-8"}}; err != nil || !slices.Equal(doc.Codes, want) {
+				t.Errorf("codes as read for the decision %v, %v; want %v", doc.Codes, err, want)
+			}
+		}
 	}
 }
 
@@ -90,6 +91,27 @@ func TestTheRefertoComesFirst(t *testing.T) {
 		}
 		if found.Documents[0].Locator.ID != "c2" {
 			t.Fatal("the summary comes first, by chance: a DELETE of the report will lead there")
+		}
+	}
+}
+
+// A summary that a search gives hides no referto that lists the report one section deeper, where the search does not look.
+func TestASummaryHidesNoReferto(t *testing.T) {
+	for _, summaryAlone := range []bool{false, true} {
+		server := ward(nil)
+		listed := []any{resource{"entry": []any{resource{"reference": "DiagnosticReport/r1"}}}}
+		server.Put(resource{
+			"resourceType": "Composition", "id": "summary", "status": "final", "identifier": resource{"value": "summary"}, "type": concept("60591-5"), "section": listed,
+		})
+		want := "summary"
+		if !summaryAlone {
+			putDocument(server, "Patient/p1")
+			change(server, "Composition/c1", func(r resource) { r["section"] = []any{resource{"section": listed}} })
+			want = "c1"
+		}
+		found, err := source(t, server, fhir.ShapeFSE2).Find(t.Context(), r1)
+		if err != nil || found.Ambiguous || len(found.Documents) == 0 || found.Documents[0].Locator.ID != want {
+			t.Errorf("found %+v, %v; want %s first", found, err, want)
 		}
 	}
 }

@@ -206,15 +206,15 @@ func (s *Source) patient(ctx context.Context, p *pool, n *node, doc *Document) (
 			return Person{Trouble: NotAPerson}, true, nil
 		}
 		doc.label(n)
-		next := n.linked("replaced-by")
-		if next == "" {
+		survivors := n.linked("replaced-by")
+		switch {
+		case len(survivors) == 0:
 			who, err := s.orReferred(ctx, p, n, doc)
 			return who, true, err
-		}
-		if merges == deepestLink {
+		case len(survivors) > 1, merges == deepestLink:
 			return Person{Trouble: LinkLoop}, true, nil
 		}
-		to, standing, err := s.otherPatient(ctx, p, next)
+		to, standing, err := s.otherPatient(ctx, p, survivors[0])
 		switch {
 		case err != nil:
 			return Person{}, false, err
@@ -248,25 +248,25 @@ func (s *Source) otherPatient(ctx context.Context, p *pool, reference string) (*
 func (s *Source) orReferred(ctx context.Context, p *pool, n *node, doc *Document) (Person, error) {
 	who := s.personOf(n)
 	refers := n.linked("refer")
-	if who.Trouble != NoFiscalCode || refers == "" {
+	if who.Trouble != NoFiscalCode || len(refers) == 0 {
 		return who, nil
 	}
-	other, _, err := s.otherPatient(ctx, p, refers)
-	if err != nil || other == nil || other.ResourceType != "Patient" || other.linked("replaced-by") != "" {
+	other, _, err := s.otherPatient(ctx, p, refers[0])
+	if err != nil || other == nil || other.ResourceType != "Patient" || len(other.linked("replaced-by")) > 0 {
 		return who, err
 	}
 	doc.label(other)
 	return agree(who, s.personOf(other)), nil
 }
 
-// linked is the reference of the first link of a type; "" where there is none.
-func (n *node) linked(kind text) string {
+// linked are the references of the links of a type, each once; "" is a link that names nobody by a reference.
+func (n *node) linked(kind text) (to []string) {
 	for _, l := range n.Link {
-		if l.Type == kind {
-			return string(l.Other.first().Reference)
+		if other := string(l.Other.first().Reference); l.Type == kind && !slices.Contains(to, other) {
+			to = append(to, other)
 		}
 	}
-	return ""
+	return to
 }
 
 // personOf are the facts of one Patient.
@@ -282,11 +282,13 @@ func (s *Source) personOf(n *node) Person {
 func (s *Source) coded(identifiers []identifier) Person {
 	now := s.o.Now()
 	codes := map[fiscalcode.Code]bool{}
-	invalid, detail := "", "none"
+	invalid, detail := "", noCode
 	for _, id := range identifiers {
 		if !slices.Contains(s.systems, string(id.System)) {
 			if kind := otherKind(string(id.System)); kind != "" {
 				detail = kind
+			} else if detail == noCode && s.mayHold(id) {
+				detail = otherSystem
 			}
 			continue
 		}
@@ -316,6 +318,16 @@ func (s *Source) coded(identifiers []identifier) Person {
 		return Person{Trouble: InvalidFiscalCode, Detail: invalid}
 	}
 	return Person{Trouble: NoFiscalCode, Detail: detail}
+}
+
+// The details of a patient without a codice fiscale of whom nothing else is known. The second says that the configuration
+// may lack a system: what it is called there is no proof.
+const noCode, otherSystem = "none", "other-system"
+
+// mayHold says whether an identifier of a system that nobody knows looks like a codice fiscale. Registers of regions repeat it.
+func (s *Source) mayHold(id identifier) bool {
+	_, err := s.parse(string(id.Value))
+	return err == nil && !strings.HasPrefix(string(id.System), "urn:oid:2.16.840.1.113883.2.9.2.")
 }
 
 func (s *Source) parse(text string) (fiscalcode.Code, error) {

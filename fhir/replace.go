@@ -1,5 +1,7 @@
 package fhir
 
+import "slices"
+
 // The extensions by which HAPI says that resources were merged (reference fhir-subscriptions.md, 6).
 const (
 	hapiReplacedBy = "http://hapifhir.io/fhir/StructureDefinition/replaced-by"
@@ -13,25 +15,34 @@ func (s *Source) replaces(doc *Document, n *node) {
 		if r.Code != "replaces" && r.Type != "replaces" {
 			continue
 		}
-		for _, refs := range [][]ref{r.Target, r.Reference, r.Resource} {
-			for _, one := range refs {
-				s.replacesReference(doc, string(one.Reference))
+		targets := slices.Concat(r.Target, r.Reference, r.Resource)
+		for _, one := range targets {
+			s.replacesReference(doc, string(one.Reference))
+			if n.ResourceType == "Composition" && (one.Type == "" || one.Type == "Composition") {
+				replacesIdentified(doc, one.Identifier)
 			}
 		}
-		for _, id := range r.Identifier {
-			if id.Value != "" {
-				doc.Replaces = append(doc.Replaces, Locator{Type: "Composition", System: string(id.System), Value: string(id.Value)})
-			}
-		}
-		if id := string(r.ID); IsID(id) { // the ministry's own server: the old id, and no target
+		replacesIdentified(doc, r.Identifier)
+		switch id := string(r.ID); {
+		case len(targets)+len(r.Identifier) > 0: // the element's id is no more than that
+		case IsID(id): // the ministry's own server: the old id, and no target
 			doc.Replaces = append(doc.Replaces, Locator{Type: n.ResourceType, ID: id})
-		} else {
+		default:
 			s.replacesReference(doc, id)
 		}
 	}
 	for _, e := range n.Extension {
 		if string(e.URL) == hapiReplaces {
 			s.replacesReference(doc, string(e.Reference.first().Reference))
+		}
+	}
+}
+
+// replacesIdentified adds what is replaced by its identifier.
+func replacesIdentified(doc *Document, identifiers []identifier) {
+	for _, id := range identifiers {
+		if id.Value != "" {
+			doc.Replaces = append(doc.Replaces, Locator{Type: "Composition", System: string(id.System), Value: string(id.Value)})
 		}
 	}
 }

@@ -152,7 +152,7 @@ func (t Timetable) afterDecision(rec ledger.Record, d policy.Decision, now time.
 	}
 	rec = because(rec, d.Reason, now)
 	rec.Detail = d.Detail
-	if d.Hidden {
+	if d.Hidden && d.Action != policy.Wait { // which counts from the first look
 		rec.Since = now // a finished record remembers Since: last seen hidden, not first
 	}
 	switch d.Action {

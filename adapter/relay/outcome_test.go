@@ -132,6 +132,61 @@ func TestWaitsWiden(t *testing.T) {
 	}
 }
 
+// What is not there is asked for again for minutes, and then believed, however often it was asked for meanwhile.
+func TestAWaitForWhatIsNotThereEnds(t *testing.T) {
+	final := fse.Resource{"resourceType": "DiagnosticReport", "id": "r1", "status": "final", "subject": fse.Resource{"reference": "Patient/p9"}}
+	told := ledger.Told{Publication: ledger.Published, At: time.Now(), Person: ledger.Tag{1}}
+	for _, tt := range []struct {
+		name     string
+		kept     fse.Resource
+		told     ledger.Told
+		state    ledger.State
+		reason   string
+		from, to time.Duration
+	}{
+		{"the patient", final, ledger.Told{}, ledger.Held, "no-patient", 10 * time.Minute, 13 * time.Minute},
+		{"the document", nil, ledger.Told{}, ledger.Suppressed, "withdrawn", 10 * time.Minute, 13 * time.Minute},
+		{"the document, of which somebody was told", nil, told, ledger.Held, "withdrawn", 15 * time.Minute, 17 * time.Minute},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newStage(t, iobox.Options{})
+			if tt.kept != nil {
+				w.fse.Put(tt.kept)
+			}
+			rec := sendingRecord(w)
+			rec.State, rec.Publication, rec.Edition, rec.Recipient, rec.Told = ledger.Pending, "", ledger.Tag{}, ledger.Record{}.Recipient, tt.told
+			began := w.now
+			rec, steps := w.walk(t, rec, 24*time.Hour)
+			if took := w.now.Sub(began); rec.State != tt.state || rec.Reason != tt.reason || took < tt.from || took > tt.to || steps < 5 {
+				t.Errorf("%s %s after %s and %d looks, want %s %s after %s", rec.State, rec.Reason, took, steps, tt.state, tt.reason, tt.from)
+			}
+		})
+	}
+}
+
+// What its citizen cannot open is looked at for as long as policy.visible_wait, then a person must look: however often it was
+// looked at meanwhile.
+func TestWhatIsNeverVisibleIsHeldInTheEnd(t *testing.T) {
+	w := newStage(t, iobox.Options{})
+	w.fse.Put(fse.Patient("p1", someone.Reveal(), time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)))
+	w.fse.Put(fse.Resource{
+		"resourceType": "DiagnosticReport", "id": "r1", "status": "final", "issued": w.now.Format(time.RFC3339), "subject": fse.Resource{"reference": "Patient/p1"},
+	})
+	portal := httptest.NewServer(fse.NewServer()) // which shows nothing
+	t.Cleanup(portal.Close)
+	eyes := must(fhir.NewSource(fhir.SourceOptions{BaseURL: portal.URL + "/fhir", Client: new(http.Client), MaxBody: 1 << 20}))
+	w.source.Gate = &fhir.Gate{Source: eyes}
+	w.Sources["north"] = w.source
+	w.Rules = must(policy.NewRules(policy.Options{MaxAge: 30 * 24 * time.Hour, VisibleWait: 72 * time.Hour}))
+	rec := sendingRecord(w)
+	rec.State, rec.Publication, rec.Edition, rec.Recipient = ledger.Pending, "", ledger.Tag{}, ledger.Record{}.Recipient
+	began := w.now
+	rec, steps := w.walk(t, rec, 10*24*time.Hour)
+	if took := w.now.Sub(began); rec.State != ledger.Held || rec.Reason != "not-visible" || took < 72*time.Hour || took > 74*time.Hour {
+		t.Errorf("%s %s after %s and %d looks, want held after three days", rec.State, rec.Reason, took, steps)
+	}
+}
+
 // A record in sending whose document is gone comes to a person, and is counted once.
 func TestSendingWhoseDocumentIsMissing(t *testing.T) {
 	for _, tt := range []struct {

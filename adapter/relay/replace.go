@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"slices"
+	"time"
 
 	"staffetta/adapter/ledger"
 	"staffetta/fhir"
@@ -130,7 +131,8 @@ func (r *Relay) handOver(ctx context.Context, c *claimed, doc fhir.Document) err
 	if known, _, err := r.Ledger.Lookup(ctx, key); err != nil || known.State == ledger.Replaced {
 		return err // it is over itself: its own successor speaks for both, or a person
 	}
-	hint := ledger.Hint{Key: key, Source: c.Source, Locator: doc.ReplacedBy, State: ledger.Pending}
+	// It settles for a moment: another worker that takes it before us would tell its citizen again.
+	hint := ledger.Hint{Key: key, Source: c.Source, Locator: doc.ReplacedBy, State: ledger.Pending, Settle: 5 * time.Second}
 	if _, err := r.Ledger.Admit(ctx, []ledger.Hint{hint}); err != nil {
 		return err
 	}

@@ -333,6 +333,8 @@ func (r *Relay) tell(ctx context.Context, c claimed, o outcome) {
 	case sent:
 		attrs = append(attrs, slog.String("message_id", rec.Told.MessageID), slog.String("publication", string(rec.Told.Publication)),
 			slog.Float64("since_hint_seconds", age.Seconds()))
+	case rec.State == ledger.Unreachable && rec.Detail != "": // it rests, and then only its reason is known
+		attrs = append(attrs, slog.String("reason", rec.Reason), slog.String("detail", rec.Detail))
 	case rec.Reason != "":
 		attrs = append(attrs, slog.String("reason", rec.Reason))
 	}
