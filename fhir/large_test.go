@@ -35,3 +35,22 @@ func TestALargeReportIsReadInPassing(t *testing.T) {
 		t.Errorf("%d bytes were allocated for a report of %d", held, size)
 	}
 }
+
+// An answer of many objects that say nothing is given up early: each takes far more room here than there.
+func TestAnAnswerOfEmptyObjects(t *testing.T) {
+	const many = 100_000
+	for form, text := range map[string]string{
+		"JSON": `{"resourceType":"DiagnosticReport","id":"r1","status":"final","contained":[{}` + strings.Repeat(",{}", many) + `]}`,
+		"XML": `<DiagnosticReport xmlns="http://hl7.org/fhir"><id value="r1"/><status value="final"/>` + strings.Repeat("<contained><Patient/></contained>", many) +
+			`</DiagnosticReport>`,
+	} {
+		t.Run(form, func(t *testing.T) {
+			s := source(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				_, _ = io.WriteString(w, text)
+			}), fhir.ShapeReport, func(o *fhir.SourceOptions) { o.MaxBody = 64 << 20 })
+			if _, err := s.Read(t.Context(), r1); err == nil || !strings.Contains(err.Error(), "too large") {
+				t.Errorf("got %v, want too large", err)
+			}
+		})
+	}
+}

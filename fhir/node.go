@@ -1,6 +1,7 @@
 package fhir
 
 import (
+	"bytes"
 	"errors"
 	"io"
 
@@ -208,12 +209,30 @@ func (l list[T]) first() (item T) {
 
 var errNotFHIR = errors.New("the answer is no FHIR resource")
 
+// objectsAt is how many objects an answer may have: one that says nothing at all takes more than a kilobyte where it stands in
+// place of a resource. What documents consist of has some thousands.
+const objectsAt = 100_000
+
+// bounded passes JSON on up to a number of objects; a brace inside of a string counts as one.
+type bounded struct {
+	from io.Reader
+	left int
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	n, err := b.from.Read(p)
+	if b.left -= bytes.Count(p[:n], []byte{'{'}); b.left < 0 {
+		return 0, errTooLarge
+	}
+	return n, err
+}
+
 // readNode reads one resource of a source, JSON or XML, with long strings cut short.
 func readNode(from io.Reader, limits Limits) (*node, error) {
 	var n node
 	body, err := openBody(from, limits.MaxBytes)
 	if err == nil {
-		err = json.UnmarshalRead(body.asJSON(limits), &n, anyText)
+		err = json.UnmarshalRead(&bounded{from: body.asJSON(limits), left: objectsAt}, &n, anyText)
 	}
 	switch {
 	case err != nil && body != nil && body.xml:
