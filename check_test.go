@@ -1,9 +1,11 @@
 package main
 
 import (
+	"fmt"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -70,6 +72,24 @@ func TestCheckSourcesFindsWhatIsWrong(t *testing.T) {
 			code, out := r.check(t)
 			r.wants(t, "check", code, tt.code, out, tt.want)
 		})
+	}
+}
+
+// Whom the latest documents are about has a codice fiscale where the file does not look for it: check proposes to.
+func TestCheckProposesSystems(t *testing.T) {
+	r := found(t, "HAPI", "report", "")
+	r.publish("final", "final", "registered")
+	for i := range 2 {
+		birth := time.Date(1970, 1, 1+i, 0, 0, 0, 0, time.UTC)
+		patient := sandbox.Patient(fmt.Sprint("p", i), sandbox.CodeOf(i, birth), birth)
+		patient["identifier"] = []any{sandbox.Resource{"system": "urn:oid:1.2.3", "value": sandbox.CodeOf(i, birth)}}
+		r.server.Put(patient)
+	}
+	code, out := r.check(t)
+	r.wants(t, "check", code, 0, out, "regione, shape report, subscribe manual\n"+hapiLine+"found      no Subscription of ours\n"+
+		"proposal   2 without a codice fiscale have one under urn:oid:1.2.3: only where that holds the person's own may fiscal_code_systems name it\n")
+	if _, _, logs := r.subscribe(t, "--dry-run"); !strings.Contains(logs, "\nproposal   2 without a codice fiscale have one under urn:oid:1.2.3: ") {
+		t.Error("subscribe does not propose it:", logs)
 	}
 }
 

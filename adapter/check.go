@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"staffetta/adapter/catchup"
 	"staffetta/adapter/ledger"
 	"staffetta/config"
 	"staffetta/fhir"
@@ -84,9 +85,12 @@ func (c *sourceCheck) run(ctx context.Context) error {
 	if err := c.issuer(asking); err != nil {
 		return err
 	}
-	if c.reach(asking, read.Source) && c.source.Subscribe != "never" {
-		c.subscriber = newSubscriber(c.cfg, c.source, read.Source, nil)
-		c.subscription(asking)
+	if c.reach(asking, read.Source) {
+		if c.source.Subscribe != "never" {
+			c.subscriber = newSubscriber(c.cfg, c.source, read.Source, nil)
+			c.subscription(asking)
+		}
+		c.people(asking)
 	}
 	if c.ledger != nil {
 		c.swept()
@@ -138,6 +142,18 @@ func (c *sourceCheck) subscription(ctx context.Context) {
 		c.find("our Subscriptions do not work, see above")
 	case n == 0 && c.source.Subscribe == "auto" && !c.state.First.IsZero():
 		c.find("serve should have created a Subscription: its log says why not")
+	}
+}
+
+// people looks at whom the latest documents are about, and proposes where their codici fiscali may stand (reference fse.md, 6).
+func (c *sourceCheck) people(ctx context.Context) {
+	const latest, most = 20, 10 * time.Second
+	s, err := takeSample(ctx, c.cfg, c.source, nil, catchup.SampleOptions{N: latest, Most: most})
+	if err != nil {
+		c.say("people", "of the latest documents could not be looked at: %v", err)
+	}
+	for _, line := range proposals(s.Systems) {
+		c.say("proposal", "%s", line)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -14,9 +15,9 @@ import (
 	"staffetta/fhir"
 )
 
-// takeSample looks at what changed last at a source, as the Subscription that was chosen and the rules would: o says how many
+// takeSample looks at what changed last at a source, as a Subscription by searches and the rules would: o says how many
 // resources, and how long. Its calls are counted, and go by a way of their own.
-func takeSample(ctx context.Context, cfg *config.Config, source config.Source, choice fhir.Choice, o catchup.SampleOptions) (catchup.Sample, error) {
+func takeSample(ctx context.Context, cfg *config.Config, source config.Source, searches []string, o catchup.SampleOptions) (catchup.Sample, error) {
 	rules, err := newRules(cfg)
 	if err != nil {
 		return catchup.Sample{}, err
@@ -30,11 +31,28 @@ func takeSample(ctx context.Context, cfg *config.Config, source config.Source, c
 	if err != nil {
 		return catchup.Sample{}, err
 	}
-	if o.Searches = choice.Criteria; choice.Flavour != fhir.FlavourClassic {
-		o.Searches = source.Subscription.Filters
-	}
+	o.Searches = searches
 	o.Source, o.Shape, o.Rules, o.Choices, o.Now = read.Source, fhir.Shape(source.Shape), rules, read.Rules, time.Now()
 	return catchup.TakeSample(ctx, o)
+}
+
+// sampledBy are the searches of the Subscription that was chosen.
+func sampledBy(source config.Source, choice fhir.Choice) []string {
+	if choice.Flavour == fhir.FlavourClassic {
+		return choice.Criteria
+	}
+	return source.Subscription.Filters
+}
+
+// proposals say which systems of identifiers may have to be configured: codici fiscali stand there, and those people have no
+// other one.
+func proposals(systems map[string]int) []string {
+	lines := make([]string, 0, len(systems))
+	for _, system := range slices.Sorted(maps.Keys(systems)) {
+		lines = append(lines, fmt.Sprintf(
+			"%d without a codice fiscale have one under %s: only where that holds the person's own may fiscal_code_systems name it", systems[system], system))
+	}
+	return lines
 }
 
 // What serve looks at before it subscribes: the first Subscription waits for it.
@@ -47,7 +65,7 @@ const (
 // up nothing.
 func logSample(ctx context.Context, cfg *config.Config, source config.Source, choice fhir.Choice, log *slog.Logger) {
 	log = log.With(slog.String("source", source.Name))
-	s, err := takeSample(ctx, cfg, source, choice, catchup.SampleOptions{N: sampledByServe, Most: sampleMost})
+	s, err := takeSample(ctx, cfg, source, sampledBy(source, choice), catchup.SampleOptions{N: sampledByServe, Most: sampleMost})
 	if err != nil {
 		if ctx.Err() == nil {
 			log.WarnContext(ctx, "no sample was taken before subscribing", slog.Any("error", err))

@@ -185,7 +185,7 @@ func (e *errand) sample(ctx context.Context, choice fhir.Choice) error {
 	if e.o.Sample == 0 {
 		return nil
 	}
-	s, err := takeSample(ctx, e.cfg, e.source, choice, catchup.SampleOptions{N: e.o.Sample})
+	s, err := takeSample(ctx, e.cfg, e.source, sampledBy(e.source, choice), catchup.SampleOptions{N: e.o.Sample})
 	if err != nil {
 		e.say("sample", "none was taken: %v", err)
 		return ctx.Err()
@@ -201,6 +201,9 @@ func (e *errand) saySample(s catchup.Sample) {
 	}
 	for _, line := range verdicts(s.Verdicts) {
 		e.say("", "rules: %s", line)
+	}
+	for _, line := range proposals(s.Systems) {
+		e.say("proposal", "%s", line)
 	}
 	if s.Stopped != "" {
 		e.say("", "not all were looked at: %s", s.Stopped)

@@ -150,6 +150,7 @@ type Person struct {
 	Code     fiscalcode.Code // zero when Trouble is set
 	Trouble  PersonTrouble
 	Detail   string    // a fixed word, e.g. stp, eni, team, anpr, ana, provisional, other-system, none, bad-check; never a value
+	System   string    // under which other-system stands, as it may be shown; "" where that is none
 	Missing  bool      // the Patient answered 404: perhaps too early (only with NoPatient)
 	Birth    time.Time // Patient.birthDate at its latest reading (a bare year: 31 December), UTC midnight; zero when unknown
 	Deceased bool

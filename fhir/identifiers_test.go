@@ -117,6 +117,32 @@ func TestIdentifiersOfAPatient(t *testing.T) {
 	}
 }
 
+// Where a codice fiscale stands that nobody configured is said as far as it names nobody.
+func TestTheSystemThatMayBeConfigured(t *testing.T) {
+	const own = "RSSMRA80A01H501U"
+	for _, tt := range []struct {
+		name       string
+		identifier resource
+		want       string
+	}{
+		{"another system", identified("https://ospedale.example/sid/cf", own), "https://ospedale.example/sid/cf"},
+		{"a bare OID", identified("2.16.840.1.113883.2.9.4.3.2", own), "2.16.840.1.113883.2.9.4.3.2"},
+		{"no system", resource{"value": own}, "no system"},
+		{"one that holds a code", identified("https://ospedale.example/"+own+"/cf", own), "a system that holds the code itself"},
+		{"one that holds a code in lower case", identified("urn:rssmra80a01h501u", own), "a system that holds the code itself"},
+		{"one that is no URI", identified("Mario Rossi", own), "a system that is no URI"},
+		{"no code", identified("https://ospedale.example/sid/mrn", "77"), ""},
+		{"a regional register", identified("urn:oid:2.16.840.1.113883.2.9.2.30.4.1", own), ""},
+		{"a system that counts", identified(codesSID, own), ""},
+	} {
+		server := ward(func(_, patient resource) { patient["identifier"] = []any{tt.identifier} })
+		doc, err := source(t, server, fhir.ShapeReport).Read(t.Context(), r1)
+		if err != nil || doc.Person.System != tt.want {
+			t.Errorf("%s: got %q, %v, want %q", tt.name, doc.Person.System, err, tt.want)
+		}
+	}
+}
+
 // What a Patient says besides its identifiers.
 func TestStatesOfAPatient(t *testing.T) {
 	test := resource{"system": "http://terminology.hl7.org/CodeSystem/v3-ActReason", "code": "HTEST"}

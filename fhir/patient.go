@@ -282,13 +282,13 @@ func (s *Source) personOf(n *node) Person {
 func (s *Source) coded(identifiers []identifier) Person {
 	now := s.o.Now()
 	codes := map[fiscalcode.Code]bool{}
-	invalid, detail := "", noCode
+	invalid, detail, system := "", noCode, ""
 	for _, id := range identifiers {
 		if !slices.Contains(s.systems, string(id.System)) {
 			if kind := otherKind(string(id.System)); kind != "" {
-				detail = kind
+				detail, system = kind, ""
 			} else if detail == noCode && s.mayHold(id) {
-				detail = otherSystem
+				detail, system = otherSystem, s.shownSystem(string(id.System))
 			}
 			continue
 		}
@@ -302,7 +302,7 @@ func (s *Source) coded(identifiers []identifier) Person {
 		}
 		switch reason := reasonOf(err); reason { //nolint:exhaustive // all others are invalid
 		case fiscalcode.Provisional, fiscalcode.STP, fiscalcode.ENI, fiscalcode.TEAM, fiscalcode.ANPR:
-			detail = string(reason)
+			detail, system = string(reason), ""
 		default:
 			invalid = string(reason)
 		}
@@ -317,7 +317,7 @@ func (s *Source) coded(identifiers []identifier) Person {
 	case invalid != "":
 		return Person{Trouble: InvalidFiscalCode, Detail: invalid}
 	}
-	return Person{Trouble: NoFiscalCode, Detail: detail}
+	return Person{Trouble: NoFiscalCode, Detail: detail, System: system}
 }
 
 // The details of a patient without a codice fiscale of whom nothing else is known. The second says that the configuration
@@ -328,6 +328,26 @@ const noCode, otherSystem = "none", "other-system"
 func (s *Source) mayHold(id identifier) bool {
 	_, err := s.parse(string(id.Value))
 	return err == nil && !strings.HasPrefix(string(id.System), "urn:oid:2.16.840.1.113883.2.9.2.")
+}
+
+// systemForm is what a system that may be configured looks like.
+var systemForm = regexp.MustCompile(`^[A-Za-z0-9.:/_~#-]{1,200}$`)
+
+// shownSystem is a system as a person may read it: not one that holds a codice fiscale itself.
+func (s *Source) shownSystem(system string) string {
+	const length = 16
+	for i := range max(0, len(system)-length+1) {
+		if _, err := s.parse(system[i : i+length]); err == nil {
+			return "a system that holds the code itself"
+		}
+	}
+	switch {
+	case system == "":
+		return "no system"
+	case !systemForm.MatchString(system):
+		return "a system that is no URI"
+	}
+	return system
 }
 
 func (s *Source) parse(text string) (fiscalcode.Code, error) {

@@ -39,6 +39,7 @@ type Sample struct {
 	Resources int
 	Matches   []Match
 	Verdicts  map[Verdict]int // of the documents behind them, and of resources that led to none
+	Systems   map[string]int  // of the documents' persons without a codice fiscale: where one stands that fiscal_code_systems does not name
 	Stopped   string          // why not all were looked at; "" where they were
 }
 
@@ -225,6 +226,7 @@ func (l *looks) document(ctx context.Context, at fhir.Locator) error {
 	if err != nil {
 		return err
 	}
+	l.countSystem(doc.Person.System)
 	q := policy.Question{Document: doc, Source: l.o.Choices, Now: l.o.Now}
 	if l.o.Known != nil {
 		verdict, err := l.o.Known(ctx, &q)
@@ -245,6 +247,18 @@ func (l *looks) count(v Verdict) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.sample.Verdicts[v]++
+}
+
+func (l *looks) countSystem(system string) {
+	if system == "" {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.sample.Systems == nil {
+		l.sample.Systems = map[string]int{}
+	}
+	l.sample.Systems[system]++
 }
 
 // errStopped ends a sample that has said why.
