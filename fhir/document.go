@@ -286,12 +286,16 @@ func (p *pool) bundleOf(composition *node) string {
 	return ""
 }
 
+// token is an identifier as a search asks for it; what would mean something to the search is escaped (FHIR R4 search,
+// Escaping Search Parameters).
 func token(system, value string) string {
 	if system == "" {
-		return value
+		return escaped.Replace(value)
 	}
-	return system + "|" + value
+	return escaped.Replace(system) + "|" + escaped.Replace(value)
 }
+
+var escaped = strings.NewReplacer(`\`, `\\`, `,`, `\,`, `|`, `\|`, `$`, `\$`)
 
 // newestOf is the newest Composition of an identifier; a lenient server may have sent others too.
 func newestOf(p *pool, l Locator) (newest *node) {

@@ -228,7 +228,7 @@ func byIdentifier(ctx context.Context, s *Source, report *node) (*pool, error) {
 		if id.Value == "" {
 			continue
 		}
-		for _, wanted := range slices.Compact([]string{token(string(id.System), string(id.Value)), string(id.Value)}) {
+		for _, wanted := range slices.Compact([]string{token(string(id.System), string(id.Value)), token("", string(id.Value))}) {
 			p, err := s.search(ctx, "Composition", compositionIncludes(url.Values{"identifier": {wanted}}))
 			if err != nil || len(p.of("Composition")) > 0 {
 				return p, err

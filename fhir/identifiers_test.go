@@ -284,6 +284,20 @@ func TestALogicalReferenceIsCheckedByUs(t *testing.T) {
 	}
 }
 
+// What means something to a search is escaped in what is searched.
+func TestALogicalReferenceOfOddCharacters(t *testing.T) {
+	for _, value := range []string{`7,8`, `a|b`, `a$b`, `a\b`, `a\,b`, `CF^^^&2.16.840.1&ISO`} {
+		server := ward(func(report, patient resource) {
+			report["subject"] = resource{"identifier": identified("urn:mrn", value)}
+			patient["identifier"] = append(patient["identifier"].([]any), identified("urn:mrn", value))
+		})
+		doc, err := source(t, server, fhir.ShapeReport).Read(t.Context(), r1)
+		if err != nil || doc.Person.Code.Reveal() != sandbox.CodeOf(1, birth) {
+			t.Errorf("%s: got trouble %q, %v", value, doc.Person.Trouble, err)
+		}
+	}
+}
+
 // Composition and DocumentReference both speak of whom the document is about: whatever needs a person wins, in either order.
 func TestVoicesThatDisagree(t *testing.T) {
 	stp := []any{identified("http://hl7.it/sid/stp", "STP0301234567890")}

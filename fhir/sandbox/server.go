@@ -382,11 +382,21 @@ func refersTo(references []any, name string) bool {
 	})
 }
 
+// escapes of a token: what they stand for must not divide it.
+var escapes = strings.NewReplacer(`\\`, "\x00", `\|`, "\x01", `\,`, "\x02", `\$`, "\x03")
+
+var unescaped = strings.NewReplacer("\x00", `\`, "\x01", "|", "\x02", ",", "\x03", "$")
+
 func matchesIdentifier(r Resource, value string) bool {
-	system, code, both := strings.Cut(value, "|")
+	return slices.ContainsFunc(strings.Split(escapes.Replace(value), ","), func(token string) bool { return matchesToken(r, token) })
+}
+
+func matchesToken(r Resource, token string) bool {
+	system, code, both := strings.Cut(token, "|")
 	if !both {
 		code, system = system, ""
 	}
+	system, code = unescaped.Replace(system), unescaped.Replace(code)
 	return slices.ContainsFunc(list(r["identifier"]), func(one any) bool {
 		id, _ := one.(Resource)
 		return id != nil && text(id["value"]) == code && (!both || text(id["system"]) == system)
