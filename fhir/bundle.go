@@ -14,10 +14,7 @@ func (req *NotificationRequest) bundle(b *wireResource) (Notification, error) {
 		return Notification{}, &Issue{Status: http.StatusBadRequest, Code: "structure", Diagnostics: "want a list of objects", Expression: "Bundle.entry"}
 	}
 	if status := statusOf(b); status != nil {
-		if len(status.events) > req.Limits.MaxEntries {
-			return Notification{}, unreadable(errTooMany)
-		}
-		return req.notified(b, status), nil
+		return req.notified(b, status)
 	}
 	switch b.code {
 	case "transaction", "batch", "collection":
@@ -41,8 +38,8 @@ func (req *NotificationRequest) bundle(b *wireResource) (Notification, error) {
 // speak for themselves. What only a notification can be is refused where it names nothing: its sender would think that we know.
 func (req *NotificationRequest) withoutStatus(b *wireResource) (Notification, error) {
 	for i := range b.entries {
-		if b.entries[0], b.entries[i] = b.entries[i], b.entries[0]; statusOf(b) != nil {
-			return req.bundle(b)
+		if status := b.entries[i].resource.asStatus(); status != nil {
+			return req.notified(b, status)
 		}
 	}
 	if events := req.fromEntries(b); len(events) > 0 {
@@ -72,10 +69,18 @@ type status struct {
 
 // statusOf finds the status resource, which stands first.
 func statusOf(b *wireResource) *status {
-	if len(b.entries) == 0 || b.entries[0].resource == nil {
+	if len(b.entries) == 0 {
 		return nil
 	}
-	switch r := b.entries[0].resource; r.kind {
+	return b.entries[0].resource.asStatus()
+}
+
+// asStatus is a resource as the status resource; nil where it is none.
+func (r *wireResource) asStatus() *status {
+	if r == nil {
+		return nil
+	}
+	switch r.kind {
 	case "SubscriptionStatus", "AidboxSubscriptionStatus":
 		return &status{kind: r.code, code: r.status, subscription: r.subscription, count: r.eventCount, events: r.events}
 	case "Parameters":
@@ -126,7 +131,10 @@ var kinds = map[string]Kind{
 }
 
 // notified is a notification with its events, wherever they stand.
-func (req *NotificationRequest) notified(b *wireResource, s *status) Notification {
+func (req *NotificationRequest) notified(b *wireResource, s *status) (Notification, error) {
+	if len(s.events) > req.Limits.MaxEntries {
+		return Notification{}, unreadable(errTooMany)
+	}
 	n := Notification{Kind: kinds[s.kind], Bundle: true, Status: s.code, EventCount: count(s.count)}
 	if n.Kind == "" {
 		n.Kind = KindEvent
@@ -151,13 +159,13 @@ func (req *NotificationRequest) notified(b *wireResource, s *status) Notificatio
 		}
 	}
 	if n.Kind != KindEvent && n.Kind != KindQueryEvent {
-		return n
+		return n, nil
 	}
 	if len(s.events) == 0 { // backport 0.1 names its foci in the entries only
 		n.Events = req.fromEntries(b)
 		n.CatchUp = len(n.Events) == 0 && !otherEntries(b)
 	}
-	return n
+	return n, nil
 }
 
 // otherEntries says whether entries beside the status name something, if nothing of ours.

@@ -213,15 +213,15 @@ var errNotFHIR = errors.New("the answer is no FHIR resource")
 // place of a resource. What documents consist of has some thousands.
 const objectsAt = 100_000
 
-// bounded passes JSON on up to a number of objects; a brace inside of a string counts as one.
-type bounded struct {
+// fewObjects passes JSON on up to a number of objects; a brace inside of a string counts as one.
+type fewObjects struct {
 	from io.Reader
 	left int
 }
 
-func (b *bounded) Read(p []byte) (int, error) {
-	n, err := b.from.Read(p)
-	if b.left -= bytes.Count(p[:n], []byte{'{'}); b.left < 0 {
+func (f *fewObjects) Read(p []byte) (int, error) {
+	n, err := f.from.Read(p)
+	if f.left -= bytes.Count(p[:n], []byte{'{'}); f.left < 0 {
 		return 0, errTooLarge
 	}
 	return n, err
@@ -232,7 +232,7 @@ func readNode(from io.Reader, limits Limits) (*node, error) {
 	var n node
 	body, err := openBody(from, limits.MaxBytes)
 	if err == nil {
-		err = json.UnmarshalRead(&bounded{from: body.asJSON(limits), left: objectsAt}, &n, anyText)
+		err = json.UnmarshalRead(&fewObjects{from: body.asJSON(limits), left: objectsAt}, &n, anyText)
 	}
 	switch {
 	case err != nil && body != nil && body.xml:

@@ -282,13 +282,13 @@ func (s *Source) personOf(n *node) Person {
 func (s *Source) coded(identifiers []identifier) Person {
 	now := s.o.Now()
 	codes := map[fiscalcode.Code]bool{}
-	invalid, detail, system := "", noCode, ""
+	invalid, detail, elsewhere := "", noCode, ""
 	for _, id := range identifiers {
 		if !slices.Contains(s.systems, string(id.System)) {
 			if kind := otherKind(string(id.System)); kind != "" {
-				detail, system = kind, ""
+				detail = kind
 			} else if detail == noCode && s.mayHold(id) {
-				detail, system = otherSystem, s.shownSystem(string(id.System))
+				detail, elsewhere = otherSystem, string(id.System)
 			}
 			continue
 		}
@@ -302,7 +302,7 @@ func (s *Source) coded(identifiers []identifier) Person {
 		}
 		switch reason := reasonOf(err); reason { //nolint:exhaustive // all others are invalid
 		case fiscalcode.Provisional, fiscalcode.STP, fiscalcode.ENI, fiscalcode.TEAM, fiscalcode.ANPR:
-			detail, system = string(reason), ""
+			detail = string(reason)
 		default:
 			invalid = string(reason)
 		}
@@ -317,7 +317,11 @@ func (s *Source) coded(identifiers []identifier) Person {
 	case invalid != "":
 		return Person{Trouble: InvalidFiscalCode, Detail: invalid}
 	}
-	return Person{Trouble: NoFiscalCode, Detail: detail, System: system}
+	who := Person{Trouble: NoFiscalCode, Detail: detail}
+	if detail == otherSystem {
+		who.System = s.shownSystem(elsewhere)
+	}
+	return who
 }
 
 // The details of a patient without a codice fiscale of whom nothing else is known. The second says that the configuration

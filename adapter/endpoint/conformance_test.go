@@ -62,7 +62,7 @@ func unreadable() map[string]struct {
 	}
 }
 
-// rawAnswer is an answer to what is no request.
+// rawAnswer is an answer to what no HTTP client sends.
 type rawAnswer struct {
 	status      int
 	contentType string
@@ -81,16 +81,22 @@ func (h *house) raw(t *testing.T, text string) rawAnswer {
 	if _, err := io.WriteString(conn, text); err != nil {
 		t.Fatal(err)
 	}
+	return readAnswer(t, conn)
+}
+
+// readAnswer reads what comes over a connection.
+func readAnswer(t *testing.T, conn net.Conn) rawAnswer {
+	t.Helper()
 	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = resp.Body.Close() }()
-	body, err := io.ReadAll(resp.Body)
+	text, err := io.ReadAll(resp.Body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return rawAnswer{resp.StatusCode, resp.Header.Get("Content-Type"), body}
+	return rawAnswer{resp.StatusCode, resp.Header.Get("Content-Type"), text}
 }
 
 // What net/http refuses before any handler is answered as FHIR, too.
@@ -114,16 +120,7 @@ func (h *house) halfOf(t *testing.T, hangUp bool) []byte {
 			t.Fatal(err)
 		}
 	}
-	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return text
+	return readAnswer(t, conn).text
 }
 
 func TestEveryAnswerIsValidFHIR(t *testing.T) {

@@ -24,14 +24,20 @@ func (l speaking) Accept() (net.Conn, error) {
 
 type spoken struct{ *net.TCPConn }
 
+// spokenVersion begins a status line.
+var spokenVersion = []byte("HTTP/1.1 ")
+
 // unreadHeader follows the status line of what net/http writes by itself, in one piece. No handler of ours answers so: its
 // answers have a date.
-var unreadHeader = []byte("\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n")
+var unreadHeader = []byte("Content-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n")
 
 // Write writes an answer, and an OperationOutcome in place of that text.
 func (c spoken) Write(p []byte) (int, error) {
-	line, _, found := bytes.Cut(p, unreadHeader)
-	if !found || bytes.Contains(line, []byte("\r\n")) || !bytes.HasPrefix(line, []byte("HTTP/1.1 ")) {
+	if !bytes.HasPrefix(p, spokenVersion) {
+		return c.TCPConn.Write(p)
+	}
+	line, rest, _ := bytes.Cut(p, []byte("\r\n"))
+	if !bytes.HasPrefix(rest, unreadHeader) {
 		return c.TCPConn.Write(p)
 	}
 	outcome := fhir.Outcome(unread(line))
@@ -45,8 +51,8 @@ func (c spoken) Write(p []byte) (int, error) {
 
 // unread says what is wrong with a request by the status line that it is refused with.
 func unread(line []byte) *fhir.Issue {
-	const digits = len("HTTP/1.1 431")
-	status, _ := strconv.Atoi(string(bytes.TrimPrefix(line[:min(len(line), digits)], []byte("HTTP/1.1 "))))
+	code, _, _ := bytes.Cut(bytes.TrimPrefix(line, spokenVersion), []byte(" "))
+	status, _ := strconv.Atoi(string(code))
 	switch status {
 	case http.StatusRequestHeaderFieldsTooLarge:
 		return refusal(status, "too-long", "the header is larger than this server accepts")
