@@ -21,8 +21,17 @@ import (
 	"staffetta/notifier/sandbox"
 )
 
-// anyCode is a fiscal code in a text, whoever's.
-var anyCode = regexp.MustCompile(`[A-Z]{6}\d{2}[A-EHLMPRST]\d{2}[A-Z]\d{3}[A-Z]`)
+// anyCode is a fiscal code in a text, whoever's; messageID is an id of IO's, of which one in some ten thousand holds such letters
+// and digits by chance.
+var (
+	anyCode   = regexp.MustCompile(`[A-Z]{6}\d{2}[A-EHLMPRST]\d{2}[A-Z]\d{3}[A-Z]`)
+	messageID = regexp.MustCompile(`\b[0-7][0-9A-HJKMNP-TV-Z]{25}\b`)
+)
+
+// codeIn is the beginning of a fiscal code in a text; "" where there is none.
+func codeIn(text string) string {
+	return fmt.Sprintf("%.6s", anyCode.FindString(messageID.ReplaceAllString(text, "")))
+}
 
 // surname is that of every synthetic patient.
 const surname = "Inventato"
@@ -55,8 +64,8 @@ func silent(t *testing.T, seen map[string]string, private []string) {
 				break
 			}
 		}
-		if anyCode.MatchString(text) {
-			t.Errorf("%s hold a fiscal code", place)
+		if code := codeIn(text); code != "" {
+			t.Errorf("%s hold a fiscal code: %s…", place, code)
 		}
 	}
 }
@@ -233,7 +242,7 @@ func TestErrorsThatEchoLeakNothing(t *testing.T) {
 			if err != nil {
 				t.Error(err)
 			}
-			if anyCode.MatchString(out) || strings.Contains(out, surname) {
+			if codeIn(out) != "" || strings.Contains(out, surname) {
 				t.Error("the command line shows what somebody's error said")
 			}
 			console, metrics := w.console(t), w.metrics(t)
