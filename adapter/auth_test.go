@@ -146,9 +146,9 @@ func (p proving) RoundTrip(req *http.Request) (*http.Response, error) {
 	req.Header.Set("Authorization", "Bearer "+p.proof.jwt)
 	req.Header.Set("X-Signature", hex.EncodeToString(sum.Sum(nil)))
 	res, err := p.next.RoundTrip(req)
-	if err == nil && res.ProtoMajor != 2 {
+	if err == nil && res.ProtoMajor != 1 {
 		_ = res.Body.Close()
-		return nil, fmt.Errorf("%s, want HTTP/2: a listener that asks for certificates speaks it too", res.Proto)
+		return nil, fmt.Errorf("%s, want HTTP/1.1, whatever a client offers", res.Proto)
 	}
 	return res, err
 }

@@ -24,7 +24,7 @@ func (t TLS) Server(clientCAs ...string) (*tls.Config, error) {
 	}
 	trust := &tls.Config{
 		MinVersion: tls.VersionTLS12,
-		NextProtos: []string{"h2", "http/1.1"},
+		NextProtos: []string{"http/1.1"}, // the endpoint does not speak HTTP/2
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			return certificate.get(), nil
 		},

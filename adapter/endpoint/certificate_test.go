@@ -3,9 +3,7 @@ package endpoint_test
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"log/slog"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -41,15 +39,16 @@ func ask(t *testing.T, ward *tlstest.Authority, now func() time.Time) *asking {
 			endpoint.Source{Name: "clinic", Certificates: certificates, Tokens: []string{"clinic-token"}, Secrets: []string{"clinic-secret"}, Shape: fhir.ShapeReport},
 		)
 	})
-	server := httptest.NewUnstartedServer(a.handler)
-	server.TLS = &tls.Config{
-		Certificates: []tls.Certificate{*a.server.Issue(t, tlstest.Holder{}).Certificate}, ClientAuth: tls.RequestClientCert,
-	}
-	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
-	server.StartTLS()
-	t.Cleanup(server.Close)
-	a.url = server.URL
+	trust := showing(t, a.server)
+	trust.ClientAuth = tls.RequestClientCert
+	a.url = "https://" + serveWith(t, endpoint.ServerOptions{Handler: a.handler, ReadTimeout: time.Minute, TLS: trust}).addr
 	return a
+}
+
+// showing is a listener's TLS, with a certificate of an authority.
+func showing(t *testing.T, authority *tlstest.Authority) *tls.Config {
+	t.Helper()
+	return &tls.Config{Certificates: []tls.Certificate{*authority.Issue(t, tlstest.Holder{}).Certificate}, MinVersion: tls.VersionTLS12}
 }
 
 // with sends over TLS with a client certificate, nil for none.

@@ -3,6 +3,7 @@ package endpoint_test
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -17,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"staffetta/adapter/endpoint"
+	"staffetta/config/tlstest"
 	"staffetta/fhir/fhirtest"
 )
 
@@ -32,8 +35,9 @@ func everyAnswer(t *testing.T) map[string][]byte {
 		answers[strings.ReplaceAll(one.name, " ", "-")] = []byte(h.send(t, one.sent).body)
 	}
 	for name, one := range unreadable() {
-		answers[name] = h.raw(t, one.text).text
+		answers[name] = h.raw(t, one.text, nil).text
 	}
+	answers["no-TLS"] = h.inClear(t, "hello, who is there?\r\n\r\n").text
 	answers["too-late"] = h.halfOf(t, false)
 	answers["cut-off"] = h.halfOf(t, true)
 	h.redis.cut.Store(true)
@@ -59,6 +63,8 @@ func unreadable() map[string]struct {
 		"too-large-a-header":           {post + "X: " + strings.Repeat("x", 64<<10) + "\r\n\r\n", 431},
 		"a-coding-that-is-not-known":   {post + "Transfer-Encoding: gzip, chunked\r\n\r\n", 501},
 		"a-version-that-is-not-spoken": {"POST /fhir/lab HTTP/3.0\r\nHost: x\r\n\r\n", 505},
+		"HTTP-2-that-nobody-offered":   {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 404},
+		"an-expectation":               {post + "Expect: a-miracle\r\nContent-Length: 2\r\n\r\n{}", 417},
 	}
 }
 
@@ -69,11 +75,23 @@ type rawAnswer struct {
 	text        []byte
 }
 
-// raw sends a text as it is.
-func (h *house) raw(t *testing.T, text string) rawAnswer {
+// raw sends a text as it is, over TLS where there is an authority.
+func (h *house) raw(t *testing.T, text string, ours *tlstest.Authority) rawAnswer {
 	t.Helper()
-	s := serve(t, h.handler, time.Minute, time.Hour)
-	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", s.addr)
+	o := endpoint.ServerOptions{Handler: h.handler, ReadTimeout: time.Minute, Grace: time.Hour}
+	if ours == nil {
+		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", serveWith(t, o).addr)
+		return answerTo(t, conn, err, text)
+	}
+	o.TLS = showing(t, ours)
+	over := &tls.Dialer{Config: &tls.Config{RootCAs: ours.Pool(), NextProtos: []string{"h2", "http/1.1"}}}
+	conn, err := over.DialContext(t.Context(), "tcp", serveWith(t, o).addr)
+	return answerTo(t, conn, err, text)
+}
+
+// answerTo is what a text that is sent over a new connection is answered with.
+func answerTo(t *testing.T, conn net.Conn, err error, text string) rawAnswer {
+	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,10 +120,40 @@ func readAnswer(t *testing.T, conn net.Conn) rawAnswer {
 // What net/http refuses before any handler is answered as FHIR, too.
 func TestWhatCannotBeReadIsAnsweredAsFHIR(t *testing.T) {
 	h := open(t)
+	ours := tlstest.NewAuthority(t, "ours")
 	for name, one := range unreadable() {
-		got := h.raw(t, one.text)
-		if got.status != one.want || got.contentType != "application/fhir+json" || !bytes.Contains(got.text, []byte(`"resourceType":"OperationOutcome"`)) {
-			t.Errorf("%s: %d, %s, %s; want %d and an OperationOutcome", name, got.status, got.contentType, got.text, one.want)
+		for over, got := range map[string]rawAnswer{"HTTP": h.raw(t, one.text, nil), "HTTPS": h.raw(t, one.text, ours)} {
+			outcomeOf(t, over+", "+name, got, one.want)
+		}
+	}
+}
+
+// outcomeOf wants an OperationOutcome with that status.
+func outcomeOf(t *testing.T, name string, got rawAnswer, want int) {
+	t.Helper()
+	if got.status != want || got.contentType != "application/fhir+json" || !bytes.Contains(got.text, []byte(`"resourceType":"OperationOutcome"`)) {
+		t.Errorf("%s: %d, %s, %s; want %d and an OperationOutcome", name, got.status, got.contentType, got.text, want)
+	}
+}
+
+// inClear sends a text to an endpoint that speaks HTTPS, without TLS.
+func (h *house) inClear(t *testing.T, text string) rawAnswer {
+	t.Helper()
+	o := endpoint.ServerOptions{Handler: h.handler, ReadTimeout: time.Minute, TLS: showing(t, tlstest.NewAuthority(t, "ours"))}
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", serveWith(t, o).addr)
+	return answerTo(t, conn, err, text)
+}
+
+// Who speaks HTTP, or nothing known, where HTTPS is spoken is told so in clear.
+func TestWhoDoesNotSpeakTLSIsAnsweredAsFHIR(t *testing.T) {
+	h := open(t)
+	for name, text := range map[string]string{
+		"HTTP": "POST /fhir/lab HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}", "nothing known": "hello, who is there?\r\n\r\n",
+	} {
+		got := h.inClear(t, text)
+		outcomeOf(t, name, got, http.StatusBadRequest)
+		if !bytes.Contains(got.text, []byte("HTTPS")) {
+			t.Errorf("%s is answered with %s, want that HTTPS is spoken here", name, got.text)
 		}
 	}
 }

@@ -15,7 +15,7 @@ import (
 // ServerOptions are what a listener needs.
 type ServerOptions struct {
 	Listen      string      // host:port
-	TLS         *tls.Config // nil: plain HTTP
+	TLS         *tls.Config // nil: plain HTTP. HTTP/2 is not spoken, see speaking
 	Handler     http.Handler
 	ReadTimeout time.Duration // for a whole request
 	FHIR        bool          // what no handler could read is answered as FHIR, too
@@ -45,8 +45,9 @@ func Listen(ctx context.Context, o ServerOptions) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
 	}
-	if o.FHIR && o.TLS == nil {
-		listener = speaking{listener}
+	wait := min(headerTimeout, o.ReadTimeout)
+	if o.FHIR || o.TLS != nil {
+		listener = speaking{listener, o.TLS, wait, o.Log}
 	}
 	if o.Grace == 0 {
 		o.Grace = defaultGrace
@@ -54,8 +55,7 @@ func Listen(ctx context.Context, o ServerOptions) (*Server, error) {
 	s := &Server{listener: listener, grace: o.Grace}
 	s.http = &http.Server{
 		Handler:           s.counted(o.Handler),
-		TLSConfig:         o.TLS,
-		ReadHeaderTimeout: min(headerTimeout, o.ReadTimeout),
+		ReadHeaderTimeout: wait,
 		ReadTimeout:       o.ReadTimeout,
 		WriteTimeout:      o.ReadTimeout + answerTime,
 		IdleTimeout:       idleTimeout,
@@ -98,11 +98,7 @@ func (s *Server) Run(ctx context.Context) error {
 }
 
 func (s *Server) serve() error {
-	serve := s.http.Serve
-	if s.http.TLSConfig != nil {
-		serve = func(l net.Listener) error { return s.http.ServeTLS(l, "", "") }
-	}
-	if err := serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+	if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve: %w", err)
 	}
 	return nil

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"staffetta/adapter/endpoint"
+	"staffetta/config/tlstest"
 )
 
 // serving is a Server that runs.
@@ -26,10 +27,13 @@ type serving struct {
 
 func serve(t *testing.T, handler http.Handler, readTimeout, grace time.Duration) *serving {
 	t.Helper()
-	server, err := endpoint.Listen(t.Context(), endpoint.ServerOptions{
-		Listen: "127.0.0.1:0", Handler: handler, ReadTimeout: readTimeout, Grace: grace, Log: slog.New(slog.DiscardHandler),
-		FHIR: true,
-	})
+	return serveWith(t, endpoint.ServerOptions{Handler: handler, ReadTimeout: readTimeout, Grace: grace})
+}
+
+func serveWith(t *testing.T, o endpoint.ServerOptions) *serving {
+	t.Helper()
+	o.Listen, o.FHIR, o.Log = "127.0.0.1:0", true, slog.New(slog.DiscardHandler)
+	server, err := endpoint.Listen(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,6 +164,20 @@ func TestTLS(t *testing.T) {
 	stop()
 	if err := <-done; err != nil {
 		t.Errorf("stopped with %v, want nil", err)
+	}
+}
+
+// Who connects and says nothing is cut, before TLS too.
+func TestSilenceInsteadOfAHandshakeEnds(t *testing.T) {
+	trust := showing(t, tlstest.NewAuthority(t, "ours"))
+	s := serveWith(t, endpoint.ServerOptions{Handler: http.NotFoundHandler(), ReadTimeout: 50 * time.Millisecond, TLS: trust})
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", s.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	if said, err := io.ReadAll(conn); err != nil || len(said) > 0 { // hangs if nobody cuts it
+		t.Errorf("%q, %v; want nothing, and the end", said, err)
 	}
 }
 
