@@ -46,8 +46,8 @@ func inherit(rec ledger.Record, old *ledger.Record, doc fhir.Document, told bool
 			rec.Told.Edition = ledger.Tag{}
 		}
 	}
-	if old.HiddenAt.After(rec.HiddenAt) {
-		rec.HiddenAt = old.HiddenAt
+	if hidden := hiddenAt(old); hidden.After(rec.HiddenAt) {
+		rec.HiddenAt = hidden
 	}
 	return rec
 }

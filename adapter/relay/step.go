@@ -19,9 +19,7 @@ const crashesUntilPoison = 2 // counted ones: the first was not
 
 // startOf is the record as a step begins with it (see begin).
 func startOf(rec ledger.Record) ledger.Record {
-	if rec.State == ledger.Suppressed && rec.Reason == policy.HiddenFromCitizen && rec.HiddenAt.IsZero() {
-		rec.HiddenAt = rec.Since // a finished record remembers only since when it rests
-	}
+	rec.HiddenAt = hiddenAt(&rec)
 	rec.State = begin(rec.State, rec.Told.Publication != ledger.NoPublication)
 	if rec.State == ledger.Sending {
 		rec.Told.Uncertain = true // whoever wrote it may have sent
@@ -30,6 +28,14 @@ func startOf(rec ledger.Record) ledger.Record {
 		rec = noLongerSending(rec)
 	}
 	return rec
+}
+
+// hiddenAt is when a document was last seen hidden: a finished record remembers only since when it rests.
+func hiddenAt(rec *ledger.Record) time.Time {
+	if rec.State == ledger.Suppressed && rec.Reason == policy.HiddenFromCitizen && rec.HiddenAt.IsZero() {
+		return rec.Since
+	}
+	return rec.HiddenAt
 }
 
 // step takes one claimed record one step further, with at most one outside effect.
