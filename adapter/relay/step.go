@@ -170,6 +170,7 @@ func (r *Relay) look(ctx context.Context, c claimed, source Source) outcome {
 		return r.sourceTrouble(ctx, c, err)
 	}
 	r.gates.well(c.Source)
+	doc = r.ownDocument(c, doc)
 	if behind := r.behindItsHint(c, doc); behind != nil {
 		return *behind
 	}
@@ -200,6 +201,16 @@ func (r *Relay) look(ctx context.Context, c claimed, source Source) outcome {
 	o = r.send(ctx, c, doc, ledger.Publication(decision.Publication))
 	o.aliases = late
 	return o
+}
+
+// ownDocument is what was read, or that it is gone: all that was left of it may have been a member that belongs to another
+// document by now, which has a record of its own.
+func (r *Relay) ownDocument(c claimed, doc fhir.Document) fhir.Document {
+	whole := !doc.Shape.OfCompositions() || c.Locator.Type == "Composition" || c.Locator.Type == "Bundle"
+	if whole || doc.Locator == c.Locator || r.Ledger.DocumentKey(c.Source, doc.Locator) == c.Key {
+		return doc
+	}
+	return fhir.Document{Locator: c.Locator, Shape: doc.Shape, Standing: fhir.Gone}
 }
 
 // decide asks policy. Where it says yes, the gate looks with a citizen's eyes, where the source has such (reference fse.md,
