@@ -118,8 +118,13 @@ func (r *Relay) endReplaced(ctx context.Context, c *claimed, doc fhir.Document) 
 	return nil, nil
 }
 
-// endOne ends one record that is replaced, and gives it as it was; false where it is in other hands.
+// endOne ends one record that is replaced, and gives it as it was; false where it is in other hands, or a person must say first
+// whether its citizen was told.
 func (r *Relay) endOne(ctx context.Context, source string, key ledger.Key) (old ledger.Record, ended bool, err error) {
+	known, _, err := r.Ledger.Lookup(ctx, key)
+	if err != nil || (known.State == ledger.Held && known.Reason == reasonUncertain) {
+		return ledger.Record{}, false, err
+	}
 	old, seized, err := r.Ledger.Seize(ctx, source, key)
 	if err != nil || seized != ledger.Taken {
 		return ledger.Record{}, seized == ledger.Unknown, err
