@@ -51,6 +51,9 @@ func TestEachWayFromAReport(t *testing.T) {
 				})
 			}
 		}, true},
+		{"its subject, of whom a document lists another server's report of the same id", resource{"subject": resource{"reference": "Patient/p1"}}, resource{
+			"section": []any{resource{"entry": []any{resource{"reference": "https://other.example/fhir/DiagnosticReport/r1"}}}},
+		}, nil, false},
 		{"nothing", nil, nested, nil, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
