@@ -129,7 +129,7 @@ func TestAReplacementUnderNewIDsIsOneUpdate(t *testing.T) {
 // Hidden from its citizen, then shown under new ids with its old date: the age cut-off counts from when it was hidden.
 func TestHiddenThenShownUnderNewIDsIsPublished(t *testing.T) {
 	t.Parallel()
-	for _, order := range []string{"in one transaction", "its successor first"} {
+	for _, order := range []string{"in one transaction", "its successor first", "the deletion first"} {
 		t.Run(order, func(t *testing.T) {
 			t.Parallel()
 			w := build(t, fhir.ShapeFSE2)
