@@ -250,30 +250,57 @@ func (s *Source) compositionInBundle(ctx context.Context, id string) (*pool, *no
 
 // inBundle is the first entry of a document Bundle, or of one that holds a later version of the same document.
 func (s *Source) inBundle(ctx context.Context, bundle *node) (*pool, *node, Standing, error) {
-	first := bundle.Entry.first().Resource.first()
+	first := bundle.beginning()
 	if first.ResourceType != "Composition" {
 		return nil, nil, Missing, nil
 	}
-	versions, err := s.bundles(ctx, &first)
-	if err != nil && !errors.Is(err, errUnsupported) {
+	versions, err := s.versions(ctx, &first)
+	if err != nil {
 		return nil, nil, "", err
 	}
-	if err == nil {
-		for _, other := range versions.of("Bundle") {
-			if later := other.Entry.first().Resource.first(); later.sameIdentifier(&first) && later.follows(&first) {
-				bundle, first = other, later
-			}
+	for _, other := range versions {
+		if later := other.beginning(); later.sameIdentifier(&first) && other.bundleFollows(bundle) {
+			bundle = other
 		}
 	}
+	first = bundle.beginning()
 	p := newPool()
 	p.addEntries(bundle)
 	return p, p.byName["Composition/"+string(first.ID)], Readable, nil
 }
 
+// versions are the Bundles of all versions of a document, as far as the server finds them: each may give its Composition an id
+// of its own. One without an identifier is a document by itself, whatever other Bundles begin with the same id.
+func (s *Source) versions(ctx context.Context, composition *node) (all []*node, err error) {
+	if composition.Identifier.first().Value == "" {
+		return nil, nil
+	}
+	for _, ask := range []func(context.Context, *node) (*pool, error){s.bundles, s.bundlesOfIdentifier} {
+		found, err := ask(ctx, composition)
+		if errors.Is(err, errUnsupported) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, found.of("Bundle")...)
+	}
+	return all, nil
+}
+
+// beginning is the first resource of a Bundle.
+func (n *node) beginning() node { return n.Entry.first().Resource.first() }
+
 // sameIdentifier says whether two Compositions are versions of one document.
 func (n *node) sameIdentifier(other *node) bool {
 	a, b := n.Identifier.first(), other.Identifier.first()
-	return a.Value == b.Value && a.System == b.System
+	return a.Value != "" && a.Value == b.Value && a.System == b.System
+}
+
+// otherDocument says whether two Compositions are two documents, though they have the same id: one of them has it inside of a
+// Bundle, where the server gives none.
+func (n *node) otherDocument(other *node) bool {
+	return n.Identifier.first().Value != "" && other.Identifier.first().Value != "" && !n.sameIdentifier(other)
 }
 
 // bundleOf is the id of the document Bundle of the pool that begins with a Composition.
@@ -297,11 +324,12 @@ func token(system, value string) string {
 
 var escaped = strings.NewReplacer(`\`, `\\`, `,`, `\,`, `|`, `\|`, `$`, `\$`)
 
-// newestOf is the newest Composition of an identifier; a lenient server may have sent others too.
+// newestOf is the newest Composition of an identifier; a lenient server may have sent others too. A person may leave out its
+// system; what was found without one has none.
 func newestOf(p *pool, l Locator) (newest *node) {
 	for _, n := range p.of("Composition") {
 		id := n.Identifier.first()
-		if string(id.Value) != l.Value || (l.System != "" && string(id.System) != l.System) {
+		if string(id.Value) != l.Value || ((l.System != "" || l.ID != "") && string(id.System) != l.System) {
 			continue
 		}
 		if newest == nil || n.follows(newest) {
@@ -314,21 +342,44 @@ func newestOf(p *pool, l Locator) (newest *node) {
 // follows says whether a Composition is a later version of the document than another one: by number, else by date, and only
 // where these say nothing by when it was written. What was written last may be an old version that was marked as such.
 func (n *node) follows(other *node) bool {
+	if order := n.compareVersion(other); order != 0 {
+		return order > 0
+	}
+	return n.updated().After(other.updated())
+}
+
+// bundleFollows is follows for the Bundles that two versions are in. What is inside often does not say when it was written.
+func (n *node) bundleFollows(other *node) bool {
+	a, b := n.beginning(), other.beginning()
+	if order := a.compareVersion(&b); order != 0 {
+		return order > 0
+	}
+	if at, than := a.updated(), b.updated(); !at.IsZero() && !than.IsZero() && !at.Equal(than) {
+		return at.After(than)
+	}
+	return n.updated().After(other.updated())
+}
+
+// compareVersion compares two versions of a document by number, else by date; 0 where these say nothing.
+func (n *node) compareVersion(other *node) int {
 	number, numberErr := strconv.Atoi(cmp.Or(versionNumber(n), "1"))
 	than, thanErr := strconv.Atoi(cmp.Or(versionNumber(other), "1"))
 	if numberErr == nil && thanErr == nil && number != than {
-		return number > than
+		return cmp.Compare(number, than)
 	}
 	a, b := string(n.Date), string(other.Date)
 	if !strings.Contains(a, "T") || !strings.Contains(b, "T") { // a day is neither before nor after an hour of it
 		short := min(len(a), len(b), len(time.DateOnly))
 		a, b = a[:short], b[:short]
 	}
-	if date, than := parseInstant(a), parseInstant(b); !date.IsZero() && !than.IsZero() && !date.Equal(than) {
-		return date.After(than)
+	if date, than := parseInstant(a), parseInstant(b); !date.IsZero() && !than.IsZero() {
+		return date.Compare(than)
 	}
-	return parseInstant(string(n.Meta.first().LastUpdated)).After(parseInstant(string(other.Meta.first().LastUpdated)))
+	return 0
 }
+
+// updated is when a resource was written last; zero when unknown.
+func (n *node) updated() time.Time { return parseInstant(string(n.Meta.first().LastUpdated)) }
 
 // How many reports of one document are read, and how many are asked for at once: their ids stand in one URL.
 const (
@@ -456,7 +507,7 @@ func (s *Source) addBundle(ctx context.Context, p *pool, composition *node) erro
 	if err != nil {
 		return ignoreUnsupported(err)
 	}
-	for _, bundle := range latestOf(found.of("Bundle")) {
+	for _, bundle := range latestOf(found.of("Bundle"), composition) {
 		if urn {
 			p.addEntries(bundle)
 		}
@@ -465,24 +516,24 @@ func (s *Source) addBundle(ctx context.Context, p *pool, composition *node) erro
 	return nil
 }
 
-// latestOf are those that were updated last: each version of a document may be a Bundle of its own.
-func latestOf(bundles []*node) (latest []*node) {
-	var last time.Time
-	for _, n := range bundles {
-		at := parseInstant(string(n.Meta.first().LastUpdated))
-		if at.After(last) {
-			last, latest = at, nil
-		}
-		if at.Equal(last) {
-			latest = append(latest, n)
+// latestOf are the Bundles of the latest version: each version of a document may be a Bundle of its own.
+func latestOf(bundles []*node, composition *node) []*node {
+	bundles = slices.DeleteFunc(bundles, func(n *node) bool { first := n.beginning(); return first.otherDocument(composition) })
+	if len(bundles) == 0 {
+		return nil
+	}
+	latest := bundles[0]
+	for _, n := range bundles[1:] {
+		if n.bundleFollows(latest) {
+			latest = n
 		}
 	}
-	return latest
+	return slices.DeleteFunc(bundles, latest.bundleFollows)
 }
 
 // isFirstOf says whether a Bundle is a document that begins with this Composition.
 func (n *node) isFirstOf(bundle *node) bool {
-	first := bundle.Entry.first().Resource.first()
+	first := bundle.beginning()
 	return first.ResourceType == n.ResourceType && first.ID == n.ID
 }
 

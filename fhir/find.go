@@ -76,12 +76,14 @@ func (s *Source) findInBundle(ctx context.Context, l Locator) (Found, error) {
 		return Found{Standing: standing}, err
 	}
 	found := foundIn(bundle)
-	there, err := s.findComposition(ctx, string(composition.ID))
+	beside, single, _, err := s.composition(ctx, Locator{Type: "Composition", ID: string(composition.ID)})
 	if err != nil {
 		return Found{}, err
 	}
-	if found.Documents = there.Documents; len(found.Documents) > 0 {
-		found.Documents[0].Members = append(found.Documents[0].Members, l)
+	if single != nil && !single.otherDocument(composition) {
+		doc := s.compositionFacts(beside, single)
+		doc.Members = append(doc.Members, l)
+		found.Documents = []Document{doc}
 		return found, nil
 	}
 	doc := s.compositionFacts(p, composition)

@@ -381,3 +381,33 @@ func TestAServerThatRefusesSearchesForIdentifiers(t *testing.T) {
 		}
 	}
 }
+
+// A Patient may refer to several records.
+func TestRecordsThatAPatientRefersTo(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		p3      string
+		trouble fhir.PersonTrouble
+		code    string
+	}{
+		{"the second one has the code", "", "", sandbox.CodeOf(2, birth)},
+		{"two codes", sandbox.CodeOf(1, birth), fhir.TwoCodes, ""},
+	} {
+		server := ward(func(_, patient resource) {
+			delete(patient, "identifier")
+			patient["link"] = []any{
+				resource{"type": "refer", "other": resource{"reference": "Patient/p3"}},
+				resource{"type": "refer", "other": resource{"reference": "Patient/p2"}},
+			}
+		})
+		p3 := sandbox.Patient("p3", tt.p3, birth)
+		if tt.p3 == "" {
+			delete(p3, "identifier")
+		}
+		server.Put(p3)
+		doc, err := source(t, server, fhir.ShapeReport).Read(t.Context(), r1)
+		if err != nil || doc.Person.Trouble != tt.trouble || doc.Person.Code.Reveal() != tt.code {
+			t.Errorf("%s: %+v, %v", tt.name, doc.Person, err)
+		}
+	}
+}

@@ -243,20 +243,25 @@ func (s *Source) otherPatient(ctx context.Context, p *pool, reference string) (*
 	return n, standing, err
 }
 
-// orReferred are the facts of a Patient; where it carries no codice fiscale, and refers to a record that has more, that
-// one's code (reference fhir-subscriptions.md, 6).
+// orReferred are the facts of a Patient; where it carries no codice fiscale, and refers to records that have more, the code of
+// these (reference fhir-subscriptions.md, 6).
 func (s *Source) orReferred(ctx context.Context, p *pool, n *node, doc *Document) (Person, error) {
 	who := s.personOf(n)
-	refers := n.linked("refer")
-	if who.Trouble != NoFiscalCode || len(refers) == 0 {
+	if who.Trouble != NoFiscalCode {
 		return who, nil
 	}
-	other, _, err := s.otherPatient(ctx, p, refers[0])
-	if err != nil || other == nil || other.ResourceType != "Patient" || len(other.linked("replaced-by")) > 0 {
-		return who, err
+	for _, reference := range n.linked("refer") {
+		other, _, err := s.otherPatient(ctx, p, reference)
+		if err != nil {
+			return who, err
+		}
+		if other == nil || other.ResourceType != "Patient" || len(other.linked("replaced-by")) > 0 {
+			continue
+		}
+		doc.label(other)
+		who = agree(who, s.personOf(other))
 	}
-	doc.label(other)
-	return agree(who, s.personOf(other)), nil
+	return who, nil
 }
 
 // linked are the references of the links of a type, each once; "" is a link that names nobody by a reference.

@@ -37,17 +37,36 @@ func (s *Source) newest(ctx context.Context, kind string, query url.Values) (*po
 	return s.searchFor(ctx, searched{kind: kind, query: query, pages: 1, part: true})
 }
 
-// bundles are the document Bundles of a Composition. A server that has no such search, or gives us no right to it, keeps no
-// labels there that we could see: it is asked again after a while only.
+// bundles are the document Bundles that begin with a Composition, by its id.
 func (s *Source) bundles(ctx context.Context, composition *node) (*pool, error) {
-	const name = "Bundle?composition"
+	if !IsID(string(composition.ID)) {
+		return nil, errUnsupported
+	}
+	return s.bundlesBy(ctx, "composition", "Composition/"+string(composition.ID), composition.isFirstOf)
+}
+
+// bundlesOfIdentifier are those that begin with a Composition of the same identifier.
+func (s *Source) bundlesOfIdentifier(ctx context.Context, composition *node) (*pool, error) {
+	id := composition.Identifier.first()
+	return s.bundlesBy(ctx, firstIdentifier, token(string(id.System), string(id.Value)), func(bundle *node) bool {
+		first := bundle.beginning()
+		return slices.ContainsFunc(first.Identifier, func(i identifier) bool { return i.Value == id.Value })
+	})
+}
+
+// firstIdentifier is the search parameter of the identifier of a Bundle's first entry.
+const firstIdentifier = "composition.identifier"
+
+// bundlesBy is one search for document Bundles. A server that has no such search, or gives us no right to it, keeps no labels
+// there that we could see: it is asked again after a while only.
+func (s *Source) bundlesBy(ctx context.Context, parameter, value string, fits func(*node) bool) (*pool, error) {
+	name := "Bundle?" + parameter
 	if s.refuses.level(name, s.o.Now()) > 0 {
 		return nil, errUnsupported
 	}
-	p, err := s.searchFor(ctx, searched{
-		kind: "Bundle", query: url.Values{"composition": {"Composition/" + string(composition.ID)}}, pages: pagesAtMost, fits: composition.isFirstOf,
-	})
-	if trouble, is := errors.AsType[*Trouble](err); is && trouble.Status == http.StatusForbidden {
+	p, err := s.searchFor(ctx, searched{kind: "Bundle", query: url.Values{parameter: {value}}, pages: pagesAtMost, fits: fits})
+	if trouble, is := errors.AsType[*Trouble](err); is && (trouble.Status == http.StatusForbidden ||
+		(parameter == firstIdentifier && trouble.Status == http.StatusInternalServerError)) { // few servers know a chain, and some fail on it
 		err = errUnsupported
 	}
 	if errors.Is(err, errUnsupported) {
@@ -96,7 +115,7 @@ func (s *Source) searchFor(ctx context.Context, q searched) (*pool, error) {
 func (s *Source) pagesOf(ctx context.Context, q searched) (*pool, error) {
 	p, doing := newPool(), "search "+q.kind
 	method, target, form := http.MethodGet, s.o.BaseURL+"/"+q.kind+"?"+q.query.Encode(), ""
-	if q.query.Has("identifier") {
+	if q.query.Has("identifier") || q.query.Has(firstIdentifier) {
 		method, target, form = http.MethodPost, s.o.BaseURL+"/"+q.kind+"/_search", q.query.Encode()
 	}
 	for n := range q.pages {

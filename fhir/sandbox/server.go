@@ -192,24 +192,28 @@ func (s *Server) read(w http.ResponseWriter, name string) {
 
 // parameters that the searches know, and how a resource matches; nil for those that only shape the answer.
 var parameters = map[string]func(r Resource, value string) bool{
-	"_id":        func(r Resource, v string) bool { return slices.Contains(strings.Split(v, ","), text(r["id"])) },
-	"identifier": matchesIdentifier,
-	"entry":      func(r Resource, v string) bool { return refersTo(topEntries(r), v) },
-	"encounter":  func(r Resource, v string) bool { return refersTo(list(r["encounter"]), v) },
-	"subject":    func(r Resource, v string) bool { return refersTo(list(r["subject"]), v) },
-	"related":    func(r Resource, v string) bool { return refersTo(related(r), v) },
-	"composition": func(r Resource, v string) bool { // the first entry of a document Bundle
-		for _, one := range list(r["entry"]) {
-			entry, _ := one.(Resource)
-			first, _ := entry["resource"].(Resource)
-			return nameOf(first) == v
-		}
-		return false
-	},
-	"status":       func(r Resource, v string) bool { return slices.Contains(strings.Split(v, ","), text(r["status"])) },
-	"type":         func(r Resource, v string) bool { return text(r["type"]) == v }, // of a Bundle
-	"_lastUpdated": matchesLastUpdated,
-	"_include":     nil, "_revinclude": nil, "_revinclude:iterate": nil, "_sort": nil, "_count": nil, "_elements": nil, offset: nil,
+	"_id":                    func(r Resource, v string) bool { return slices.Contains(strings.Split(v, ","), text(r["id"])) },
+	"identifier":             matchesIdentifier,
+	"entry":                  func(r Resource, v string) bool { return refersTo(topEntries(r), v) },
+	"encounter":              func(r Resource, v string) bool { return refersTo(list(r["encounter"]), v) },
+	"subject":                func(r Resource, v string) bool { return refersTo(list(r["subject"]), v) },
+	"related":                func(r Resource, v string) bool { return refersTo(related(r), v) },
+	"composition":            func(r Resource, v string) bool { return nameOf(beginning(r)) == v },
+	"composition.identifier": func(r Resource, v string) bool { return matchesIdentifier(beginning(r), v) },
+	"status":                 func(r Resource, v string) bool { return slices.Contains(strings.Split(v, ","), text(r["status"])) },
+	"type":                   func(r Resource, v string) bool { return text(r["type"]) == v }, // of a Bundle
+	"_lastUpdated":           matchesLastUpdated,
+	"_include":               nil, "_revinclude": nil, "_revinclude:iterate": nil, "_sort": nil, "_count": nil, "_elements": nil, offset: nil,
+}
+
+// beginning is the first resource of a Bundle; nil where it has none.
+func beginning(bundle Resource) Resource {
+	for _, one := range list(bundle["entry"]) {
+		entry, _ := one.(Resource)
+		first, _ := entry["resource"].(Resource)
+		return first
+	}
+	return nil
 }
 
 func (s *Server) search(w http.ResponseWriter, req *http.Request, kind string, query url.Values) {
