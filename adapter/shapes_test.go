@@ -166,7 +166,7 @@ func theDocument(sample fse.Resource) (composition fse.Resource, l fhir.Locator)
 // A server that keeps whole documents only writes a new version as another Bundle.
 func TestADocumentUnderANewBundleIsOneUpdate(t *testing.T) {
 	t.Parallel()
-	for _, order := range []string{"the new one, then the deletion", "the deletion, then the new one", "the new one alone", "the new one, then the old one again"} {
+	for _, order := range []string{"the new one, then the deletion", "the deletion, then the new one", "the new one alone", "the new one, then the old one again", "the same, of another Composition"} {
 		t.Run(order, func(t *testing.T) {
 			w := build(t, fhir.ShapeHL7IT)
 			w.atSampleTime()
@@ -180,6 +180,9 @@ func TestADocumentUnderANewBundleIsOneUpdate(t *testing.T) {
 			next["id"] = "hl7it-2"
 			composition, _ := theDocument(next)
 			composition["status"], composition["date"] = "amended", "2026-11-23T11:30:00+01:00"
+			if order == "the same, of another Composition" {
+				composition["id"] = "of-its-own"
+			}
 			deletion := func() {
 				w.fse.Delete("Bundle/hl7it-1")
 				w.deleted(t, []string{"Bundle/hl7it-1"})
@@ -195,7 +198,7 @@ func TestADocumentUnderANewBundleIsOneUpdate(t *testing.T) {
 			}
 			eventually(t, func() (int, bool) { n := len(w.io.Messages()); return n, n >= 2 })
 			w.rests(t, document, ledger.Delivered)
-			if order == "the new one, then the old one again" {
+			if order == "the new one, then the old one again" || order == "the same, of another Composition" {
 				w.notify(t, fse.R4IDOnly, "Bundle/hl7it-1")
 				w.quiet(t)
 			}

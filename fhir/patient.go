@@ -47,13 +47,17 @@ func (s *Source) person(ctx context.Context, p *pool, voices []*node, doc *Docum
 	return *found, nil
 }
 
-// agree joins two voices. Two codes, also one the omocodia form of the other, are two persons.
+// agree joins two voices. Two codes, also one the omocodia form of the other, are two persons; so are one that has a code and
+// one that has none, and was born in another year.
 func agree(a, b Person) Person {
 	if a.Trouble == NoTrouble && b.Trouble == NoTrouble && a.Code != b.Code {
 		return Person{Trouble: TwoCodes}
 	}
 	if gravity(b.Trouble) > gravity(a.Trouble) {
 		a, b = b, a
+	}
+	if a.Trouble == NoTrouble && b.Trouble == NoFiscalCode && !a.Birth.IsZero() && !b.Birth.IsZero() && a.Birth.Year() != b.Birth.Year() {
+		a.Code, a.Trouble = fiscalcode.Code{}, TwoCodes
 	}
 	a.Deceased, a.Inactive = a.Deceased || b.Deceased, a.Inactive || b.Inactive
 	a.Birth = later(a.Birth, b.Birth)

@@ -79,3 +79,29 @@ func chorus(composition string, references, reports []string) *sandbox.Server {
 	})
 	return server
 }
+
+// Who has no code says least, but is nobody else: two patients that were not born in the same year are two persons, of whom
+// neither is told what may be the other one's.
+func TestTheVoiceOfAPatientWithoutACode(t *testing.T) {
+	for _, tt := range []struct {
+		name, born string
+		want       fhir.PersonTrouble
+	}{
+		{"the same day", "1980-01-02", fhir.NoTrouble},
+		{"the same year, as far as it is known", "1980", fhir.NoTrouble},
+		{"unknown", "", fhir.NoTrouble},
+		{"another year", "1950-01-02", fhir.TwoCodes},
+	} {
+		for _, names := range [][]string{{"p1", "p2"}, {"p2", "p1"}} {
+			server := chorus(names[0], []string{""}, []string{names[1]})
+			change(server, "Patient/p1", func(r resource) {
+				delete(r, "identifier")
+				r["birthDate"] = tt.born
+			})
+			doc, err := source(t, server, fhir.ShapeHL7IT).Read(t.Context(), fhir.Locator{Type: "Composition", ID: "c1", System: "urn:s", Value: "v"})
+			if err != nil || doc.Person.Trouble != tt.want || (doc.Person.Code != fiscalcode.Code{}) != (tt.want == fhir.NoTrouble) {
+				t.Errorf("%s, %v: %+v, %v; want %s", tt.name, names, doc.Person, err, tt.want)
+			}
+		}
+	}
+}
