@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -224,6 +225,74 @@ func TestAMergedReportIsNotToldAgain(t *testing.T) {
 			w.well(t)
 		})
 	}
+}
+
+// holding makes a town whose IO holds back its first answer: whoever waits for it has a record in its hands.
+func holding(t *testing.T, shape fhir.Shape) (w *town, asked <-chan struct{}, answer func()) {
+	t.Helper()
+	first, all := make(chan struct{}), make(chan struct{})
+	var begun sync.Once
+	w = build(t, shape, func(_ *config.Config, o *sandbox.Options) {
+		o.Fault = func(http.ResponseWriter, *http.Request, bool) bool {
+			begun.Do(func() { close(first) })
+			<-all
+			return false
+		}
+	})
+	answer = sync.OnceFunc(func() { close(all) })
+	t.Cleanup(answer)
+	return w, first, answer
+}
+
+// A document may be told of while the one that replaces it is looked at: that one is its update all the same, and tells nobody
+// again where it is none.
+func TestWhatIsToldWhileItIsReplaced(t *testing.T) {
+	t.Parallel()
+	t.Run("by an update", func(t *testing.T) {
+		t.Parallel()
+		w, asked, answer := holding(t, fhir.ShapeFSE2)
+		w.run(t)
+		old := told(1, true)[0]
+		w.publish(old)
+		w.notify(t, fse.R4IDOnly, old.Hints...)
+		<-asked
+		next := successor(old)
+		w.publish(next)
+		w.notify(t, fse.R4IDOnly, next.Hints...)
+		w.waits(t, identityOf(next), "predecessor-busy")
+		answer()
+		w.rests(t, identityOf(next), ledger.Delivered)
+		w.rests(t, identityOf(old), ledger.Replaced)
+		w.quiet(t)
+		w.updatedOnce(t, old.Code)
+		if rec, _, err := w.program.Ledger.Lookup(t.Context(), w.program.Ledger.DocumentKey(w.source, identityOf(old))); err != nil || rec.Told.Publication != ledger.Published {
+			t.Errorf("of the old one %q was told, %v: after a crash it is inherited again", rec.Told.Publication, err)
+		}
+	})
+	t.Run("by what it was merged into", func(t *testing.T) {
+		t.Parallel()
+		w, asked, answer := holding(t, fhir.ShapeReport)
+		w.run(t)
+		c := told(1, false)[0]
+		w.publish(c)
+		w.notify(t, fse.ClassicPut, c.Hints...)
+		<-asked
+		survivor := maps.Clone(w.fse.Get(c.Hints[0]))
+		survivor["id"] = "survivor"
+		survivor["extension"] = []any{fse.Resource{
+			"url": "http://hapifhir.io/fhir/StructureDefinition/replaces", "valueReference": fse.Resource{"reference": c.Hints[0]},
+		}}
+		w.fse.Put(survivor)
+		w.notify(t, fse.ClassicPut, "DiagnosticReport/survivor")
+		heir := fhir.Locator{Type: "DiagnosticReport", ID: "survivor"}
+		w.waits(t, heir, "predecessor-busy")
+		answer()
+		w.rests(t, heir, ledger.Delivered)
+		w.rests(t, identityOf(c), ledger.Replaced)
+		w.quiet(t)
+		w.recipients(t, c.Code)
+		w.well(t)
+	})
 }
 
 // Publication is not visibility (reference fse.md, 4.1): where the source has a gate, its citizen must be able to open the

@@ -42,7 +42,9 @@ var relations = map[string]struct {
 		first(next, "Composition")["relatesTo"] = replaces("targetIdentifier", fse.Resource{"system": old.System, "value": old.Value})
 	}, map[string]bool{"in one transaction": true, "the deletion first": true}},
 	"the DocumentReference only": {fhir.ShapeFSE2, func(old, next fse.Case) {
-		delete(first(next, "Composition"), "relatesTo")
+		composition := first(next, "Composition")
+		delete(composition, "relatesTo")
+		composition["date"] = first(old, "Composition")["date"] // it is an update by that alone
 		first(next, "DocumentReference")["relatesTo"] = replaces("id", first(old, "DocumentReference")["id"])
 	}, map[string]bool{"in one transaction": true, "the deletion first": true, "its successor first": true}},
 }
@@ -122,6 +124,60 @@ func TestAReplacementUnderNewIDsIsOneUpdate(t *testing.T) {
 			})
 		}
 	}
+}
+
+// Hidden from its citizen, then shown under new ids with its old date: the age cut-off counts from when it was hidden.
+func TestHiddenThenShownUnderNewIDsIsPublished(t *testing.T) {
+	t.Parallel()
+	for _, order := range []string{"in one transaction", "its successor first", "the deletion first"} {
+		t.Run(order, func(t *testing.T) {
+			t.Parallel()
+			w := build(t, fhir.ShapeFSE2)
+			w.run(t)
+			old := told(1, true)[0]
+			next := successor(old)
+			for _, c := range []fse.Case{old, next} {
+				first(c, "Composition")["date"] = time.Now().AddDate(0, 0, -60).Format(time.RFC3339)
+			}
+			first(old, "DocumentReference")["context"].(fse.Resource)["event"] = []any{fse.Resource{"coding": []any{fse.Resource{"code": "P98"}}}}
+			w.publish(old)
+			w.notify(t, fse.R4IDOnly, old.Hints...)
+			if got := decision(w.record(t, identityOf(old))); got != "suppress hidden-from-citizen" {
+				t.Fatalf("got %s, want suppress hidden-from-citizen", got)
+			}
+			w.quiet(t)
+			orders[order](t, w, func() {}, old, next)
+			w.rests(t, identityOf(next), ledger.Delivered)
+			w.rests(t, identityOf(old), ledger.Replaced)
+			w.quiet(t)
+			w.recipients(t, old.Code)
+			w.well(t)
+		})
+	}
+}
+
+// That a document replaces another one is learned from a metadata update only when both were told: that is no update.
+func TestARelationThatIsLearnedLateIsNoUpdate(t *testing.T) {
+	t.Parallel()
+	w := build(t, fhir.ShapeFSE2)
+	w.run(t)
+	old := told(1, true)[0]
+	next := successor(old)
+	delete(first(next, "Composition"), "relatesTo")
+	for _, c := range []fse.Case{old, next} {
+		w.publish(c)
+		w.notify(t, fse.R4IDOnly, c.Hints...)
+		w.rests(t, identityOf(c), ledger.Delivered)
+	}
+	reference := first(next, "DocumentReference")
+	reference["relatesTo"] = replaces("id", first(old, "DocumentReference")["id"])
+	w.fse.Put(reference)
+	w.notify(t, fse.R4IDOnly, fmt.Sprint("DocumentReference/", reference["id"]))
+	w.rests(t, identityOf(old), ledger.Replaced)
+	w.quiet(t)
+	w.rests(t, identityOf(next), ledger.Delivered)
+	w.recipients(t, old.Code, old.Code)
+	w.well(t)
 }
 
 // waits waits until a document waits for a reason.

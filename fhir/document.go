@@ -614,12 +614,12 @@ func (s *Source) compositionFacts(p *pool, composition *node) Document {
 	doc.Codes = append(doc.Codes, sectionCodes(composition.Section, nil)...)
 	doc.Categories = append(doc.Categories, codings(composition.Category)...)
 	s.replaces(&doc, composition)
+	if len(doc.Replaces) > 0 { // what replaces another one is an edition by that alone; what a DocumentReference says may change
+		doc.Edition += "|" + doc.Locator.ID
+	}
 	references := s.documentReferences(p, composition)
 	s.addReferences(&doc, references)
 	doc.Visible = len(references) > 0 || s.o.Shape != ShapeFSE2
-	if len(doc.Replaces) > 0 {
-		doc.Edition += "|" + doc.Locator.ID // what replaces another one is an edition by that alone
-	}
 	for _, n := range append([]*node{composition}, s.reports(p, composition)...) {
 		doc.latest(n)
 		doc.label(n)

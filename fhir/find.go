@@ -164,11 +164,13 @@ func (s *Source) documentsOf(found *Found, p *pool, report *node) bool {
 		}
 	}
 	found.Documents = nil
-	referti := 0
 	for _, key := range slices.Sorted(maps.Keys(newest)) {
-		doc := s.compositionFacts(p, newest[key])
-		found.Documents = append(found.Documents, doc)
-		if !isSummary(doc.Type) {
+		found.Documents = append(found.Documents, s.compositionFacts(p, newest[key]))
+	}
+	found.Documents = withoutReplaced(found.Documents)
+	referti := 0
+	for i := range found.Documents {
+		if !isSummary(found.Documents[i].Type) {
 			referti++
 		}
 	}
@@ -185,6 +187,28 @@ func (s *Source) documentsOf(found *Found, p *pool, report *node) bool {
 		return 1
 	})
 	return referti > 0
+}
+
+// withoutReplaced leaves out what another of the documents says that it replaces: a corrected document may list the report of
+// the one before it, which is deleted later. Where each replaces another one, a person must say which counts.
+func withoutReplaced(documents []Document) []Document {
+	left := slices.DeleteFunc(slices.Clone(documents), func(old Document) bool {
+		return slices.ContainsFunc(documents, func(by Document) bool { return by.Locator != old.Locator && by.says(old) })
+	})
+	if len(left) == 0 {
+		return documents
+	}
+	return left
+}
+
+// says whether a document says that it replaces another one.
+func (d *Document) says(old Document) bool {
+	return slices.ContainsFunc(d.Replaces, func(l Locator) bool {
+		if l.Value != "" {
+			return l.Identity() == old.Locator.Identity()
+		}
+		return slices.Contains(old.Members, l)
+	})
 }
 
 // summary is the LOINC code of a patient summary, which is no referto whatever else it says.
@@ -232,7 +256,7 @@ func byIdentifier(ctx context.Context, s *Source, report *node) (*pool, error) {
 		}
 		for _, wanted := range slices.Compact([]string{token(string(id.System), string(id.Value)), token("", string(id.Value))}) {
 			p, err := s.search(ctx, "Composition", compositionIncludes(url.Values{"identifier": {wanted}}))
-			if err != nil || len(p.of("Composition")) > 0 {
+			if err != nil || slices.ContainsFunc(p.of("Composition"), func(c *node) bool { return s.names(report, c) }) {
 				return p, err
 			}
 		}

@@ -33,6 +33,9 @@ func TestEachWayFromAReport(t *testing.T) {
 		{"its identifier, without a system", resource{"identifier": []any{resource{"value": c1.Value}}}, nil, nil, true},
 		{"its identifier, of which the Composition has no system", under(c1.System, c1.Value), resource{"identifier": resource{"value": c1.Value}}, nil, true},
 		{"its value under another system", under("urn:other", c1.Value), nil, nil, false},
+		{"the second of its identifiers, where another document has the value of the first", resource{"identifier": []any{identified("urn:order", "77"), identified(c1.System, c1.Value)}}, nil, func(s *sandbox.Server) {
+			s.Put(resource{"resourceType": "Composition", "id": "c7", "status": "final", "identifier": identified("urn:other", "77")})
+		}, true},
 		{"what lists it", nil, resource{"section": entries}, nil, true},
 		{"what lists it, at a server that lets nothing come along", nil, resource{"section": entries}, func(s *sandbox.Server) {
 			s.Fault = answering(http.StatusBadRequest, new(atomic.Int64), "_revinclude", "_include")
@@ -48,6 +51,9 @@ func TestEachWayFromAReport(t *testing.T) {
 				})
 			}
 		}, true},
+		{"its subject, of whom a document lists another server's report of the same id", resource{"subject": resource{"reference": "Patient/p1"}}, resource{
+			"section": []any{resource{"entry": []any{resource{"reference": "https://other.example/fhir/DiagnosticReport/r1"}}}},
+		}, nil, false},
 		{"nothing", nil, nested, nil, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -64,6 +70,51 @@ func TestEachWayFromAReport(t *testing.T) {
 			led := slices.ContainsFunc(found.Documents, func(d fhir.Document) bool { return d.Locator.ID == "c1" })
 			if err != nil || found.Standing != fhir.Readable || led != tt.found || len(found.Documents) > 1 {
 				t.Errorf("found %+v, %v", found, err)
+			}
+		})
+	}
+}
+
+// A corrected document may list the report of the one that it replaces, which is deleted later or never: the report leads to the
+// correction. Where neither says so, or both do, a person must say which one counts.
+func TestAReportOfADocumentAndItsCorrection(t *testing.T) {
+	entries := []any{resource{"entry": []any{resource{"reference": "DiagnosticReport/r1"}}}}
+	replaces := func(element string, target any) []any { return []any{resource{"code": "replaces", element: target}} }
+	reference := resource{"reference": "Composition/c1"}
+	for _, tt := range []struct {
+		name      string
+		relation  []any
+		back      []any
+		reference []any // of its DocumentReference
+		ambiguous bool
+	}{
+		{"by its reference", replaces("targetReference", reference), nil, nil, false},
+		{"by its identifier", replaces("targetIdentifier", identified(c1.System, c1.Value)), nil, nil, false},
+		{"as the ministry's server writes it", replaces("id", "c1"), nil, nil, false},
+		{"by its DocumentReference", nil, nil, replaces("target", resource{"reference": "DocumentReference/a"}), false},
+		{"another relation", []any{resource{"code": "appends", "targetReference": reference}}, nil, nil, true},
+		{"another document", replaces("targetIdentifier", identified(c1.System, "other")), nil, nil, true},
+		{"not at all", nil, nil, nil, true},
+		{"each the other one", replaces("targetReference", reference), replaces("targetReference", resource{"reference": "Composition/c2"}), nil, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			server := ward(nil)
+			putDocument(server, "Patient/p1", resource{})
+			change(server, "Composition/c1", func(r resource) { r["section"], r["relatesTo"] = entries, tt.back })
+			server.Put(resource{
+				"resourceType": "Composition", "id": "c2", "status": "amended", "type": concept("11502-2"),
+				"identifier": identified(c1.System, "corrected"), "section": entries, "relatesTo": tt.relation,
+			})
+			server.Put(resource{
+				"resourceType": "DocumentReference", "id": "b", "status": "current", "relatesTo": tt.reference,
+				"context": resource{"related": []any{resource{"reference": "Composition/c2"}}},
+			})
+			found, err := source(t, server, fhir.ShapeFSE2).Find(t.Context(), r1)
+			if err != nil || found.Ambiguous != tt.ambiguous {
+				t.Fatalf("ambiguous: %t, %v", found.Ambiguous, err)
+			}
+			if !tt.ambiguous && (len(found.Documents) != 1 || found.Documents[0].Locator.ID != "c2") {
+				t.Errorf("found %+v", found.Documents)
 			}
 		})
 	}

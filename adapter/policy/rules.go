@@ -129,7 +129,7 @@ func (r *Rules) testData(q *Question) (Decision, bool) {
 }
 
 // withdrawn is what is gone, or says of itself that it does not count. A 404 is asked again before it is believed, and a
-// document that was told waits for its successor.
+// document that was told, or hidden from its citizen, waits for its successor.
 func (r *Rules) withdrawn(q *Question) (Decision, bool) {
 	standing, waited := q.Document.Standing, q.waited("missing")
 	switch standing {
@@ -145,6 +145,8 @@ func (r *Rules) withdrawn(q *Question) (Decision, bool) {
 		return no()
 	}
 	switch {
+	case !q.Told.Any && !q.HiddenAt.IsZero() && waited < r.o.ReplacementWait: // its successor asks when it was hidden
+		return Decision{Action: Wait, Reason: "missing", Until: q.Now.Add(min(r.o.ReplacementWait-waited, time.Minute))}, true
 	case !q.Told.Any:
 		return suppress("withdrawn")
 	case q.Told.Withdrawn:

@@ -58,6 +58,7 @@ func fse2(q *policy.Question) {
 
 func TestRules(t *testing.T) {
 	type change = func(*policy.Question)
+	hiddenBefore := func(q *policy.Question) { q.HiddenAt = noon.AddDate(0, 0, -2) }
 	labelled := func(system, label string) change {
 		return func(q *policy.Question) { q.Document.Labels = code(system, label) }
 	}
@@ -100,6 +101,9 @@ func TestRules(t *testing.T) {
 		{"2: 410 is final", []change{standing(fhir.Gone)}, policy.Suppress, "withdrawn"},
 		{"2: told and gone waits for its successor", []change{standing(fhir.Gone), told}, policy.Wait, "missing"},
 		{"2: told and gone, no successor: a person decides", []change{standing(fhir.Gone), told, waiting("missing", 15*time.Minute)}, policy.Hold, "withdrawn"},
+		{"2: hidden and gone waits for its successor", []change{standing(fhir.Gone), hiddenBefore}, policy.Wait, "missing"},
+		{"2: hidden and superseded waits for its successor", []change{standing(fhir.Withdrawn), hiddenBefore}, policy.Wait, "missing"},
+		{"2: hidden and gone, no successor: silence", []change{standing(fhir.Gone), hiddenBefore, waiting("missing", 15*time.Minute)}, policy.Suppress, "withdrawn"},
 		{"2: told and gone in fse2 is only noted", []change{fse2, standing(fhir.Gone), told, waiting("missing", 15*time.Minute)}, policy.Note, "gone"},
 		{"2: 404 after another wait is asked again", []change{standing(fhir.Missing), waiting("not-final", 48*time.Hour)}, policy.Wait, "missing"},
 		{"2: merged into another report, nothing told: silence", []change{merged}, policy.Suppress, "replaced"},

@@ -8,6 +8,7 @@ import (
 
 	"staffetta/adapter/ledger"
 	"staffetta/fhir"
+	fse "staffetta/fhir/sandbox"
 	iobox "staffetta/notifier/sandbox"
 )
 
@@ -74,6 +75,30 @@ func TestAnUncertainHeirStaysHeld(t *testing.T) {
 		t.Fatal(err)
 	}
 	if rec, _, err := w.Ledger.Lookup(t.Context(), heir.Key); err != nil || rec.State != ledger.Held || rec.Reason != reasonUncertain {
+		t.Errorf("%s %s, %v", rec.State, rec.Reason, err)
+	}
+}
+
+// Whether the citizen was told of a document became uncertain while its successor looked at it: a person must say so first, and
+// is not deprived of the question.
+func TestWhatBecameUncertainIsNotEnded(t *testing.T) {
+	w := newStage(t, iobox.Options{})
+	l := func(id string) fhir.Locator { return fhir.Locator{Type: "DiagnosticReport", ID: id} }
+	old := w.admitted(t, "r1")
+	old.State = ledger.Sending
+	w.settled(t, held(DecidedHold, because(old, reasonUncertain, w.now)))
+	w.fse.Put(fse.Patient("p1", someone.Reveal(), time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)))
+	w.fse.Put(fse.Resource{
+		"resourceType": "DiagnosticReport", "id": "r2", "status": "final", "issued": w.now.Format(time.RFC3339), "subject": fse.Resource{"reference": "Patient/p1"},
+	})
+	heir := w.admitted(t, "r2")
+	heir.LedTo = []ledger.Key{w.Ledger.DocumentKey("north", l("r1"))}
+	o := w.step(t.Context(), claimed{Record: heir, at: time.Now(), last: new(sync.WaitGroup)})
+	w.settled(t, o)
+	if o.happened != NotYet || o.record.Reason != predecessorBusy {
+		t.Errorf("%s %s, want a wait", o.happened, o.record.Reason)
+	}
+	if rec, _, err := w.Ledger.Lookup(t.Context(), heir.LedTo[0]); err != nil || rec.State != ledger.Held || rec.Reason != reasonUncertain {
 		t.Errorf("%s %s, %v", rec.State, rec.Reason, err)
 	}
 }

@@ -20,7 +20,7 @@ func (r *Relay) takeOver(ctx context.Context, c *claimed, doc fhir.Document) (*o
 		return nil, nil // first things first
 	}
 	if len(c.LedTo) > 0 {
-		return r.endReplaced(ctx, c)
+		return r.endReplaced(ctx, c, doc)
 	}
 	old, err := r.predecessors(ctx, c, doc)
 	if err != nil || len(old) == 0 {
@@ -32,19 +32,22 @@ func (r *Relay) takeOver(ctx context.Context, c *claimed, doc fhir.Document) (*o
 			return c.waitFor(predecessorBusy), nil // or a person must say what was told
 		}
 		rec.LedTo = append(rec.LedTo, old[i].Key)
-		rec = inherit(rec, &old[i], c.Told.Publication == ledger.NoPublication)
+		rec = inherit(rec, &old[i], doc, c.Told.Publication == ledger.NoPublication)
 	}
 	o := happen(calm(rec), Inherited, ledger.Next{Due: c.now()})
 	return &o, nil
 }
 
-// inherit is a record with what was told of another one, the latest where there are several.
-func inherit(rec ledger.Record, old *ledger.Record, told bool) ledger.Record {
+// inherit is a record with what was told of another one, the latest where there are several. Of a document that replaces
+// another one no edition was told, whatever both say of theirs; reports that were merged may be one edition.
+func inherit(rec ledger.Record, old *ledger.Record, doc fhir.Document, told bool) ledger.Record {
 	if told && old.Told.At.After(rec.Told.At) {
-		rec.Told = old.Told
+		if rec.Told = old.Told; doc.Shape.OfCompositions() {
+			rec.Told.Edition = ledger.Tag{}
+		}
 	}
-	if old.HiddenAt.After(rec.HiddenAt) {
-		rec.HiddenAt = old.HiddenAt
+	if hidden := hiddenAt(old); hidden.After(rec.HiddenAt) {
+		rec.HiddenAt = hidden
 	}
 	return rec
 }
@@ -95,33 +98,43 @@ func (r *Relay) documentOf(ctx context.Context, source string, l fhir.Locator) (
 	return r.Ledger.DocumentKey(source, l), l.Type == "Composition" || l.Type == "DiagnosticReport", nil
 }
 
-// endReplaced ends the records of those that this document replaces.
-func (r *Relay) endReplaced(ctx context.Context, c *claimed) (*outcome, error) {
+// endReplaced ends the records of those that this document replaces. One of them may have been in another worker's hands when
+// this document inherited, and its citizen was told meanwhile: that is inherited now, from the ended record again after a crash.
+func (r *Relay) endReplaced(ctx context.Context, c *claimed, doc fhir.Document) (*outcome, error) {
+	rec := c.Record
 	for _, key := range c.LedTo {
-		ended, err := r.endOne(ctx, c.Source, key)
+		old, ended, err := r.endOne(ctx, c.Source, key)
 		switch {
 		case err != nil:
 			return nil, err
 		case !ended:
 			return c.waitFor(predecessorBusy), nil
 		}
+		rec = inherit(rec, &old, doc, c.Told.Publication == ledger.NoPublication)
 	}
+	c.Record = rec
+	c.State = begin(rec.State, rec.Told.Publication != ledger.NoPublication)
 	c.LedTo = nil
 	return nil, nil
 }
 
-// endOne ends one record that is replaced; false where it is in other hands.
-func (r *Relay) endOne(ctx context.Context, source string, key ledger.Key) (bool, error) {
+// endOne ends one record that is replaced, and gives it as it was; false where it is in other hands, or a person must say first
+// whether its citizen was told.
+func (r *Relay) endOne(ctx context.Context, source string, key ledger.Key) (old ledger.Record, ended bool, err error) {
+	known, _, err := r.Ledger.Lookup(ctx, key)
+	if err != nil || (known.State == ledger.Held && known.Reason == reasonUncertain) {
+		return ledger.Record{}, false, err
+	}
 	old, seized, err := r.Ledger.Seize(ctx, source, key)
 	if err != nil || seized != ledger.Taken {
-		return seized == ledger.Unknown, err
+		return ledger.Record{}, seized == ledger.Unknown, err
 	}
 	o := happen(because(calm(startOf(old)), "replaced", old.Now), TakenOver, ledger.Next{})
 	settled, err := r.Ledger.Settle(ctx, []ledger.Settlement{o.settlement()})
 	if err != nil {
-		return false, err
+		return old, false, err
 	}
-	return settled[0] == ledger.Written, nil
+	return old, settled[0] == ledger.Written, nil
 }
 
 // handOver is for a report that its server merged into another one: that one inherits, also where it does not say itself
@@ -147,7 +160,7 @@ func (r *Relay) handOver(ctx context.Context, c *claimed, doc fhir.Document) err
 	if !slices.Contains(heir.LedTo, c.Key) {
 		heir.LedTo = append(heir.LedTo, c.Key)
 	}
-	heir = inherit(heir, &c.Record, heir.Told.Publication == ledger.NoPublication)
+	heir = inherit(heir, &c.Record, doc, heir.Told.Publication == ledger.NoPublication)
 	o := happen(heir, Inherited, ledger.Next{Due: heir.Now})
 	_, err = r.Ledger.Settle(ctx, []ledger.Settlement{o.settlement()})
 	return err

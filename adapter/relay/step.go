@@ -19,9 +19,7 @@ const crashesUntilPoison = 2 // counted ones: the first was not
 
 // startOf is the record as a step begins with it (see begin).
 func startOf(rec ledger.Record) ledger.Record {
-	if rec.State == ledger.Suppressed && rec.Reason == policy.HiddenFromCitizen && rec.HiddenAt.IsZero() {
-		rec.HiddenAt = rec.Since // a finished record remembers only since when it rests
-	}
+	rec.HiddenAt = hiddenAt(&rec)
 	rec.State = begin(rec.State, rec.Told.Publication != ledger.NoPublication)
 	if rec.State == ledger.Sending {
 		rec.Told.Uncertain = true // whoever wrote it may have sent
@@ -30,6 +28,14 @@ func startOf(rec ledger.Record) ledger.Record {
 		rec = noLongerSending(rec)
 	}
 	return rec
+}
+
+// hiddenAt is when a document was last seen hidden: a finished record remembers only since when it rests.
+func hiddenAt(rec *ledger.Record) time.Time {
+	if rec.State == ledger.Suppressed && rec.Reason == policy.HiddenFromCitizen && rec.HiddenAt.IsZero() {
+		return rec.Since
+	}
+	return rec.HiddenAt
 }
 
 // step takes one claimed record one step further, with at most one outside effect.
@@ -164,6 +170,7 @@ func (r *Relay) look(ctx context.Context, c claimed, source Source) outcome {
 		return r.sourceTrouble(ctx, c, err)
 	}
 	r.gates.well(c.Source)
+	doc = r.ownDocument(c, doc)
 	if behind := r.behindItsHint(c, doc); behind != nil {
 		return *behind
 	}
@@ -194,6 +201,16 @@ func (r *Relay) look(ctx context.Context, c claimed, source Source) outcome {
 	o = r.send(ctx, c, doc, ledger.Publication(decision.Publication))
 	o.aliases = late
 	return o
+}
+
+// ownDocument is what was read, or that it is gone: all that was left of it may have been a member that belongs to another
+// document by now, which has a record of its own.
+func (r *Relay) ownDocument(c claimed, doc fhir.Document) fhir.Document {
+	whole := !doc.Shape.OfCompositions() || c.Locator.Type == "Composition" || c.Locator.Type == "Bundle"
+	if whole || doc.Locator == c.Locator || r.Ledger.DocumentKey(c.Source, doc.Locator) == c.Key {
+		return doc
+	}
+	return fhir.Document{Locator: c.Locator, Shape: doc.Shape, Standing: fhir.Gone}
 }
 
 // decide asks policy. Where it says yes, the gate looks with a citizen's eyes, where the source has such (reference fse.md,
