@@ -222,3 +222,20 @@ func TestAServerThatKnowsNoChain(t *testing.T) {
 		}
 	}
 }
+
+// A newborn without a code may refer to a mother who came along: she is no record of theirs, and not told.
+func TestAPatientThatRefersToARelative(t *testing.T) {
+	server := sandbox.NewServer()
+	bundle := kept("b1", "p1", resource{"id": "c", "identifier": identified(c1.System, c1.Value)})
+	entries := bundle["entry"].([]any)
+	patient := entries[1].(resource)["resource"].(resource)
+	mother := resource{"resourceType": "RelatedPerson", "id": "m", "identifier": patient["identifier"]}
+	delete(patient, "identifier")
+	patient["link"] = []any{resource{"type": "refer", "other": resource{"reference": "urn:uuid:m"}}}
+	bundle["entry"] = append(entries, resource{"fullUrl": "urn:uuid:m", "resource": mother})
+	server.Put(bundle)
+	doc, err := source(t, server, fhir.ShapeHL7IT).Read(t.Context(), fhir.Locator{Type: "Bundle", ID: "b1", System: c1.System, Value: c1.Value})
+	if err != nil || doc.Person.Trouble != fhir.NoFiscalCode {
+		t.Errorf("%+v, %v", doc.Person, err)
+	}
+}
