@@ -270,12 +270,13 @@ func (s *Source) inBundle(ctx context.Context, bundle *node) (*pool, *node, Stan
 }
 
 // versions are the Bundles of all versions of a document, as far as the server finds them: each may give its Composition an id
-// of its own. One without an identifier is a document by itself, whatever other Bundles begin with the same id.
-func (s *Source) versions(ctx context.Context, composition *node) (all []*node, err error) {
+// of its own, so that is asked only where the identifier finds nothing, not even the Bundle that is known. One without an
+// identifier is a document by itself, whatever other Bundles begin with the same id.
+func (s *Source) versions(ctx context.Context, composition *node) ([]*node, error) {
 	if composition.Identifier.first().Value == "" {
 		return nil, nil
 	}
-	for _, ask := range []func(context.Context, *node) (*pool, error){s.bundles, s.bundlesOfIdentifier} {
+	for _, ask := range []func(context.Context, *node) (*pool, error){s.bundlesOfIdentifier, s.bundles} {
 		found, err := ask(ctx, composition)
 		if errors.Is(err, errUnsupported) {
 			continue
@@ -283,9 +284,11 @@ func (s *Source) versions(ctx context.Context, composition *node) (all []*node, 
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, found.of("Bundle")...)
+		if all := found.of("Bundle"); len(all) > 0 {
+			return all, nil
+		}
 	}
-	return all, nil
+	return nil, nil
 }
 
 // beginning is the first resource of a Bundle.
