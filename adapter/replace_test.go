@@ -227,8 +227,9 @@ func TestAMergedReportIsNotToldAgain(t *testing.T) {
 	}
 }
 
-// holding makes a town whose IO holds back its first answer: whoever waits for it has a record in its hands.
-func holding(t *testing.T, shape fhir.Shape) (w *town, asked <-chan struct{}, answer func()) {
+// holding makes a town in which a document is published and IO holds back its first answer: a worker waits for it, with the
+// record in its hands.
+func holding(t *testing.T, shape fhir.Shape, c fse.Case) (w *town, answer func()) {
 	t.Helper()
 	first, all := make(chan struct{}), make(chan struct{})
 	var begun sync.Once
@@ -241,7 +242,11 @@ func holding(t *testing.T, shape fhir.Shape) (w *town, asked <-chan struct{}, an
 	})
 	answer = sync.OnceFunc(func() { close(all) })
 	t.Cleanup(answer)
-	return w, first, answer
+	w.run(t)
+	w.publish(c)
+	w.notify(t, fse.R4IDOnly, c.Hints...)
+	<-first
+	return w, answer
 }
 
 // A document may be told of while the one that replaces it is looked at: that one is its update all the same, and tells nobody
@@ -250,12 +255,8 @@ func TestWhatIsToldWhileItIsReplaced(t *testing.T) {
 	t.Parallel()
 	t.Run("by an update", func(t *testing.T) {
 		t.Parallel()
-		w, asked, answer := holding(t, fhir.ShapeFSE2)
-		w.run(t)
 		old := told(1, true)[0]
-		w.publish(old)
-		w.notify(t, fse.R4IDOnly, old.Hints...)
-		<-asked
+		w, answer := holding(t, fhir.ShapeFSE2, old)
 		next := successor(old)
 		w.publish(next)
 		w.notify(t, fse.R4IDOnly, next.Hints...)
@@ -271,12 +272,8 @@ func TestWhatIsToldWhileItIsReplaced(t *testing.T) {
 	})
 	t.Run("by what it was merged into", func(t *testing.T) {
 		t.Parallel()
-		w, asked, answer := holding(t, fhir.ShapeReport)
-		w.run(t)
 		c := told(1, false)[0]
-		w.publish(c)
-		w.notify(t, fse.ClassicPut, c.Hints...)
-		<-asked
+		w, answer := holding(t, fhir.ShapeReport, c)
 		survivor := maps.Clone(w.fse.Get(c.Hints[0]))
 		survivor["id"] = "survivor"
 		survivor["extension"] = []any{fse.Resource{

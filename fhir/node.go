@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"strings"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -77,6 +78,11 @@ type ref struct {
 	Reference  text             `json:"reference"`
 	Type       text             `json:"type"`
 	Identifier list[identifier] `json:"identifier"`
+}
+
+// mayBe says whether a reference may name a resource of a kind: its type, where it says one, is a name or a URL that ends so.
+func (r ref) mayBe(kind string) bool {
+	return r.Type == "" || string(r.Type) == kind || strings.HasSuffix(string(r.Type), "/"+kind)
 }
 
 type docContext struct {

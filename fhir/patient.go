@@ -88,7 +88,7 @@ func later(a, b time.Time) time.Time {
 
 // subject resolves one subject; said is false where it names nobody.
 func (s *Source) subject(ctx context.Context, p *pool, voice *node, subject ref, doc *Document) (who Person, said bool, err error) {
-	if subject.Type != "" && subject.Type != "Patient" && !strings.HasSuffix(string(subject.Type), "/Patient") {
+	if !subject.mayBe("Patient") {
 		return Person{Trouble: NotAPerson}, true, nil
 	}
 	literal, hasLiteral, err := s.byReference(ctx, p, voice, string(subject.Reference), doc)

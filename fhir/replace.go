@@ -1,9 +1,6 @@
 package fhir
 
-import (
-	"slices"
-	"strings"
-)
+import "slices"
 
 // The extensions by which HAPI says that resources were merged (reference fhir-subscriptions.md, 6).
 const (
@@ -21,7 +18,7 @@ func (s *Source) replaces(doc *Document, n *node) {
 		targets := slices.Concat(r.Target, r.Reference, r.Resource)
 		for _, one := range targets {
 			s.replacesReference(doc, string(one.Reference))
-			if n.ResourceType == "Composition" && (one.Type == "" || one.Type == "Composition" || strings.HasSuffix(string(one.Type), "/Composition")) {
+			if n.ResourceType == "Composition" && one.mayBe("Composition") {
 				replacesIdentified(doc, one.Identifier)
 			}
 		}

@@ -80,22 +80,17 @@ func (h *house) raw(t *testing.T, text string, ours *tlstest.Authority) rawAnswe
 	t.Helper()
 	o := endpoint.ServerOptions{Handler: h.handler, ReadTimeout: time.Minute, Grace: time.Hour}
 	if ours == nil {
-		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", serveWith(t, o).addr)
-		return answerTo(t, conn, err, text)
+		return answerTo(t, dial(t, serveWith(t, o).addr), text)
 	}
 	o.TLS = showing(t, ours)
-	over := &tls.Dialer{Config: &tls.Config{RootCAs: ours.Pool(), NextProtos: []string{"h2", "http/1.1"}}}
-	conn, err := over.DialContext(t.Context(), "tcp", serveWith(t, o).addr)
-	return answerTo(t, conn, err, text)
+	conn := dial(t, serveWith(t, o).addr)
+	over := &tls.Config{RootCAs: ours.Pool(), ServerName: "127.0.0.1", NextProtos: []string{"h2", "http/1.1"}, MinVersion: tls.VersionTLS12}
+	return answerTo(t, tls.Client(conn, over), text)
 }
 
 // answerTo is what a text that is sent over a new connection is answered with.
-func answerTo(t *testing.T, conn net.Conn, err error, text string) rawAnswer {
+func answerTo(t *testing.T, conn net.Conn, text string) rawAnswer {
 	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close() }()
 	if _, err := io.WriteString(conn, text); err != nil {
 		t.Fatal(err)
 	}
@@ -140,8 +135,7 @@ func outcomeOf(t *testing.T, name string, got rawAnswer, want int) {
 func (h *house) inClear(t *testing.T, text string) rawAnswer {
 	t.Helper()
 	o := endpoint.ServerOptions{Handler: h.handler, ReadTimeout: time.Minute, TLS: showing(t, tlstest.NewAuthority(t, "ours"))}
-	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", serveWith(t, o).addr)
-	return answerTo(t, conn, err, text)
+	return answerTo(t, dial(t, serveWith(t, o).addr), text)
 }
 
 // Who speaks HTTP, or nothing known, where HTTPS is spoken is told so in clear.

@@ -44,15 +44,22 @@ func serveWith(t *testing.T, o endpoint.ServerOptions) *serving {
 	return s
 }
 
-// halfSent opens a connection, sends the head of a request and half of its body.
-func halfSent(t *testing.T, addr string) net.Conn {
+// dial opens a connection.
+func dial(t *testing.T, addr string) net.Conn {
 	t.Helper()
 	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	_, err = fmt.Fprintf(conn, "PUT /fhir/lab/DiagnosticReport/r1 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n"+
+	return conn
+}
+
+// halfSent opens a connection, sends the head of a request and half of its body.
+func halfSent(t *testing.T, addr string) net.Conn {
+	t.Helper()
+	conn := dial(t, addr)
+	_, err := fmt.Fprintf(conn, "PUT /fhir/lab/DiagnosticReport/r1 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n"+
 		"Content-Type: application/fhir+json\r\nContent-Length: %d\r\n\r\n%s", labToken, len(report), report[:len(report)/2])
 	if err != nil {
 		t.Fatal(err)
@@ -146,23 +153,16 @@ func TestTLS(t *testing.T) {
 	h := open(t)
 	pair := httptest.NewTLSServer(http.NotFoundHandler()) // for its certificate and a client that trusts it
 	defer pair.Close()
-	server, err := endpoint.Listen(t.Context(), endpoint.ServerOptions{
-		Listen: "127.0.0.1:0", Handler: h.handler, ReadTimeout: time.Hour, Log: slog.New(slog.DiscardHandler),
-		TLS: &tls.Config{Certificates: pair.TLS.Certificates, MinVersion: tls.VersionTLS12},
+	s := serveWith(t, endpoint.ServerOptions{
+		Handler: h.handler, ReadTimeout: time.Hour, TLS: &tls.Config{Certificates: pair.TLS.Certificates, MinVersion: tls.VersionTLS12},
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- server.Run(ctx) }()
-	h.url, h.client = "https://"+server.Addr().String(), pair.Client()
+	h.url, h.client = "https://"+s.addr, pair.Client()
 	if answer := h.send(t, sent{"POST", "/fhir/lab", handshake, nil}); answer.status != http.StatusOK {
 		t.Errorf("status %d, want 200", answer.status)
 	}
 	h.client.CloseIdleConnections()
-	stop()
-	if err := <-done; err != nil {
+	s.stop()
+	if err := <-s.done; err != nil {
 		t.Errorf("stopped with %v, want nil", err)
 	}
 }
@@ -171,12 +171,7 @@ func TestTLS(t *testing.T) {
 func TestSilenceInsteadOfAHandshakeEnds(t *testing.T) {
 	trust := showing(t, tlstest.NewAuthority(t, "ours"))
 	s := serveWith(t, endpoint.ServerOptions{Handler: http.NotFoundHandler(), ReadTimeout: 50 * time.Millisecond, TLS: trust})
-	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", s.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close() }()
-	if said, err := io.ReadAll(conn); err != nil || len(said) > 0 { // hangs if nobody cuts it
+	if said, err := io.ReadAll(dial(t, s.addr)); err != nil || len(said) > 0 { // hangs if nobody cuts it
 		t.Errorf("%q, %v; want nothing, and the end", said, err)
 	}
 }

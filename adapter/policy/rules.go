@@ -146,7 +146,7 @@ func (r *Rules) withdrawn(q *Question) (Decision, bool) {
 	}
 	switch {
 	case !q.Told.Any && !q.HiddenAt.IsZero() && waited < r.o.ReplacementWait: // its successor asks when it was hidden
-		return Decision{Action: Wait, Reason: "missing", Until: q.Now.Add(min(r.o.ReplacementWait-waited, time.Minute))}, true
+		return r.untilReplaced(q, "missing", waited)
 	case !q.Told.Any:
 		return suppress("withdrawn")
 	case q.Told.Withdrawn:
@@ -154,11 +154,16 @@ func (r *Rules) withdrawn(q *Question) (Decision, bool) {
 	case q.released("withdrawn"):
 		return r.announceWithdrawal(q)
 	case standing != fhir.Withdrawn && waited < r.o.ReplacementWait:
-		return Decision{Action: Wait, Reason: "missing", Until: q.Now.Add(min(r.o.ReplacementWait-waited, time.Minute))}, true
+		return r.untilReplaced(q, "missing", waited)
 	case standing != fhir.Withdrawn && q.Document.Shape == fhir.ShapeFSE2:
 		return Decision{Action: Note, Reason: "gone"}, true
 	}
 	return Decision{Action: Hold, Publication: "withdrawn", Reason: "withdrawn"}, true
+}
+
+// untilReplaced looks again each minute whether the successor is there, for as long as it is waited for.
+func (r *Rules) untilReplaced(q *Question, reason string, waited time.Duration) (Decision, bool) {
+	return Decision{Action: Wait, Reason: reason, Until: q.Now.Add(min(r.o.ReplacementWait-waited, time.Minute))}, true
 }
 
 // merged is a report that its server merged into another one, which inherits what was told: this one waits for that.
@@ -172,7 +177,7 @@ func (r *Rules) merged(q *Question) (Decision, bool) {
 	case q.released("withdrawn"):
 		return r.announceWithdrawal(q)
 	case waited < r.o.ReplacementWait:
-		return Decision{Action: Wait, Reason: "replaced", Until: q.Now.Add(min(r.o.ReplacementWait-waited, time.Minute))}, true
+		return r.untilReplaced(q, "replaced", waited)
 	}
 	return Decision{Action: Hold, Publication: "withdrawn", Reason: "withdrawn"}, true
 }
