@@ -19,7 +19,10 @@ func (s Source) Client() (*http.Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("source %s: %w", s.Name, err)
 	}
-	client := newClient(trust, s.Read.Timeout, s.Read.Connections)
+	client, err := newUpstream(s.BaseURL, trust, s.Read.Timeout, s.Read.Connections)
+	if err != nil {
+		return nil, fmt.Errorf("source %s: %w", s.Name, err)
+	}
 	shown, err := s.credential(trust)
 	if err != nil {
 		return nil, fmt.Errorf("source %s: %w", s.Name, err)
@@ -59,27 +62,43 @@ func (io IO) Client() (*http.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newClient(trust, io.Timeout, io.Connections), nil
+	return newUpstream(io.BaseURL, trust, io.Timeout, io.Connections)
 }
 
 // newClient keeps as many connections alive as it may open: with Go's default of 2 per host, most calls of many workers
 // would begin with a handshake.
 func newClient(trust *tls.Config, timeout Duration, connections int) *http.Client {
+	return withoutRedirects(newTransport(trust, timeout, connections), timeout)
+}
+
+// newUpstream is newClient for those that are asked for each document: at base it is asked directly.
+func newUpstream(base string, trust *tls.Config, timeout Duration, connections int) (*http.Client, error) {
+	transport, err := newDirect(base, newTransport(trust, timeout, connections))
+	if err != nil {
+		return nil, err
+	}
+	return withoutRedirects(transport, timeout), nil
+}
+
+func withoutRedirects(transport http.RoundTripper, timeout Duration) *http.Client {
 	return &http.Client{
-		Timeout: time.Duration(timeout),
-		Transport: &http.Transport{
-			Proxy:                 http.ProxyFromEnvironment,
-			DialContext:           (&net.Dialer{Timeout: time.Duration(timeout), KeepAlive: 30 * time.Second}).DialContext,
-			TLSClientConfig:       trust,
-			TLSHandshakeTimeout:   time.Duration(timeout),
-			ForceAttemptHTTP2:     true,
-			MaxConnsPerHost:       connections,
-			MaxIdleConns:          connections,
-			MaxIdleConnsPerHost:   connections,
-			IdleConnTimeout:       90 * time.Second,
-			ExpectContinueTimeout: time.Second,
-		},
+		Timeout: time.Duration(timeout), Transport: transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+func newTransport(trust *tls.Config, timeout Duration, connections int) *http.Transport {
+	return &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           (&net.Dialer{Timeout: time.Duration(timeout), KeepAlive: 30 * time.Second}).DialContext,
+		TLSClientConfig:       trust,
+		TLSHandshakeTimeout:   time.Duration(timeout),
+		ForceAttemptHTTP2:     true,
+		MaxConnsPerHost:       connections,
+		MaxIdleConns:          connections,
+		MaxIdleConnsPerHost:   connections,
+		IdleConnTimeout:       90 * time.Second,
+		ExpectContinueTimeout: time.Second,
 	}
 }
 
@@ -191,10 +210,13 @@ func (a *authorized) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // repeatable says whether a request changes nothing at the server and can be sent again: a read, or a search.
 func repeatable(req *http.Request) bool {
-	if req.Body != nil && req.Body != http.NoBody && req.GetBody == nil {
-		return false
-	}
-	return req.Method == http.MethodGet || (req.Method == http.MethodPost && strings.HasSuffix(req.URL.Path, "/_search"))
+	reads := req.Method == http.MethodGet || (req.Method == http.MethodPost && strings.HasSuffix(req.URL.Path, "/_search"))
+	return reads && hasBodyAgain(req)
+}
+
+// hasBodyAgain says whether the body of a request can be had once more.
+func hasBodyAgain(req *http.Request) bool {
+	return req.Body == nil || req.Body == http.NoBody || req.GetBody != nil
 }
 
 func copyOf(req *http.Request) *http.Request {

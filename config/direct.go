@@ -1,0 +1,210 @@
+package config
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"maps"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/jackc/puddle/v2"
+)
+
+// direct calls one upstream over HTTP/1.1, and each call runs where its caller is. http.Transport has two goroutines for each
+// connection, which hand every call over and back: a sixth of all that a document costs us. What is spoken is the standard
+// library's (Request.Write, ReadResponse), connections are kept by puddle; what goes to another host, or through a proxy,
+// goes the usual way.
+type direct struct {
+	host  string      // as it stands in URLs
+	trust *tls.Config // nil where the upstream speaks no TLS
+	conns *puddle.Pool[*conn]
+	next  *http.Transport
+
+	keep     time.Duration // how long an idle connection is kept
+	tidiness atomic.Bool   // tidy is going to be called
+}
+
+// newDirect makes a transport for the upstream at base; everything else goes to next, whose limits it shares.
+func newDirect(base string, next *http.Transport) (*direct, error) {
+	at, err := url.Parse(base)
+	if err != nil {
+		return nil, errors.New("base_url is no URL")
+	}
+	d := &direct{host: at.Host, next: next, keep: next.IdleConnTimeout}
+	port := at.Port()
+	switch {
+	case at.Scheme == "https":
+		d.trust = next.TLSClientConfig.Clone()
+		d.trust.ServerName, d.trust.NextProtos = at.Hostname(), []string{"http/1.1"}
+		if port == "" {
+			port = "443"
+		}
+	case port == "":
+		port = "80"
+	}
+	address := net.JoinHostPort(at.Hostname(), port)
+	d.conns, err = puddle.NewPool(&puddle.Config[*conn]{
+		Constructor: func(ctx context.Context) (*conn, error) { return d.connect(ctx, address) },
+		Destructor:  func(c *conn) { _ = c.Close() },
+		MaxSize:     int32(next.MaxConnsPerHost), //nolint:gosec // a setting, validated
+	})
+	return d, err
+}
+
+// connect opens a connection, within the time of the whole call: puddle gives it no end.
+func (d *direct) connect(ctx context.Context, address string) (*conn, error) {
+	plain, err := d.next.DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	c := &conn{Conn: plain}
+	if below, ok := plain.(syscall.Conn); ok {
+		c.below = below
+	}
+	if d.trust != nil {
+		ctx, cancel := context.WithTimeout(ctx, d.next.TLSHandshakeTimeout)
+		defer cancel()
+		secret := tls.Client(plain, d.trust)
+		if err := secret.HandshakeContext(ctx); err != nil {
+			_ = plain.Close()
+			return nil, err
+		}
+		c.Conn = secret
+	}
+	c.r, c.w = bufio.NewReader(c), bufio.NewWriter(c)
+	d.tidyLater()
+	return c, nil
+}
+
+// RoundTrip sends one request. It sends it again only where the server had closed the connection that was kept, and where
+// nothing can have come of it: it only reads, or no byte of it was written.
+func (d *direct) RoundTrip(req *http.Request) (*http.Response, error) {
+	if !d.concerns(req) {
+		return d.next.RoundTrip(req)
+	}
+	defer closeBody(req)
+	ctx := req.Context()
+	asked, unpacks := askingForGzip(req) //nolint:contextcheck // see there
+	for {
+		res, again, err := d.once(ctx, asked)
+		switch {
+		case again && req.GetBody != nil:
+			if asked.Body, err = req.GetBody(); err != nil {
+				return nil, err
+			}
+			continue
+		case again:
+			continue
+		case err != nil:
+			return nil, err
+		}
+		res.Request = req
+		if unpacks && res.Header.Get("Content-Encoding") == "gzip" {
+			unpack(res)
+		}
+		return res, nil
+	}
+}
+
+// concerns says whether a request goes to our upstream, and straight.
+func (d *direct) concerns(req *http.Request) bool {
+	if req.URL.Host != d.host || (req.URL.Scheme == "https") != (d.trust != nil) {
+		return false
+	}
+	proxy, err := d.next.Proxy(req)
+	return proxy == nil && err == nil
+}
+
+// askingForGzip is a request that asks for what we unpack, where its caller does not ask for anything himself. It has no
+// context: Request.Write would say of headers that they are written while they are only on their way.
+func askingForGzip(req *http.Request) (asked *http.Request, unpacks bool) {
+	asked = req.WithContext(context.Background())
+	if req.Header["Accept-Encoding"] != nil || req.Header["Range"] != nil || req.Method == http.MethodHead {
+		return asked, false
+	}
+	asked.Header = maps.Clone(req.Header)
+	if asked.Header == nil {
+		asked.Header = http.Header{}
+	}
+	asked.Header["Accept-Encoding"] = acceptGzip
+	return asked, true
+}
+
+var acceptGzip = []string{"gzip"}
+
+// once sends a request over one connection, and says whether it may be sent again over another one.
+func (d *direct) once(ctx context.Context, req *http.Request) (res *http.Response, again bool, err error) {
+	kept, err := d.take(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	c := kept.Value()
+	used := c.begin(httptrace.ContextClientTrace(ctx))
+	// The end of ctx cuts what is written or read at that moment, and all that follows.
+	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
+	if res, err = c.exchange(req); err != nil {
+		stop()
+		kept.Destroy()
+		if ctx.Err() != nil {
+			return nil, false, ctx.Err()
+		}
+		return nil, used && !c.answered && (repeatable(req) || !c.wrote && hasBodyAgain(req)), err
+	}
+	b := &body{ReadCloser: res.Body, ctx: ctx, stop: stop, kept: kept, closes: res.Close}
+	if res.Body == http.NoBody {
+		b.release(true)
+		return res, false, nil
+	}
+	res.Body = b
+	return res, false, nil
+}
+
+// take gives a connection that is open as far as can be known.
+func (d *direct) take(ctx context.Context) (*puddle.Resource[*conn], error) {
+	for {
+		kept, err := d.conns.Acquire(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if c := kept.Value(); !c.used || (kept.IdleDuration() < d.keep && c.silent()) {
+			return kept, nil
+		}
+		kept.Destroy()
+	}
+}
+
+// CloseIdleConnections lets http.Client close what is kept.
+func (d *direct) CloseIdleConnections() {
+	for _, kept := range d.conns.AcquireAllIdle() {
+		kept.Destroy()
+	}
+	d.next.CloseIdleConnections()
+}
+
+// tidy closes what has been idle for too long, and comes again while anything is kept.
+func (d *direct) tidy() {
+	d.tidiness.Store(false)
+	for _, kept := range d.conns.AcquireAllIdle() {
+		if kept.IdleDuration() < d.keep {
+			kept.ReleaseUnused()
+			continue
+		}
+		kept.Destroy()
+	}
+	if d.conns.Stat().TotalResources() > 0 {
+		d.tidyLater()
+	}
+}
+
+func (d *direct) tidyLater() {
+	if d.tidiness.CompareAndSwap(false, true) {
+		time.AfterFunc(d.keep, d.tidy)
+	}
+}

@@ -1,0 +1,107 @@
+package config
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"testing"
+	"time"
+)
+
+func directTo(t *testing.T, base string) *direct {
+	t.Helper()
+	trust, err := clientTLS("", "", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := newDirect(base, newTransport(trust, Duration(10*time.Second), 4))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(d.CloseIdleConnections)
+	return d
+}
+
+func ask(t *testing.T, d *direct, url string) string {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := d.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// What goes through a proxy, or elsewhere, goes the usual way.
+func TestTheUsualWay(t *testing.T) {
+	says := func(text string) *httptest.Server {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.WriteString(w, text+" "+r.Host)
+		}))
+		t.Cleanup(server.Close)
+		return server
+	}
+	proxy, upstream, other := says("proxy"), says("upstream"), says("other")
+	d := directTo(t, upstream.URL)
+	for server, want := range map[*httptest.Server]string{upstream: "upstream ", other: "other "} {
+		if got := ask(t, d, server.URL); got != want+server.Listener.Addr().String() {
+			t.Errorf("%s answered %q", server.URL, got)
+		}
+	}
+	if total := d.conns.Stat().TotalResources(); total != 1 {
+		t.Errorf("%d connections of our own, want one to the upstream", total)
+	}
+	at, err := url.Parse(proxy.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	behind := directTo(t, upstream.URL)
+	behind.next.Proxy = http.ProxyURL(at)
+	if got := ask(t, behind, upstream.URL); got != "proxy "+upstream.Listener.Addr().String() {
+		t.Errorf("behind a proxy %q answered", got)
+	}
+}
+
+// A connection that nobody uses is closed after a while.
+func TestIdleConnectionsAreClosed(t *testing.T) {
+	closed := make(chan struct{})
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateClosed {
+			close(closed)
+		}
+	}
+	server.Start()
+	t.Cleanup(server.Close)
+	d := directTo(t, server.URL)
+	d.keep = time.Millisecond
+	_ = ask(t, d, server.URL)
+	<-closed
+}
+
+// One that was idle for too long is not used any more, also where tidy has not been there yet.
+func TestIdleConnectionsAreNotUsed(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, r.RemoteAddr)
+	}))
+	t.Cleanup(server.Close)
+	d := directTo(t, server.URL)
+	first := ask(t, d, server.URL)
+	if again := ask(t, d, server.URL); again != first {
+		t.Errorf("over %s and %s, want one connection", first, again)
+	}
+	d.keep = 0
+	if again := ask(t, d, server.URL); again == first {
+		t.Error("an old connection was used")
+	}
+}

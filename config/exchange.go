@@ -1,0 +1,187 @@
+package config
+
+import (
+	"bufio"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"syscall"
+
+	"github.com/jackc/puddle/v2"
+)
+
+// conn is a connection of direct, with one exchange at a time.
+type conn struct {
+	net.Conn // with TLS, where that is spoken
+
+	below syscall.Conn // without; nil where it is none of the operating system's
+	r     *bufio.Reader
+	w     *bufio.Writer
+
+	used     bool // there was an exchange before
+	trace    *httptrace.ClientTrace
+	wrote    bool  // some of the request may have reached the server
+	answered bool  // some of the answer came
+	head     int   // bytes that its head may still have; whole once it has been read
+	broken   error // how reading it came to an end
+}
+
+// Limits of an answer: bytes of its head, and answers 1xx before the one that counts.
+const (
+	maxHead        = 1 << 20
+	maxInformation = 5
+	whole          = -1
+)
+
+var (
+	errLongHead    = errors.New("the head of the answer is too long")
+	errInformation = errors.New("too many informational answers")
+	errSwitched    = errors.New("the server wants to speak another protocol")
+	// errNotHTTP says nothing of what came: it may be a piece of a document.
+	errNotHTTP = errors.New("the answer is not HTTP")
+)
+
+// begin makes the connection ready for an exchange, and says whether it had others before.
+func (c *conn) begin(trace *httptrace.ClientTrace) (used bool) {
+	used = c.used
+	c.used, c.trace, c.wrote, c.answered, c.head, c.broken = true, trace, false, false, maxHead, nil
+	return used
+}
+
+// exchange sends a request and reads the head of its answer.
+func (c *conn) exchange(req *http.Request) (*http.Response, error) {
+	err := req.Write(c.w)
+	if err == nil {
+		err = c.w.Flush()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("write request: %w", err)
+	}
+	for range maxInformation + 1 {
+		res, err := http.ReadResponse(c.r, req)
+		switch {
+		case err != nil && c.broken != nil:
+			return nil, fmt.Errorf("read answer: %w", c.broken)
+		case err != nil:
+			return nil, errNotHTTP
+		case res.StatusCode == http.StatusSwitchingProtocols:
+			return nil, errSwitched
+		case res.StatusCode >= http.StatusOK:
+			c.head = whole
+			return res, nil
+		}
+	}
+	return nil, errInformation
+}
+
+// Write says when the server may know of the request.
+func (c *conn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	if n > 0 && !c.wrote {
+		c.wrote = true
+		if c.trace != nil && c.trace.WroteHeaders != nil {
+			c.trace.WroteHeaders()
+		}
+	}
+	return n, err
+}
+
+// Read reads no endless head.
+func (c *conn) Read(p []byte) (n int, err error) {
+	switch c.head {
+	case whole:
+		n, err = c.Conn.Read(p)
+	case 0:
+		err = errLongHead
+	default:
+		n, err = c.Conn.Read(p[:min(len(p), c.head)])
+		c.head -= n
+	}
+	c.answered = c.answered || n > 0
+	if err != nil {
+		c.broken = err
+	}
+	return n, err
+}
+
+// body is what an answer holds. Read to its end it gives its connection back; closed before, it gives it up.
+type body struct {
+	io.ReadCloser
+
+	ctx    context.Context //nolint:containedctx // the request's: reading its answer is a part of it
+	stop   func() bool
+	kept   *puddle.Resource[*conn] // nil when it has been given back
+	closes bool                    // the server closes the connection after this answer
+	ended  error                   // how reading came to an end
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	if b.ended != nil {
+		return 0, b.ended
+	}
+	n, err := b.ReadCloser.Read(p)
+	switch {
+	case err == nil:
+		return n, nil
+	case errors.Is(err, io.EOF):
+		b.ended = io.EOF
+	case b.ctx.Err() != nil:
+		b.ended = b.ctx.Err()
+	default:
+		b.ended = err
+	}
+	b.release(b.ended == io.EOF) //nolint:errorlint // set above
+	return n, b.ended
+}
+
+func (b *body) Close() error {
+	if b.ended == nil {
+		b.ended = http.ErrBodyReadAfterClose
+	}
+	b.release(false)
+	return nil
+}
+
+// release gives the connection back, where another exchange can follow on it.
+func (b *body) release(read bool) {
+	if b.kept == nil {
+		return
+	}
+	kept := b.kept
+	b.kept = nil
+	if b.stop() && read && !b.closes && kept.Value().r.Buffered() == 0 {
+		kept.Release()
+		return
+	}
+	kept.Destroy()
+}
+
+// unpacked is a body that came as gzip.
+type unpacked struct {
+	io.ReadCloser
+
+	zip *gzip.Reader
+	err error
+}
+
+// unpack gives an answer the body that was packed.
+func unpack(res *http.Response) {
+	res.Header.Del("Content-Encoding")
+	res.Header.Del("Content-Length")
+	res.ContentLength, res.Uncompressed, res.Body = -1, true, &unpacked{ReadCloser: res.Body}
+}
+
+func (u *unpacked) Read(p []byte) (int, error) {
+	if u.zip == nil && u.err == nil {
+		u.zip, u.err = gzip.NewReader(u.ReadCloser)
+	}
+	if u.err != nil {
+		return 0, u.err
+	}
+	return u.zip.Read(p)
+}
