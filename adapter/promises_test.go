@@ -426,6 +426,9 @@ func TestTheSourceAwayAndBack(t *testing.T) {
 	w.well(t)
 }
 
+// workers of a process that can be killed.
+const workers = 16
+
 // yaml writes the file that a town was configured with in code, for a process of its own.
 func (w *town) yaml(t *testing.T) string {
 	t.Helper()
@@ -439,7 +442,8 @@ sources: [{name: %s, base_url: %q, aliases: ["https://fse.example.it/fhir"], sha
 io: {base_url: %q, key: %q, rate: 10000, polls: [20ms]}
 message: {button_url: "https://fascicolo.example.it/referti"}
 policy: {settle: 0s}
-`, string(w.cfg.Redis.URL), string(w.cfg.Ledger.SealKey), source.Name, source.BaseURL, source.Shape, postToken, readToken, w.cfg.IO.BaseURL, ioKey)
+workers: %d
+`, string(w.cfg.Redis.URL), string(w.cfg.Ledger.SealKey), source.Name, source.BaseURL, source.Shape, postToken, readToken, w.cfg.IO.BaseURL, ioKey, workers)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -509,7 +513,7 @@ func (w *town) surplus() int {
 // known to have been, by record and by number.
 func TestKillNineLosesNothing(t *testing.T) {
 	t.Parallel()
-	const n, workers, kills = 300, 16, 4
+	const n, kills = 300, 4
 	taken, armed := make(chan struct{}), atomic.Bool{}
 	w := build(t, fhir.ShapeReport, func(_ *config.Config, o *sandbox.Options) {
 		o.Fault = func(_ http.ResponseWriter, r *http.Request, message bool) bool {

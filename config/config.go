@@ -15,7 +15,8 @@ type Config struct {
 	Documents Documents `yaml:"documents"`
 	Policy    Policy    `yaml:"policy"`
 	Log       Log       `yaml:"log"`
-	// Workers is how many documents are worked on at once by this process, default 16.
+	// Workers is how many documents are worked on at once by this process, default 64; fewer (16 at 20 calls per second)
+	// where io.rate is low.
 	Workers int `yaml:"workers"`
 
 	// Warnings are what Load found unwise, but not wrong. They never hold a secret.

@@ -41,7 +41,7 @@ func Default() *Config {
 			Minors: "suppress", VisibleWait: Duration(72 * time.Hour), BelieveMissing: Duration(10 * time.Minute),
 		},
 		Log:     Log{Level: "info"},
-		Workers: 16,
+		Workers: 64,
 	}
 }
 

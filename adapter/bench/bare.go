@@ -16,7 +16,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// bareWorkers is how many documents the bare loop works on at once, as Staffetta does by default.
+// bareWorkers is how many documents the bare loop works on at once.
 const bareWorkers = 16
 
 // bareIngest is the ceiling of ingest: a gin handler that reads the body, hashes it and does one EVALSHA.

@@ -34,7 +34,7 @@ type Options struct {
 	// OneMessage is for how long the message about a new document covers others of its citizen; 0: not at all.
 	OneMessage time.Duration
 	Off        bool          // io.mode: off; IO is asked nothing, and what is on its way is followed when that is over
-	Workers    int           // documents worked on at once
+	Workers    int           // documents worked on at once, at most (see slots)
 	Lease      time.Duration // of a claim
 	Metrics    *Metrics
 	Log        *slog.Logger
@@ -108,13 +108,13 @@ func (r *Relay) Wake(after time.Duration) {
 func (r *Relay) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	waiting := newQueue(r.Workers, r.prefetch(), r.Lease, r.names)
+	waiting := newQueue(r.slots(), r.prefetch(), r.Lease, r.names)
 	finishing, done := beyond(ctx, settleAtShutdown)
 	defer done()
 	var slots, helpers sync.WaitGroup
 	r.gates.refresh(ctx) // a pause outlives a restart
 	helpers.Go(func() { r.gates.watch(ctx) })
-	for range r.Workers {
+	for range r.slots() {
 		slots.Go(func() { r.workUntil(ctx, finishing, waiting) })
 	}
 	r.dispatch(ctx, waiting)
@@ -124,11 +124,18 @@ func (r *Relay) Run(ctx context.Context) error {
 	return nil
 }
 
+// slots is how many records are worked on at once. Where IO's rate is low, more of them would only queue for its calls, with
+// everything before another source's one report; some are always there, for what asks IO nothing.
+func (r *Relay) slots() int {
+	const inFlight, always = 1600 * time.Millisecond, 16 // how long a message takes, where IO and its source are slow
+	return min(r.Workers, max(always, int(r.Rate*inFlight.Seconds()/callsPerMessage)))
+}
+
 // prefetch is how many records may be claimed beyond the busy slots: what they finish within a third of the lease, at the
 // rate that IO allows (a message takes two calls), and no more than four for each slot.
 func (r *Relay) prefetch() int {
 	within := int(r.Rate * r.Lease.Seconds() / 3 / callsPerMessage)
-	return max(1, min(within, 4*r.Workers))
+	return max(1, min(within, 4*r.slots()))
 }
 
 // dispatch claims what is due and hands it to the slots.
