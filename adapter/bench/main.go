@@ -53,7 +53,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.IntVar(&o.rounds, "rounds", 5, "rounds; medians are reported")
 	flags.IntVar(&o.requests, "requests", 20000, "small notifications a round")
 	flags.IntVar(&o.large, "large", 300, "notifications of 1 MB a round")
-	flags.IntVar(&o.documents, "documents", 6000, "documents told a round")
+	flags.IntVar(&o.documents, "documents", 20000, "documents told a round")
 	flags.IntVar(&o.pending, "pending", 100_000, "pending records for memory")
 	flags.IntVar(&o.finished, "finished", 1_000_000, "finished records for memory")
 	flags.IntVar(&o.killed, "killed", 3000, "documents in the run that is killed")

@@ -13,15 +13,11 @@ local call, ARGV = redis.call, ARGV -- globals are looked up by name, each time
 local prefix, months = '', {}
 for month in string.gmatch(ARGV[4], '%d+') do months[#months + 1] = month end
 
--- rests finds a finished record: its month and value. Most hints are of new documents, and one question for all months is
--- cheaper than one for each.
-local function rests(raw, bucket)
-  local keys = {}
-  for i, month in ipairs(months) do keys[i] = prefix .. 'done:' .. month .. ':' .. bucket end
-  if call('EXISTS', unpack(keys)) == 0 then return nil end
-  for i, month in ipairs(months) do
+-- rests finds a finished record: its month and value.
+local function rests(raw, keys)
+  for i = 2, #keys do
     local value = call('HGET', keys[i], raw)
-    if value then return month, keys[i], value end
+    if value then return months[i - 1], keys[i], value end
   end
 end
 
@@ -154,14 +150,18 @@ for i = 5, #ARGV, 10 do
   local first, second, third = string.byte(raw, 1, 3)
   local bucket = (second * 256 + third) % 1024
   prefix = 'staffetta:{' .. first % 16 .. '}:'
-  local rk = prefix .. 'r:' .. key
-  local found, answer = ARGV[i + 8] == '1', nil
-  local r = call('HMGET', rk, 'n', 's', 'w', 'o', 'v', 'l', 'g', 'e', 'd', 'i', 'h', 'q')
+  local keys = {prefix .. 'r:' .. key} -- where it may be known from: live, and finished in each month
+  for n, month in ipairs(months) do keys[n + 1] = prefix .. 'done:' .. month .. ':' .. bucket end
+  local rk, found, answer = keys[1], ARGV[i + 8] == '1', nil
+  local r = {} -- most hints are of new documents: one question is cheaper than one for each place
+  local nowhere = call('EXISTS', unpack(keys)) == 0
+  if not nowhere then r = call('HMGET', rk, 'n', 's', 'w', 'o', 'v', 'l', 'g', 'e', 'd', 'i', 'h', 'q') end
   if r[1] then
     if found and locator ~= '' then call('HSET', rk, 'x', locator) end
     answer = live(rk, r, key, order, version, settle, heard)
   else
-    local month, done, value = rests(raw, bucket)
+    local month, done, value
+    if not nowhere then month, done, value = rests(raw, keys) end
     if not value then
       fresh(rk, key, source, state, order, version, settle, heard, locator)
       answer = 'new'
