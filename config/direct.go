@@ -78,7 +78,7 @@ func (d *direct) connect(ctx context.Context, address string) (*conn, error) {
 		}
 		c.Conn = secret
 	}
-	c.r, c.w = bufio.NewReader(c), bufio.NewWriter(c)
+	c.r, c.w, c.opened = bufio.NewReader(c), bufio.NewWriter(c), time.Now()
 	d.tidyLater()
 	return c, nil
 }
@@ -173,7 +173,11 @@ func (d *direct) take(ctx context.Context) (*puddle.Resource[*conn], error) {
 		if err != nil {
 			return nil, err
 		}
-		if c := kept.Value(); !c.used || (kept.IdleDuration() < d.keep && c.silent()) {
+		c := kept.Value()
+		// One whose call ended while it was opened can have waited, too. Of a new one silent would know too much: TLS says
+		// something of its own at first.
+		c.used = c.used || time.Since(c.opened) > time.Second
+		if !c.used || (kept.IdleDuration() < d.keep && !c.holdsBack() && c.silent()) {
 			return kept, nil
 		}
 		kept.Destroy()

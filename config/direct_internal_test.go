@@ -1,11 +1,15 @@
 package config
 
 import (
+	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"runtime"
+	"strings"
 	"testing"
 	"time"
 )
@@ -104,4 +108,49 @@ func TestIdleConnectionsAreNotUsed(t *testing.T) {
 	if again := ask(t, d, server.URL); again == first {
 		t.Error("an old connection was used")
 	}
+}
+
+// A connection whose call ended while it was opened may wait for long, and be closed by the server: no message gets lost on it.
+func TestConnectionsThatNobodyAwaited(t *testing.T) {
+	accepted := make(chan struct{}, 2)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "fine") }))
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			accepted <- struct{}{}
+		}
+	}
+	server.Start()
+	t.Cleanup(server.Close)
+	d := directTo(t, server.URL)
+	ctx, leave := context.WithCancel(t.Context())
+	left := make(chan struct{})
+	dial := d.next.DialContext
+	d.next.DialContext = func(of context.Context, network, address string) (net.Conn, error) {
+		leave()
+		<-left
+		return dial(of, network, address)
+	}
+	if _, err := d.take(ctx); !errors.Is(err, context.Canceled) {
+		t.Fatalf("error %v, want %v", err, context.Canceled)
+	}
+	close(left)
+	<-accepted
+	for d.conns.Stat().IdleResources() == 0 {
+		runtime.Gosched()
+	}
+	for _, kept := range d.conns.AcquireAllIdle() {
+		kept.Value().opened = kept.Value().opened.Add(-time.Minute)
+		kept.ReleaseUnused()
+	}
+	server.CloseClientConnections()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL, strings.NewReader("message"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.GetBody = nil
+	res, err := d.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = res.Body.Close()
 }

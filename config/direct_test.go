@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"bufio"
+	"bytes"
 	"compress/gzip"
 	"context"
 	"crypto/tls"
@@ -330,6 +331,72 @@ func TestUnaskedAnswers(t *testing.T) {
 		if i == 0 {
 			close(asked)
 			<-said
+		}
+	}
+}
+
+// holding is a connection whose server says at once what it said since it was told to hold.
+type holding struct {
+	net.Conn
+
+	held *bytes.Buffer // nil: nothing is held
+}
+
+func (h *holding) Write(p []byte) (int, error) {
+	if h.held != nil {
+		return h.held.Write(p)
+	}
+	return h.Conn.Write(p)
+}
+
+// Over TLS, more can have been read than the answer, without the system below knowing of it any more.
+func TestUnaskedAnswersOverTLS(t *testing.T) {
+	const head = "HTTP/1.1 200 OK\r\nContent-Length: "
+	ca := tlstest.NewAuthority(t, "town")
+	trust := &tls.Config{Certificates: []tls.Certificate{*ca.Issue(t, tlstest.Holder{}).Certificate}, DynamicRecordSizingDisabled: true}
+	long := strings.Repeat("l", 4096-len(head+"4057\r\n\r\n")) // fills what is read at once
+	for _, tt := range []struct {
+		name, want string
+		say        func(c *tls.Conn)
+	}{
+		{"an answer in the same record", long, func(c *tls.Conn) {
+			_, _ = fmt.Fprintf(c, "%s%d\r\n\r\n%s%s15\r\n\r\nsomebody else's", head, len(long), long, head)
+		}},
+		{"that it closes", "fine", func(c *tls.Conn) {
+			_, _ = io.WriteString(c, fine)
+			_ = c.CloseWrite()
+		}},
+	} {
+		for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+			t.Run(tt.name+" in "+tls.VersionName(version), func(t *testing.T) {
+				trust := trust.Clone()
+				trust.MaxVersion = version
+				s := script(t, func(n int, plain net.Conn, _ *bufio.Reader) {
+					below := &holding{Conn: plain}
+					c := tls.Server(below, trust)
+					requests := bufio.NewReader(c)
+					if n > 0 {
+						saying(fine)(n, c, requests)
+						return
+					}
+					hear(requests)
+					below.held = new(bytes.Buffer)
+					tt.say(c)
+					_ = plain.SetWriteDeadline(time.Time{}) // CloseWrite wants nothing more to be written
+					_, _ = below.held.WriteTo(plain)
+					hear(requests)
+				})
+				url := strings.Replace(s.url, "http:", "https:", 1)
+				client := clientOf(t, url, config.Read{CAFile: tlstest.Write(t, t.TempDir(), "ca.pem", ca.PEM())})
+				for _, want := range []string{tt.want, "fine", "fine"} {
+					if got, _, err := call(t.Context(), t, client, http.MethodPost, url, false); got != want || err != nil {
+						t.Errorf("answered %q, %v; want %q", got, err, want)
+					}
+				}
+				if got := s.connections.Load(); got != 2 {
+					t.Errorf("%d connections, want 2", got)
+				}
+			})
 		}
 	}
 }

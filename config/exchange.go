@@ -4,13 +4,16 @@ import (
 	"bufio"
 	"compress/gzip"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"os"
 	"syscall"
+	"time"
 
 	"github.com/jackc/puddle/v2"
 )
@@ -23,7 +26,8 @@ type conn struct {
 	r     *bufio.Reader
 	w     *bufio.Writer
 
-	used     bool // there was an exchange before
+	opened   time.Time
+	used     bool // there was an exchange before, or could have been
 	trace    *httptrace.ClientTrace
 	wrote    bool  // some of the request may have reached the server
 	answered bool  // some of the answer came
@@ -107,6 +111,18 @@ func (c *conn) Read(p []byte) (n int, err error) {
 		c.broken = err
 	}
 	return n, err
+}
+
+// holdsBack says whether TLS has read more than it gave: what stood in one record with the last answer, or that the server
+// closes. The system below knows nothing of it any more.
+func (c *conn) holdsBack() bool {
+	if _, encrypted := c.Conn.(*tls.Conn); !encrypted {
+		return false
+	}
+	_ = c.SetReadDeadline(time.Unix(1, 0)) // nothing is waited for
+	_, err := c.Conn.Read(make([]byte, 1))
+	_ = c.SetReadDeadline(time.Time{})
+	return !errors.Is(err, os.ErrDeadlineExceeded)
 }
 
 // body is what an answer holds. Read to its end it gives its connection back; closed before, it gives it up.
