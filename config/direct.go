@@ -10,9 +10,11 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
+	"unicode"
 
 	"github.com/jackc/puddle/v2"
 )
@@ -38,6 +40,9 @@ func newDirect(base string, next *http.Transport) (*direct, error) {
 		return nil, errors.New("base_url is no URL")
 	}
 	d := &direct{host: at.Host, next: next, keep: next.IdleConnTimeout}
+	if strings.ContainsFunc(at.Host, func(r rune) bool { return r > unicode.MaxASCII }) {
+		d.host = "" // of no request: http.Transport knows how DNS and TLS write such a name
+	}
 	port := at.Port()
 	switch {
 	case at.Scheme == "https":
@@ -106,7 +111,7 @@ func (d *direct) RoundTrip(req *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 		res.Request = req
-		if unpacks && res.Header.Get("Content-Encoding") == "gzip" {
+		if unpacks && strings.EqualFold(res.Header.Get("Content-Encoding"), "gzip") {
 			unpack(res)
 		}
 		return res, nil

@@ -110,6 +110,18 @@ func TestIdleConnectionsAreNotUsed(t *testing.T) {
 	}
 }
 
+// An internationalised name goes the usual way, which knows how DNS writes it.
+func TestInternationalisedNames(t *testing.T) {
+	const base = "https://sanità.example/fhir"
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if directTo(t, base).concerns(req) {
+		t.Error("is asked directly")
+	}
+}
+
 // A connection whose call ended while it was opened may wait for long, and be closed by the server: no message gets lost on it.
 func TestConnectionsThatNobodyAwaited(t *testing.T) {
 	accepted := make(chan struct{}, 2)
@@ -153,4 +165,66 @@ func TestConnectionsThatNobodyAwaited(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = res.Body.Close()
+}
+
+// refusing is the connection of a server that answers when it has heard some of a request, and hears no more.
+type refusing struct {
+	net.Conn
+
+	answer io.Reader
+	heard  int
+}
+
+var errHearsNoMore = errors.New("hears no more")
+
+func (r *refusing) Write(p []byte) (int, error) {
+	if r.heard > 0 {
+		return 0, errHearsNoMore
+	}
+	r.heard = len(p)
+	return len(p), nil
+}
+
+func (r *refusing) Read(p []byte) (int, error) { return r.answer.Read(p) }
+
+// What a server answers to half a request counts more than that the rest cannot be written.
+func TestAnswersToHalfARequest(t *testing.T) {
+	for _, tt := range []struct {
+		name, answer string
+		want         int
+	}{
+		{"refused", "HTTP/1.1 413 Content Too Large\r\nContent-Length: 4\r\n\r\nlong", http.StatusRequestEntityTooLarge},
+		{"no answer", "", 0},
+		{"half a head", "HTTP/1.1 413 Conte", 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			d := directTo(t, "http://127.0.0.1:1")
+			d.next.DialContext = func(context.Context, string, string) (net.Conn, error) {
+				ours, theirs := net.Pipe()
+				t.Cleanup(func() { _ = theirs.Close() })
+				return &refusing{Conn: ours, answer: strings.NewReader(tt.answer)}, nil
+			}
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://127.0.0.1:1", strings.NewReader(strings.Repeat("message", 10_000)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			res, err := d.RoundTrip(req)
+			if tt.want == 0 {
+				if !errors.Is(err, errHearsNoMore) {
+					t.Fatalf("error %v, want %v", err, errHearsNoMore)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = res.Body.Close() }()
+			if _, err := io.Copy(io.Discard, res.Body); err != nil || res.StatusCode != tt.want {
+				t.Errorf("answered %d, %v; want %d", res.StatusCode, err, tt.want)
+			}
+			if idle := d.conns.Stat().IdleResources(); idle != 0 {
+				t.Error("the connection is kept, after half a request")
+			}
+		})
+	}
 }

@@ -246,6 +246,7 @@ func TestAnswersThatAreNone(t *testing.T) {
 		{"another protocol", "HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n", "another protocol"},
 		{"half a body", "HTTP/1.1 200 OK\r\nContent-Length: 400\r\n\r\n" + secret, "unexpected EOF"},
 		{"half a chunk", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n20\r\n" + secret, "unexpected EOF"},
+		{"a trailer that is none", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nfine\r\n0\r\n" + secret + "\r\n\r\n", "not HTTP"},
 		{"half of what is packed", "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 10\r\n\r\n\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff", "EOF"},
 		{"said to be packed", "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 16\r\n\r\n" + secret, "gzip"},
 	} {
@@ -517,7 +518,7 @@ func TestPackedAnswers(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		seen.saw(r)
 		asked.Store(r.Header.Get("Accept-Encoding"))
-		w.Header().Set("Content-Encoding", "gzip")
+		w.Header().Set("Content-Encoding", "GZip") // in whatever case
 		zip := gzip.NewWriter(w)
 		_, _ = io.WriteString(zip, text)
 		_ = zip.Close()
@@ -542,7 +543,7 @@ func TestPackedAnswers(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = res.Body.Close() }()
-	if packed, err := io.ReadAll(res.Body); err != nil || len(packed) > len(text)/10 || res.Header.Get("Content-Encoding") != "gzip" {
+	if packed, err := io.ReadAll(res.Body); err != nil || len(packed) > len(text)/10 || res.Header.Get("Content-Encoding") != "GZip" {
 		t.Errorf("%d bytes, %v", len(packed), err)
 	}
 }
