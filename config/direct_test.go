@@ -107,6 +107,7 @@ func call(ctx context.Context, t *testing.T, client *http.Client, method, url st
 }
 
 func TestConnectionsAreKept(t *testing.T) {
+	long := strings.Repeat("long", 1<<19) // more than a head may have
 	for _, tt := range []struct {
 		name, answer string
 		want         string
@@ -114,6 +115,7 @@ func TestConnectionsAreKept(t *testing.T) {
 	}{
 		{"with a length", fine, "fine", 1},
 		{"in chunks", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nfi\r\n2\r\nne\r\n0\r\n\r\n", "fine", 1},
+		{"a long one", fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(long), long), long, 1},
 		{"without content", "HTTP/1.1 204 No Content\r\n\r\n", "", 1},
 		{"after information", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + fine, "fine", 1},
 		{"not, when the server closes", "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 4\r\n\r\nfine", "fine", 3},
@@ -125,7 +127,7 @@ func TestConnectionsAreKept(t *testing.T) {
 			client := clientOf(t, s.url, config.Read{})
 			for range 3 {
 				if got, _, err := call(t.Context(), t, client, http.MethodGet, s.url, true); got != tt.want || err != nil {
-					t.Errorf("answered %q, %v; want %q", got, err, tt.want)
+					t.Errorf("answered %.99q, %v; want %.99q", got, err, tt.want)
 				}
 			}
 			if got := s.connections.Load(); got != tt.connections {
@@ -152,17 +154,19 @@ func TestAnswersUntilTheConnectionCloses(t *testing.T) {
 func TestKeptConnectionsThatBreak(t *testing.T) {
 	for _, tt := range []struct {
 		name, method, path string
-		again              bool // its body can be had once more
-		closed             bool // before it is asked; else once it has been
+		again              bool   // its body can be had once more
+		closed             bool   // before it is asked; else once it has been
+		half               string // of an answer, before
 		want               string
 		heard              int32
 	}{
-		{"a message, closed before", http.MethodPost, "/messages", false, true, "fine", 1},
-		{"a read, closed before", http.MethodGet, "/Patient/1", true, true, "fine", 1},
-		{"a message, closed when it was sent", http.MethodPost, "/messages", false, false, "", 1},
-		{"what may change something, closed when it was sent", http.MethodPost, "/Subscription", true, false, "", 1},
-		{"a read, closed when it was sent", http.MethodGet, "/Patient/1", true, false, "fine", 2},
-		{"a search by POST, closed when it was sent", http.MethodPost, "/Bundle/_search", true, false, "fine", 2},
+		{"a message, closed before", http.MethodPost, "/messages", false, true, "", "fine", 1},
+		{"a read, closed before", http.MethodGet, "/Patient/1", true, true, "", "fine", 1},
+		{"a message, closed when it was sent", http.MethodPost, "/messages", false, false, "", "", 1},
+		{"what may change something, closed when it was sent", http.MethodPost, "/Subscription", true, false, "", "", 1},
+		{"a read, closed when it was sent", http.MethodGet, "/Patient/1", true, false, "", "fine", 2},
+		{"a read, closed when half of its answer was sent", http.MethodGet, "/Patient/1", true, false, "HTTP/1.1 200", "", 1},
+		{"a search by POST, closed when it was sent", http.MethodPost, "/Bundle/_search", true, false, "", "fine", 2},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var heard atomic.Int32
@@ -181,6 +185,7 @@ func TestKeptConnectionsThatBreak(t *testing.T) {
 						heard.Add(1)
 					}
 					if n == 0 && i == 1 {
+						_, _ = io.WriteString(c, tt.half)
 						return
 					}
 					_, _ = io.WriteString(c, fine)
@@ -431,6 +436,30 @@ func TestACallThatIsCut(t *testing.T) {
 				t.Errorf("afterwards answered %q, %v", got, err)
 			}
 		})
+	}
+}
+
+// Its context cuts the reading of an answer, too.
+func TestABodyThatIsCut(t *testing.T) {
+	s := script(t, func(_ int, c net.Conn, requests *bufio.Reader) {
+		hear(requests)
+		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nfine")
+		hear(requests)
+	})
+	ctx, cut := context.WithCancel(t.Context())
+	defer cut()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := clientOf(t, s.url, config.Read{}).Transport.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	cut()
+	if _, err := io.ReadAll(res.Body); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v, want %v", err, context.Canceled)
 	}
 }
 
