@@ -10,9 +10,11 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
+	"unicode"
 
 	"github.com/jackc/puddle/v2"
 )
@@ -38,6 +40,9 @@ func newDirect(base string, next *http.Transport) (*direct, error) {
 		return nil, errors.New("base_url is no URL")
 	}
 	d := &direct{host: at.Host, next: next, keep: next.IdleConnTimeout}
+	if strings.ContainsFunc(at.Host, func(r rune) bool { return r > unicode.MaxASCII }) {
+		d.host = "" // of no request: http.Transport knows how DNS and TLS write such a name
+	}
 	port := at.Port()
 	switch {
 	case at.Scheme == "https":
@@ -78,7 +83,7 @@ func (d *direct) connect(ctx context.Context, address string) (*conn, error) {
 		}
 		c.Conn = secret
 	}
-	c.r, c.w = bufio.NewReader(c), bufio.NewWriter(c)
+	c.r, c.w, c.opened = bufio.NewReader(c), bufio.NewWriter(c), time.Now()
 	d.tidyLater()
 	return c, nil
 }
@@ -106,7 +111,7 @@ func (d *direct) RoundTrip(req *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 		res.Request = req
-		if unpacks && res.Header.Get("Content-Encoding") == "gzip" {
+		if unpacks && strings.EqualFold(res.Header.Get("Content-Encoding"), "gzip") {
 			unpack(res)
 		}
 		return res, nil
@@ -173,7 +178,11 @@ func (d *direct) take(ctx context.Context) (*puddle.Resource[*conn], error) {
 		if err != nil {
 			return nil, err
 		}
-		if c := kept.Value(); !c.used || (kept.IdleDuration() < d.keep && c.silent()) {
+		c := kept.Value()
+		// One whose call ended while it was opened can have waited, too. Of a new one silent would know too much: TLS says
+		// something of its own at first.
+		c.used = c.used || time.Since(c.opened) > time.Second
+		if !c.used || (kept.IdleDuration() < d.keep && !c.holdsBack() && c.silent()) {
 			return kept, nil
 		}
 		kept.Destroy()

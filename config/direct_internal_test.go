@@ -1,11 +1,16 @@
 package config
 
 import (
+	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"net/url"
+	"runtime"
+	"strings"
 	"testing"
 	"time"
 )
@@ -103,5 +108,317 @@ func TestIdleConnectionsAreNotUsed(t *testing.T) {
 	d.keep = 0
 	if again := ask(t, d, server.URL); again == first {
 		t.Error("an old connection was used")
+	}
+}
+
+// An internationalised name goes the usual way, which knows how DNS writes it.
+func TestInternationalisedNames(t *testing.T) {
+	const base = "https://sanità.example/fhir"
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if directTo(t, base).concerns(req) {
+		t.Error("is asked directly")
+	}
+}
+
+// A connection whose call ended while it was opened may wait for long, and be closed by the server: no message gets lost on it.
+func TestConnectionsThatNobodyAwaited(t *testing.T) {
+	accepted := make(chan struct{}, 2)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "fine") }))
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			accepted <- struct{}{}
+		}
+	}
+	server.Start()
+	t.Cleanup(server.Close)
+	d := directTo(t, server.URL)
+	ctx, leave := context.WithCancel(t.Context())
+	left := make(chan struct{})
+	dial := d.next.DialContext
+	d.next.DialContext = func(of context.Context, network, address string) (net.Conn, error) {
+		leave()
+		<-left
+		return dial(of, network, address)
+	}
+	if _, err := d.take(ctx); !errors.Is(err, context.Canceled) {
+		t.Fatalf("error %v, want %v", err, context.Canceled)
+	}
+	close(left)
+	<-accepted
+	for d.conns.Stat().IdleResources() == 0 {
+		runtime.Gosched()
+	}
+	for _, kept := range d.conns.AcquireAllIdle() {
+		kept.Value().opened = kept.Value().opened.Add(-time.Minute)
+		kept.ReleaseUnused()
+	}
+	server.CloseClientConnections()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL, strings.NewReader("message"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.GetBody = nil
+	res, err := d.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = res.Body.Close()
+}
+
+// played is a connection whose server answers a text, and hears some bytes of each request that it is told to hear.
+type played struct {
+	net.Conn
+
+	answer io.Reader
+	hears  int
+}
+
+var errHearsNoMore = errors.New("hears no more")
+
+func (p *played) Write(text []byte) (int, error) {
+	n := min(len(text), p.hears)
+	if p.hears -= n; n < len(text) {
+		return n, errHearsNoMore
+	}
+	return n, nil
+}
+
+func (p *played) Read(into []byte) (int, error) { return p.answer.Read(into) }
+
+// playing is a transport whose connections answer a text each, once they have heard so many bytes.
+func playing(t *testing.T, hears int, answers ...string) *direct {
+	t.Helper()
+	d := directTo(t, "http://127.0.0.1:1")
+	d.next.DialContext = func(context.Context, string, string) (net.Conn, error) {
+		ours, theirs := net.Pipe()
+		t.Cleanup(func() { _ = theirs.Close() })
+		answer := answers[0]
+		answers = answers[1:]
+		return &played{Conn: ours, answer: strings.NewReader(answer), hears: hears}, nil
+	}
+	return d
+}
+
+// post sends a message; it says whether the server may have seen it.
+func post(t *testing.T, d *direct, message string, again bool) (res *http.Response, written bool, err error) {
+	t.Helper()
+	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{WroteHeaders: func() { written = true }})
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://127.0.0.1:1", strings.NewReader(message))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !again {
+		req.GetBody = nil
+	}
+	res, err = d.RoundTrip(req)
+	return res, written, err
+}
+
+// What a server answers to half a request counts more than that the rest cannot be written.
+func TestAnswersToHalfARequest(t *testing.T) {
+	for _, tt := range []struct {
+		name, answer string
+		want         int
+	}{
+		{"refused", "HTTP/1.1 413 Content Too Large\r\nContent-Length: 4\r\n\r\nlong", http.StatusRequestEntityTooLarge},
+		{"no answer", "", 0},
+		{"half a head", "HTTP/1.1 413 Conte", 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			d := playing(t, 4096, tt.answer)
+			res, written, err := post(t, d, strings.Repeat("message", 10_000), false)
+			if !written {
+				t.Error("said not to be written")
+			}
+			if tt.want == 0 {
+				if !errors.Is(err, errHearsNoMore) {
+					t.Fatalf("error %v, want %v", err, errHearsNoMore)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = res.Body.Close() }()
+			if _, err := io.Copy(io.Discard, res.Body); err != nil || res.StatusCode != tt.want {
+				t.Errorf("answered %d, %v; want %d", res.StatusCode, err, tt.want)
+			}
+			if idle := d.conns.Stat().IdleResources(); idle != 0 {
+				t.Error("the connection is kept, after half a request")
+			}
+		})
+	}
+}
+
+// A message of which the server heard nothing is not said to be written, and is sent again where its body can be had again.
+func TestMessagesOfWhichNothingWasHeard(t *testing.T) {
+	const (
+		fine    = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine"
+		unasked = "HTTP/1.1 408 Request Timeout\r\nContent-Length: 4\r\n\r\nslow"
+	)
+	for _, tt := range []struct {
+		name           string
+		hears          int    // of it, on a connection that was kept
+		says           string // there
+		again, written bool
+		want           int
+	}{
+		{"nothing, its body is gone", 0, "", false, false, 0},
+		{"nothing, its body can be had again", 0, "", true, true, http.StatusOK},
+		{"nothing, and what was said is no answer to it", 0, unasked, true, true, http.StatusOK},
+		{"one byte", 1, "", true, true, 0},
+		{"one byte, which was answered", 1, unasked, true, true, http.StatusRequestTimeout},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			d := playing(t, 1<<20, tt.says, fine)
+			kept, err := d.take(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			kept.Value().used = true
+			kept.Value().Conn.(*played).hears = tt.hears //nolint:forcetypeassert // see playing
+			kept.Release()
+			res, written, err := post(t, d, "message", tt.again)
+			got := 0
+			if err == nil {
+				got = res.StatusCode
+				_ = res.Body.Close()
+			}
+			if written != tt.written || got != tt.want {
+				t.Errorf("answered %d, written %t, %v; want %d, written %t", got, written, err, tt.want, tt.written)
+			}
+		})
+	}
+}
+
+// A connection is not kept where its answer was not read to its end.
+func TestConnectionsAreNotKeptBeforeTheEnd(t *testing.T) {
+	for name, answer := range map[string]string{
+		"left":   "Content-Length: 9\r\n\r\n",
+		"broken": "Transfer-Encoding: chunked\r\n\r\nno chunk\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := playing(t, 1<<20, "HTTP/1.1 200 OK\r\n"+answer)
+			res, _, err := post(t, d, "message", false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if name == "broken" {
+				if _, err := io.ReadAll(res.Body); err == nil {
+					t.Error("no error")
+				}
+			}
+			_ = res.Body.Close()
+			if idle := d.conns.Stat().IdleResources(); idle != 0 {
+				t.Error("is kept")
+			}
+		})
+	}
+}
+
+func TestWhereIsDialled(t *testing.T) {
+	errEnough := errors.New("enough")
+	for base, want := range map[string]string{
+		"http://lab.example/fhir": "lab.example:80", "https://lab.example/fhir": "lab.example:443",
+		"https://LAB.example:8443": "LAB.example:8443", "http://[::1]/fhir": "[::1]:80", "http://[::1]:8080": "[::1]:8080",
+	} {
+		d := directTo(t, base)
+		var got string
+		d.next.DialContext = func(_ context.Context, _, address string) (net.Conn, error) {
+			got = address
+			return nil, errEnough
+		}
+		if _, err := d.take(t.Context()); !errors.Is(err, errEnough) || got != want {
+			t.Errorf("%s is dialled at %s, %v; want %s", base, got, err, want)
+		}
+	}
+}
+
+// A request in clear is none to an upstream that speaks TLS, and the other way round.
+func TestTheSchemeIsAPartOfTheUpstream(t *testing.T) {
+	for base, other := range map[string]string{"https://lab.example:1": "http://lab.example:1", "http://lab.example:1": "https://lab.example:1"} {
+		for url, want := range map[string]bool{base: true, other: false} {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := directTo(t, base).concerns(req); got != want {
+				t.Errorf("%s concerns %s: %t", url, base, got)
+			}
+		}
+	}
+}
+
+// A server that does not answer TLS is left.
+func TestHandshakesThatAreNone(t *testing.T) {
+	for _, says := range []string{"", "HTTP/1.1 400 Bad Request\r\n\r\n"} {
+		ours, theirs := net.Pipe()
+		left := make(chan struct{})
+		go func() {
+			_, _ = theirs.Read(make([]byte, 1<<14))
+			_, _ = io.WriteString(theirs, says)
+			_, _ = io.Copy(io.Discard, theirs)
+			close(left)
+		}()
+		d := directTo(t, "https://lab.example")
+		if says == "" {
+			d.next.TLSHandshakeTimeout = time.Millisecond
+		}
+		d.next.DialContext = func(context.Context, string, string) (net.Conn, error) { return ours, nil }
+		if _, err := d.take(t.Context()); err == nil || errors.Is(err, context.DeadlineExceeded) != (says == "") {
+			t.Errorf("error %v where the server says %q", err, says)
+		}
+		<-left
+	}
+}
+
+// What is young is left by tidy; what is not is closed each time.
+func TestTidying(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	t.Cleanup(server.Close)
+	d := directTo(t, server.URL)
+	_ = ask(t, d, server.URL)
+	d.tidy()
+	if idle := d.conns.Stat().IdleResources(); idle != 1 {
+		t.Errorf("%d connections are kept, want 1", idle)
+	}
+	if !d.tidiness.Load() {
+		t.Error("tidy does not come again")
+	}
+	d.CloseIdleConnections()
+	for d.conns.Stat().TotalResources() > 0 {
+		runtime.Gosched()
+	}
+	d.tidy()
+	if d.tidiness.Load() {
+		t.Error("tidy comes again for nothing")
+	}
+}
+
+func TestWhatIsAskedForPacked(t *testing.T) {
+	for _, tt := range []struct {
+		method, header string
+		want           bool
+	}{
+		{http.MethodGet, "Accept", true},
+		{http.MethodGet, "Range", false},
+		{http.MethodGet, "Accept-Encoding", false},
+		{http.MethodHead, "Accept", false},
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), tt.method, "http://lab.example", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set(tt.header, "something")
+		asked, got := askingForGzip(req)
+		if got != tt.want || (asked.Header.Get("Accept-Encoding") == "gzip") != tt.want {
+			t.Errorf("%s with %s: %t", tt.method, tt.header, got)
+		}
+		if tt.want && req.Header["Accept-Encoding"] != nil {
+			t.Error("the caller's request was changed")
+		}
 	}
 }

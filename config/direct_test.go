@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"bufio"
+	"bytes"
 	"compress/gzip"
 	"context"
 	"crypto/tls"
@@ -106,6 +107,7 @@ func call(ctx context.Context, t *testing.T, client *http.Client, method, url st
 }
 
 func TestConnectionsAreKept(t *testing.T) {
+	long := strings.Repeat("long", 1<<19) // more than a head may have
 	for _, tt := range []struct {
 		name, answer string
 		want         string
@@ -113,6 +115,7 @@ func TestConnectionsAreKept(t *testing.T) {
 	}{
 		{"with a length", fine, "fine", 1},
 		{"in chunks", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nfi\r\n2\r\nne\r\n0\r\n\r\n", "fine", 1},
+		{"a long one", fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(long), long), long, 1},
 		{"without content", "HTTP/1.1 204 No Content\r\n\r\n", "", 1},
 		{"after information", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + fine, "fine", 1},
 		{"not, when the server closes", "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 4\r\n\r\nfine", "fine", 3},
@@ -124,7 +127,7 @@ func TestConnectionsAreKept(t *testing.T) {
 			client := clientOf(t, s.url, config.Read{})
 			for range 3 {
 				if got, _, err := call(t.Context(), t, client, http.MethodGet, s.url, true); got != tt.want || err != nil {
-					t.Errorf("answered %q, %v; want %q", got, err, tt.want)
+					t.Errorf("answered %.99q, %v; want %.99q", got, err, tt.want)
 				}
 			}
 			if got := s.connections.Load(); got != tt.connections {
@@ -151,17 +154,19 @@ func TestAnswersUntilTheConnectionCloses(t *testing.T) {
 func TestKeptConnectionsThatBreak(t *testing.T) {
 	for _, tt := range []struct {
 		name, method, path string
-		again              bool // its body can be had once more
-		closed             bool // before it is asked; else once it has been
+		again              bool   // its body can be had once more
+		closed             bool   // before it is asked; else once it has been
+		half               string // of an answer, before
 		want               string
 		heard              int32
 	}{
-		{"a message, closed before", http.MethodPost, "/messages", false, true, "fine", 1},
-		{"a read, closed before", http.MethodGet, "/Patient/1", true, true, "fine", 1},
-		{"a message, closed when it was sent", http.MethodPost, "/messages", false, false, "", 1},
-		{"what may change something, closed when it was sent", http.MethodPost, "/Subscription", true, false, "", 1},
-		{"a read, closed when it was sent", http.MethodGet, "/Patient/1", true, false, "fine", 2},
-		{"a search by POST, closed when it was sent", http.MethodPost, "/Bundle/_search", true, false, "fine", 2},
+		{"a message, closed before", http.MethodPost, "/messages", false, true, "", "fine", 1},
+		{"a read, closed before", http.MethodGet, "/Patient/1", true, true, "", "fine", 1},
+		{"a message, closed when it was sent", http.MethodPost, "/messages", false, false, "", "", 1},
+		{"what may change something, closed when it was sent", http.MethodPost, "/Subscription", true, false, "", "", 1},
+		{"a read, closed when it was sent", http.MethodGet, "/Patient/1", true, false, "", "fine", 2},
+		{"a read, closed when half of its answer was sent", http.MethodGet, "/Patient/1", true, false, "HTTP/1.1 200", "", 1},
+		{"a search by POST, closed when it was sent", http.MethodPost, "/Bundle/_search", true, false, "", "fine", 2},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var heard atomic.Int32
@@ -180,6 +185,7 @@ func TestKeptConnectionsThatBreak(t *testing.T) {
 						heard.Add(1)
 					}
 					if n == 0 && i == 1 {
+						_, _ = io.WriteString(c, tt.half)
 						return
 					}
 					_, _ = io.WriteString(c, fine)
@@ -245,6 +251,7 @@ func TestAnswersThatAreNone(t *testing.T) {
 		{"another protocol", "HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n", "another protocol"},
 		{"half a body", "HTTP/1.1 200 OK\r\nContent-Length: 400\r\n\r\n" + secret, "unexpected EOF"},
 		{"half a chunk", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n20\r\n" + secret, "unexpected EOF"},
+		{"a trailer that is none", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nfine\r\n0\r\n" + secret + "\r\n\r\n", "not HTTP"},
 		{"half of what is packed", "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 10\r\n\r\n\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff", "EOF"},
 		{"said to be packed", "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 16\r\n\r\n" + secret, "gzip"},
 	} {
@@ -334,6 +341,72 @@ func TestUnaskedAnswers(t *testing.T) {
 	}
 }
 
+// holding is a connection whose server says at once what it said since it was told to hold.
+type holding struct {
+	net.Conn
+
+	held *bytes.Buffer // nil: nothing is held
+}
+
+func (h *holding) Write(p []byte) (int, error) {
+	if h.held != nil {
+		return h.held.Write(p)
+	}
+	return h.Conn.Write(p)
+}
+
+// Over TLS, more can have been read than the answer, without the system below knowing of it any more.
+func TestUnaskedAnswersOverTLS(t *testing.T) {
+	const head = "HTTP/1.1 200 OK\r\nContent-Length: "
+	ca := tlstest.NewAuthority(t, "town")
+	trust := &tls.Config{Certificates: []tls.Certificate{*ca.Issue(t, tlstest.Holder{}).Certificate}, DynamicRecordSizingDisabled: true}
+	long := strings.Repeat("l", 4096-len(head+"4057\r\n\r\n")) // fills what is read at once
+	for _, tt := range []struct {
+		name, want string
+		say        func(c *tls.Conn)
+	}{
+		{"an answer in the same record", long, func(c *tls.Conn) {
+			_, _ = fmt.Fprintf(c, "%s%d\r\n\r\n%s%s15\r\n\r\nsomebody else's", head, len(long), long, head)
+		}},
+		{"that it closes", "fine", func(c *tls.Conn) {
+			_, _ = io.WriteString(c, fine)
+			_ = c.CloseWrite()
+		}},
+	} {
+		for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+			t.Run(tt.name+" in "+tls.VersionName(version), func(t *testing.T) {
+				trust := trust.Clone()
+				trust.MaxVersion = version
+				s := script(t, func(n int, plain net.Conn, _ *bufio.Reader) {
+					below := &holding{Conn: plain}
+					c := tls.Server(below, trust)
+					requests := bufio.NewReader(c)
+					if n > 0 {
+						saying(fine)(n, c, requests)
+						return
+					}
+					hear(requests)
+					below.held = new(bytes.Buffer)
+					tt.say(c)
+					_ = plain.SetWriteDeadline(time.Time{}) // CloseWrite wants nothing more to be written
+					_, _ = below.held.WriteTo(plain)
+					hear(requests)
+				})
+				url := strings.Replace(s.url, "http:", "https:", 1)
+				client := clientOf(t, url, config.Read{CAFile: tlstest.Write(t, t.TempDir(), "ca.pem", ca.PEM())})
+				for _, want := range []string{tt.want, "fine", "fine"} {
+					if got, _, err := call(t.Context(), t, client, http.MethodPost, url, false); got != want || err != nil {
+						t.Errorf("answered %q, %v; want %q", got, err, want)
+					}
+				}
+				if got := s.connections.Load(); got != 2 {
+					t.Errorf("%d connections, want 2", got)
+				}
+			})
+		}
+	}
+}
+
 func TestACallThatIsCut(t *testing.T) {
 	for _, tt := range []struct{ name, before string }{
 		{"before its answer", ""},
@@ -363,6 +436,30 @@ func TestACallThatIsCut(t *testing.T) {
 				t.Errorf("afterwards answered %q, %v", got, err)
 			}
 		})
+	}
+}
+
+// Its context cuts the reading of an answer, too.
+func TestABodyThatIsCut(t *testing.T) {
+	s := script(t, func(_ int, c net.Conn, requests *bufio.Reader) {
+		hear(requests)
+		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nfine")
+		hear(requests)
+	})
+	ctx, cut := context.WithCancel(t.Context())
+	defer cut()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := clientOf(t, s.url, config.Read{}).Transport.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	cut()
+	if _, err := io.ReadAll(res.Body); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v, want %v", err, context.Canceled)
 	}
 }
 
@@ -450,7 +547,7 @@ func TestPackedAnswers(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		seen.saw(r)
 		asked.Store(r.Header.Get("Accept-Encoding"))
-		w.Header().Set("Content-Encoding", "gzip")
+		w.Header().Set("Content-Encoding", "GZip") // in whatever case
 		zip := gzip.NewWriter(w)
 		_, _ = io.WriteString(zip, text)
 		_ = zip.Close()
@@ -475,7 +572,7 @@ func TestPackedAnswers(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = res.Body.Close() }()
-	if packed, err := io.ReadAll(res.Body); err != nil || len(packed) > len(text)/10 || res.Header.Get("Content-Encoding") != "gzip" {
+	if packed, err := io.ReadAll(res.Body); err != nil || len(packed) > len(text)/10 || res.Header.Get("Content-Encoding") != "GZip" {
 		t.Errorf("%d bytes, %v", len(packed), err)
 	}
 }

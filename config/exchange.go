@@ -4,13 +4,17 @@ import (
 	"bufio"
 	"compress/gzip"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"net/textproto"
+	"os"
 	"syscall"
+	"time"
 
 	"github.com/jackc/puddle/v2"
 )
@@ -23,12 +27,14 @@ type conn struct {
 	r     *bufio.Reader
 	w     *bufio.Writer
 
-	used     bool // there was an exchange before
+	opened   time.Time
+	used     bool // there was an exchange before, or could have been
 	trace    *httptrace.ClientTrace
 	wrote    bool  // some of the request may have reached the server
 	answered bool  // some of the answer came
 	head     int   // bytes that its head may still have; whole once it has been read
-	broken   error // how reading it came to an end
+	cut      error // how writing came to an end, before the end of the request
+	broken   error // how reading came to an end
 }
 
 // Limits of an answer: bytes of its head, and answers 1xx before the one that counts.
@@ -49,7 +55,7 @@ var (
 // begin makes the connection ready for an exchange, and says whether it had others before.
 func (c *conn) begin(trace *httptrace.ClientTrace) (used bool) {
 	used = c.used
-	c.used, c.trace, c.wrote, c.answered, c.head, c.broken = true, trace, false, false, maxHead, nil
+	c.used, c.trace, c.wrote, c.answered, c.head, c.cut, c.broken = true, trace, false, false, maxHead, nil, nil
 	return used
 }
 
@@ -59,9 +65,22 @@ func (c *conn) exchange(req *http.Request) (*http.Response, error) {
 	if err == nil {
 		err = c.w.Flush()
 	}
-	if err != nil {
+	switch {
+	case c.cut != nil && c.wrote:
+		// A server may refuse a request before it has heard all of it, and hear no more.
+		if res, err := c.hear(req); err == nil {
+			res.Close = true
+			return res, nil
+		}
+		return nil, fmt.Errorf("write request: %w", c.cut)
+	case err != nil:
 		return nil, fmt.Errorf("write request: %w", err)
 	}
+	return c.hear(req)
+}
+
+// hear reads the head of an answer.
+func (c *conn) hear(req *http.Request) (*http.Response, error) {
 	for range maxInformation + 1 {
 		res, err := http.ReadResponse(c.r, req)
 		switch {
@@ -88,6 +107,9 @@ func (c *conn) Write(p []byte) (int, error) {
 			c.trace.WroteHeaders()
 		}
 	}
+	if err != nil {
+		c.cut = err
+	}
 	return n, err
 }
 
@@ -107,6 +129,18 @@ func (c *conn) Read(p []byte) (n int, err error) {
 		c.broken = err
 	}
 	return n, err
+}
+
+// holdsBack says whether TLS has read more than it gave: what stood in one record with the last answer, or that the server
+// closes. The system below knows nothing of it any more.
+func (c *conn) holdsBack() bool {
+	if _, encrypted := c.Conn.(*tls.Conn); !encrypted {
+		return false
+	}
+	_ = c.SetReadDeadline(time.Unix(1, 0)) // nothing is waited for
+	_, err := c.Conn.Read(make([]byte, 1))
+	_ = c.SetReadDeadline(time.Time{})
+	return !errors.Is(err, os.ErrDeadlineExceeded)
 }
 
 // body is what an answer holds. Read to its end it gives its connection back; closed before, it gives it up.
@@ -132,11 +166,19 @@ func (b *body) Read(p []byte) (int, error) {
 		b.ended = io.EOF
 	case b.ctx.Err() != nil:
 		b.ended = b.ctx.Err()
+	case isLineOfHead(err):
+		b.ended = errNotHTTP
 	default:
 		b.ended = err
 	}
 	b.release(b.ended == io.EOF) //nolint:errorlint // set above
 	return n, b.ended
+}
+
+// isLineOfHead says whether an error of a trailer tells what stood in it.
+func isLineOfHead(err error) bool {
+	_, tells := errors.AsType[textproto.ProtocolError](err)
+	return tells
 }
 
 func (b *body) Close() error {
