@@ -91,7 +91,7 @@ func newTransport(trust *tls.Config, timeout Duration, connections int) *http.Tr
 	return &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
 		DialContext:           (&net.Dialer{Timeout: time.Duration(timeout), KeepAlive: 30 * time.Second}).DialContext,
-		TLSClientConfig:       trust,
+		TLSClientConfig:       trust.Clone(), // it writes into it
 		TLSHandshakeTimeout:   time.Duration(timeout),
 		ForceAttemptHTTP2:     true,
 		MaxConnsPerHost:       connections,
