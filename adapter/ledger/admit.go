@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"strconv"
 )
 
 // Admit writes hints, all of them in one round trip, and says what became of each. Only when it returns without error is
@@ -49,6 +50,6 @@ func (l *Ledger) appendHint(args []any, h *Hint) []any {
 	if h.Found {
 		found = "1"
 	}
-	return append(args, h.Key.String(), string(h.Key[:]), h.Source, letters[h.State], order, version,
-		max(0, h.Settle.Milliseconds()), locator, found, max(0, h.Ago.Milliseconds()))
+	return texts(args, h.Key.String(), string(h.Key[:]), h.Source, letters[h.State], order, version,
+		strconv.FormatInt(max(0, h.Settle.Milliseconds()), 10), locator, found, strconv.FormatInt(max(0, h.Ago.Milliseconds()), 10))
 }

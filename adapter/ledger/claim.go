@@ -285,6 +285,9 @@ func number(value any) int64 {
 }
 
 func decimal(text string) int64 {
+	if text == "" {
+		return 0 // most fields of most records; a parser would make an error of it
+	}
 	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
 		return n
 	}

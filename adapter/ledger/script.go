@@ -71,6 +71,14 @@ type call struct {
 	notDurable error
 }
 
+// texts adds arguments by their addresses: as a value in an interface, each would have to be allocated on its own.
+func texts(args []any, all ...string) []any {
+	for i := range all {
+		args = append(args, &all[i])
+	}
+	return args
+}
+
 // refused says whether Redis answered, and the answer was no.
 func (c *call) refused() bool {
 	_, answered := errors.AsType[redis.Error](c.cmd.Err())

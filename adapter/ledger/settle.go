@@ -118,7 +118,7 @@ func (l *Ledger) appendSettlement(args []any, s *Settlement) []any {
 	if finished != "" && rec.keepsLocator() {
 		kept = "1"
 	}
-	return append(args, rec.Key.String(), string(rec.Key[:]), rec.token, keep,
+	return texts(args, rec.Key.String(), string(rec.Key[:]), strconv.FormatInt(rec.token, 10), keep,
 		milliseconds(s.Next.Due), waits[s.Next.Wait], milliseconds(s.Next.Track), letters[rec.State], order, version,
 		string(rec.pack()), recipient, finished, told, s.Event, rec.Reason, rec.Source, locator, polled, kept, l.sealWhereabouts(s))
 }
