@@ -33,7 +33,7 @@ func (r *Relay) cover(ctx context.Context, c claimed, doc fhir.Document) *outcom
 		return nil
 	case ledger.ByFirst:
 		rec := c.Record
-		rec.Publication, rec.Edition, rec.Recipient = ledger.Published, r.Ledger.EditionTag(doc.Edition), doc.Person.Code
+		rec.Publication, rec.Edition, rec.Recipient = ledger.Published, c.edition, doc.Person.Code
 		o := r.Timetable.coveredBy(rec, told, c.now())
 		return &o
 	case ledger.WaitFirst:

@@ -102,7 +102,8 @@ func (q *queue) pop() (claimed, bool) {
 			name := q.names[q.turn]
 			if some := q.waiting[name]; len(some) > 0 && (q.closed || q.running[name] < q.slots(name)) {
 				c := some[0]
-				q.waiting[name] = slices.Delete(some, 0, 1)
+				some[0] = claimed{} // it holds what is not to stay in memory
+				q.waiting[name] = some[1:]
 				q.size--
 				q.running[name]++
 				return c, true

@@ -54,8 +54,9 @@ type Relay struct {
 // claimed is a record in a worker's hands, with the local time of its claim: Redis' clock goes on from there.
 type claimed struct {
 	ledger.Record
-	at   time.Time
-	last *sync.WaitGroup // of its slot: the settling of the record before
+	at      time.Time
+	last    *sync.WaitGroup // of its slot: the settling of the record before
+	edition ledger.Tag      // of the document that was read
 }
 
 // now is Redis' clock.

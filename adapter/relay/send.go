@@ -108,10 +108,9 @@ func (r *Relay) compose(
 	rec := c.Record
 	if rec.State != ledger.Sending {
 		rec.Told.Uncertain = false // what was unclear about an earlier publication says nothing of this one
-		rec.Publication, rec.Edition = publication, r.Ledger.EditionTag(doc.Edition)
-		rec.Recipient = doc.Person.Code
+		rec.Publication, rec.Recipient = publication, doc.Person.Code
 	}
-	rec.Edition = r.Ledger.EditionTag(doc.Edition) // a resend, too, announces what is there now
+	rec.Edition = c.edition // a resend, too, announces what is there now
 	attempts := rec.Attempts
 	rec = because(rec, "", c.now())
 	rec.Attempts = attempts

@@ -175,8 +175,8 @@ func (r *Relay) look(ctx context.Context, c claimed, source Source) outcome {
 		return *behind
 	}
 	late := r.lateAliases(c, doc)
-	edition := r.Ledger.EditionTag(doc.Edition)
-	c.Record = judge(asRead(c.Record, doc, r.Ledger.VersionTag(doc.Version)), edition)
+	c.edition = r.Ledger.EditionTag(doc.Edition)
+	c.Record = judge(asRead(c.Record, doc, r.Ledger.VersionTag(doc.Version)), c.edition)
 	if o, err := r.takeOver(ctx, &c, doc); o != nil || err != nil {
 		return r.orGivenBack(ctx, c, o, err)
 	}
@@ -193,7 +193,7 @@ func (r *Relay) look(ctx context.Context, c claimed, source Source) outcome {
 	o := r.Timetable.afterDecision(c.Record, decision, c.now())
 	o.aliases = late
 	if o.record.State == ledger.Held {
-		o.record.Judged = edition // who releases it has seen this one
+		o.record.Judged = c.edition // who releases it has seen this one
 	}
 	if o.happened != AboutToSend {
 		return o
@@ -279,7 +279,7 @@ func (r *Relay) question(c claimed, doc fhir.Document, rules policy.SourceRules)
 		Document: doc, Source: rules,
 		Told: policy.Told{
 			Any:         told.Publication != ledger.NoPublication,
-			SameEdition: told.Edition == r.Ledger.EditionTag(doc.Edition),
+			SameEdition: told.Edition == c.edition,
 			SamePerson:  told.Person == r.Ledger.PersonTag(doc.Person.Code),
 			Withdrawn:   told.Publication == ledger.WithdrawnPub,
 		},
