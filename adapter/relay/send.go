@@ -98,7 +98,8 @@ func (r *Relay) askProfile(ctx context.Context, c claimed, doc fhir.Document) ([
 	if o.happened == AboutToSend {
 		return answer.Languages, nil
 	}
-	return nil, &o
+	refused := o // o itself stays where it is cheap
+	return nil, &refused
 }
 
 // compose is the record as it goes into `sending`, with its message in the citizen's language.
