@@ -10,8 +10,22 @@
 --          of the document counts that a find record leads to
 -- Returns  for each hint "new" | "newer" | "duplicate" | "stale"; or the error NAMING
 local call, ARGV = redis.call, ARGV -- globals are looked up by name, each time
-local prefix, months = '', {}
-for month in string.gmatch(ARGV[4], '%d+') do months[#months + 1] = month end
+local prefix, months, done_in = '', {}, {}
+for month in string.gmatch(ARGV[4], '%d+') do
+  months[#months + 1] = month
+  done_in[#months] = 'done:' .. month .. ':'
+end
+
+-- prefix_of is of the partition of a record; a number is slow to be written out.
+local prefixes = {}
+local function prefix_of(partition)
+  local known = prefixes[partition]
+  if not known then
+    known = 'staffetta:{' .. partition .. '}:'
+    prefixes[partition] = known
+  end
+  return known
+end
 
 -- rests finds a finished record: its month and value.
 local function rests(raw, keys)
@@ -148,10 +162,10 @@ for i = 5, #ARGV, 10 do
   local order, version, settle, locator = ARGV[i + 4], ARGV[i + 5], tonumber(ARGV[i + 6]), ARGV[i + 7]
   local heard = ARGV[i + 9] == '0' and now_text or string.format('%.0f', now - ARGV[i + 9])
   local first, second, third = string.byte(raw, 1, 3)
-  local bucket = (second * 256 + third) % 1024
-  prefix = 'staffetta:{' .. first % 16 .. '}:'
+  local bucket = tostring((second * 256 + third) % 1024)
+  prefix = prefix_of(first % 16)
   local keys = {prefix .. 'r:' .. key} -- where it may be known from: live, and finished in each month
-  for n, month in ipairs(months) do keys[n + 1] = prefix .. 'done:' .. month .. ':' .. bucket end
+  for n = 1, #months do keys[n + 1] = prefix .. done_in[n] .. bucket end
   local rk, found, answer = keys[1], ARGV[i + 8] == '1', nil
   local r = {} -- most hints are of new documents: one question is cheaper than one for each place
   local nowhere = call('EXISTS', unpack(keys)) == 0

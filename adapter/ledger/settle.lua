@@ -102,6 +102,17 @@ local function remember(raw, bucket, whereabouts, set)
   call('EXPIRE', told, math.ceil(ARGV[6] - now / 1000))
 end
 
+-- prefix_of is of the partition of a record; a number is slow to be written out.
+local prefixes = {}
+local function prefix_of(partition)
+  local known = prefixes[partition]
+  if not known then
+    known = 'staffetta:{' .. partition .. '}:'
+    prefixes[partition] = known
+  end
+  return known
+end
+
 local answers = {}
 for i = 7, #ARGV, 21 do
   local key, raw, token, keep, due, wait = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 5]
@@ -109,9 +120,9 @@ for i = 7, #ARGV, 21 do
   local recipient, finished, told, event = ARGV[i + 11], ARGV[i + 12], ARGV[i + 13], ARGV[i + 14]
   local reason, source, locator, polled = ARGV[i + 15], ARGV[i + 16], ARGV[i + 17], ARGV[i + 18]
   local first, second, third = string.byte(raw, 1, 3)
-  prefix = 'staffetta:{' .. first % 16 .. '}:'
+  prefix = prefix_of(first % 16)
   local bucket = (second * 256 + third) % 1024
-  local rk, done = prefix .. 'r:' .. key, prefix .. 'done:' .. months[1] .. ':' .. bucket
+  local rk = prefix .. 'r:' .. key
   local r -- what goes on with its claim needs less, and is half of all
   if keep == '1' and told == '' then
     local f = call('HMGET', rk, 't', 'k', 's', 'k1', 'l')
@@ -180,7 +191,7 @@ for i = 7, #ARGV, 21 do
       end
     end
     if finished ~= '' then
-      local locators = prefix .. 'kept:' .. months[1] .. ':' .. bucket
+      local done, locators = prefix .. 'done:' .. months[1] .. ':' .. bucket, prefix .. 'kept:' .. months[1] .. ':' .. bucket
       if ARGV[i + 19] == '1' then
         call('HSET', locators, raw, call('HGET', rk, 'x') or locator)
         call('EXPIRE', locators, rest)
