@@ -147,14 +147,15 @@ const suspect, unreadable = 2, 1000
 
 func (l *Ledger) readClaim(from any, now int64) (Record, error) {
 	parts, ok := from.([]any)
-	if !ok || len(parts) < 3 {
+	if !ok || len(parts) != 4 {
 		return Record{}, errPacked
 	}
 	key, err := parseKey(text(parts[0]))
 	if err != nil {
 		return Record{}, err
 	}
-	rec, err := l.readRecord(key, liveOf(parts[3:]))
+	values, _ := parts[3].([]any)
+	rec, err := l.readRecord(key, liveOf(values))
 	rec.Tracking = text(parts[1]) == "track"
 	rec.Now, rec.Due = time.UnixMilli(now), time.UnixMilli(number(parts[2]))
 	return rec, err

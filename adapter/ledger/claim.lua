@@ -8,10 +8,9 @@
 -- ARGV[5]  partitions, in turn order, "7 8 9 ..."
 -- ARGV[6..] sources, in turn order
 -- Returns  {now, next, claim...}: next is the earliest time in ms at which more is due, "" for none; each claim is
---          {record key, "due" | "track", score, values of the record's fields in the order of `fields`...}
+--          {record key, "due" | "track", score, {values of the record's fields, see liveFields in claim.go}}
 local call, ARGV = redis.call, ARGV -- globals are looked up by name, each time
 local most, lease, track = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[4] == '1'
-local fields = {'n', 's', 't', 'c', 'b', 'f', 'o', 'v', 'g', 'h', 'e', 'x', 'p', 'k', 'cb'}
 local time = call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[3]
 local answer, leased = {now, ''}, string.format('%.0f', now + lease)
@@ -27,28 +26,26 @@ end
 -- take leases one record out of a set; false where it is no longer to be had.
 local function take(prefix, set, name, key, score)
   local rk = prefix .. 'r:' .. key
-  local r, flat = {}, call('HGETALL', rk)
-  for i = 1, #flat, 2 do r[flat[i]] = flat[i + 1] end
-  if not r.n then
+  local r = call('HMGET', rk, 'n', 's', 't', 'c', 'b', 'f', 'o', 'v', 'g', 'h', 'e', 'x', 'p', 'k', 'cb', 'l', 'd')
+  local source, claimed, hinted = r[1], r[16], r[17]
+  if not source then
     call('ZREM', set, key)
     return false
   end
-  if r.l and tonumber(r.l) > now then -- claimed through the other set
-    call('ZADD', set, r.l, key)
+  if claimed and tonumber(claimed) > now then -- through the other set
+    call('ZADD', set, claimed, key)
     return false
   end
-  if r.d and name == 'track' then -- a poll looks at no document: what was hinted during the last claim waits
-    call('ZADD', prefix .. 'due:' .. r.n, 'LT', r.d, key)
+  if hinted and name == 'track' then -- a poll looks at no document: what was hinted during the last claim waits
+    call('ZADD', prefix .. 'due:' .. source, 'LT', hinted, key)
     call('HDEL', rk, 'w')
   end
-  if r.d then call('HDEL', rk, 'd', 'i', 'f1') end -- this claim sees what was hinted during the last one
-  r.t, r.c = token(prefix), tostring((r.c or 0) + 1)
-  call('HSET', rk, 'l', leased, 't', r.t, 'c', r.c)
-  if r.k then call('HSET', rk, 'k1', '1') end -- this claim sees what was told late
+  if hinted then call('HDEL', rk, 'd', 'i', 'f1') end -- this claim sees what was hinted during the last one
+  r[3], r[4], r[16], r[17] = token(prefix), tostring((r[4] or 0) + 1), nil, nil
+  call('HSET', rk, 'l', leased, 't', r[3], 'c', r[4])
+  if r[14] then call('HSET', rk, 'k1', '1') end -- this claim sees what was told late
   call('ZADD', set, leased, key)
-  local claim = {key, name, score}
-  for i = 1, #fields do claim[3 + i] = r[fields[i]] or false end
-  answer[#answer + 1] = claim
+  answer[#answer + 1] = {key, name, score, r}
   return true
 end
 
