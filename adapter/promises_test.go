@@ -426,7 +426,7 @@ func TestTheSourceAwayAndBack(t *testing.T) {
 	w.well(t)
 }
 
-// workers of a process that can be killed.
+// workers of a process that can be killed, or that hears of trouble.
 const workers = 16
 
 // yaml writes the file that a town was configured with in code, for a process of its own.

@@ -47,7 +47,8 @@ func TestASlowSourceIsNoPoison(t *testing.T) {
 func TestAnOpenBreakerStopsWhatIsQueued(t *testing.T) {
 	t.Parallel()
 	var asked atomic.Int64
-	w := build(t, fhir.ShapeReport, func(_ *config.Config, o *sandbox.Options) {
+	w := build(t, fhir.ShapeReport, func(cfg *config.Config, o *sandbox.Options) {
+		cfg.Workers = workers
 		o.Fault = func(rw http.ResponseWriter, _ *http.Request, _ bool) bool {
 			asked.Add(1)
 			rw.WriteHeader(http.StatusInternalServerError)
@@ -80,8 +81,8 @@ func TestAnOpenBreakerStopsWhatIsQueued(t *testing.T) {
 			burnt++
 		}
 	}
-	if got := asked.Load(); got > 8+16 || burnt > 8+16 {
-		t.Errorf("%d calls to an IO that is down and %d attempts burnt, want at most 8 and those in flight (16)", got, burnt)
+	if got := asked.Load(); got > 8+workers || burnt > 8+workers {
+		t.Errorf("%d calls to an IO that is down and %d attempts burnt, want at most 8 and those in flight (%d)", got, burnt, workers)
 	}
 }
 
@@ -125,7 +126,8 @@ func TestHalfOpenTriesAFew(t *testing.T) {
 func TestA429StopsWhatIsQueued(t *testing.T) {
 	t.Parallel()
 	var asked atomic.Int64
-	w := build(t, fhir.ShapeReport, func(_ *config.Config, o *sandbox.Options) {
+	w := build(t, fhir.ShapeReport, func(cfg *config.Config, o *sandbox.Options) {
+		cfg.Workers = workers
 		o.Fault = func(rw http.ResponseWriter, _ *http.Request, _ bool) bool {
 			asked.Add(1)
 			rw.Header().Set("x-rate-limit-retry-after", "60")
@@ -143,8 +145,8 @@ func TestA429StopsWhatIsQueued(t *testing.T) {
 	_, _ = w.program.Ledger.Pace().Resume(t.Context())
 	eventually(t, func() (string, bool) { return "", strings.Contains(w.logs.String(), "upstream paused") })
 	w.handsEmpty(t)
-	if got := asked.Load(); got > 16 {
-		t.Errorf("%d calls after IO said to wait a minute, want at most those in flight (16)", got)
+	if got := asked.Load(); got > workers {
+		t.Errorf("%d calls after IO said to wait a minute, want at most those in flight (%d)", got, workers)
 	}
 }
 

@@ -48,6 +48,7 @@ type opened struct {
 	sources []string
 	track   bool
 	few     bool // a breaker is half open: one record is a try
+	tryIO   bool // it is that of IO: a few are in hands at most
 }
 
 func newGates(pace *ledger.Pace, sources []string, rate *throughput, metrics *Metrics, log *slog.Logger) *gates {
@@ -128,7 +129,8 @@ func (g *gates) open(sources []string) opened {
 	var o opened
 	if !g.ioOff {
 		io := g.breakers[""].State()
-		o.track, o.few = io != gobreaker.StateOpen && now.After(state.IOPausedUntil), io == gobreaker.StateHalfOpen
+		o.track, o.tryIO = io != gobreaker.StateOpen && now.After(state.IOPausedUntil), io == gobreaker.StateHalfOpen
+		o.few = o.tryIO
 	}
 	if (!o.track && !g.ioOff) || state.OperatorPaused {
 		return o

@@ -80,6 +80,17 @@ func (q *queue) half() bool {
 	return q.size > q.most/2
 }
 
+// inHands is how many are waiting or worked on.
+func (q *queue) inHands() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n := q.size
+	for _, running := range q.running {
+		n += running
+	}
+	return n
+}
+
 func (q *queue) push(c claimed) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

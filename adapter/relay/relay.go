@@ -180,6 +180,9 @@ func (r *Relay) claimInto(ctx context.Context, waiting *queue) (idle time.Durati
 	if free <= 0 || waiting.half() {
 		return longest // the slots wake us when they need more: fewer, larger claims
 	}
+	if open.tryIO && waiting.inHands() >= breakerFails {
+		return longest
+	}
 	if open.few {
 		free = 1
 	}
