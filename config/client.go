@@ -3,6 +3,7 @@ package config
 import (
 	"crypto/tls"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -19,7 +20,11 @@ func (s Source) Client() (*http.Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("source %s: %w", s.Name, err)
 	}
-	client, err := newUpstream(s.BaseURL, trust, s.Read.Timeout, s.Read.Connections)
+	base, err := url.Parse(s.BaseURL)
+	if err != nil {
+		return nil, fmt.Errorf("source %s: base_url is no URL", s.Name)
+	}
+	client, err := newUpstream(base, trust, s.Read.Timeout, s.Read.Connections)
 	if err != nil {
 		return nil, fmt.Errorf("source %s: %w", s.Name, err)
 	}
@@ -29,10 +34,6 @@ func (s Source) Client() (*http.Client, error) {
 	}
 	if shown == nil {
 		return client, nil
-	}
-	base, err := url.Parse(s.BaseURL)
-	if err != nil {
-		return nil, fmt.Errorf("source %s: base_url is no URL", s.Name)
 	}
 	client.Transport = &authorized{next: client.Transport, scheme: base.Scheme, host: base.Host, credential: shown}
 	return client, nil
@@ -62,7 +63,11 @@ func (io IO) Client() (*http.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newUpstream(io.BaseURL, trust, io.Timeout, io.Connections)
+	base, err := url.Parse(io.BaseURL)
+	if err != nil {
+		return nil, errors.New("io.base_url is no URL")
+	}
+	return newUpstream(base, trust, io.Timeout, io.Connections)
 }
 
 // newClient keeps as many connections alive as it may open: with Go's default of 2 per host, most calls of many workers
@@ -72,7 +77,7 @@ func newClient(trust *tls.Config, timeout Duration, connections int) *http.Clien
 }
 
 // newUpstream is newClient for those that are asked for each document: at base it is asked directly.
-func newUpstream(base string, trust *tls.Config, timeout Duration, connections int) (*http.Client, error) {
+func newUpstream(base *url.URL, trust *tls.Config, timeout Duration, connections int) (*http.Client, error) {
 	transport, err := newDirect(base, newTransport(trust, timeout, connections))
 	if err != nil {
 		return nil, err

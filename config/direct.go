@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
-	"errors"
 	"maps"
 	"net"
 	"net/http"
@@ -33,12 +32,8 @@ type direct struct {
 	tidiness atomic.Bool   // tidy is going to be called
 }
 
-// newDirect makes a transport for the upstream at base; everything else goes to next, whose limits it shares.
-func newDirect(base string, next *http.Transport) (*direct, error) {
-	at, err := url.Parse(base)
-	if err != nil {
-		return nil, errors.New("base_url is no URL")
-	}
+// newDirect makes a transport for the upstream at a base URL; everything else goes to next, whose limits it shares.
+func newDirect(at *url.URL, next *http.Transport) (*direct, error) {
 	d := &direct{host: at.Host, next: next, keep: next.IdleConnTimeout}
 	if strings.ContainsFunc(at.Host, func(r rune) bool { return r > unicode.MaxASCII }) {
 		d.host = "" // of no request: http.Transport knows how DNS and TLS write such a name
@@ -55,6 +50,7 @@ func newDirect(base string, next *http.Transport) (*direct, error) {
 		port = "80"
 	}
 	address := net.JoinHostPort(at.Hostname(), port)
+	var err error
 	d.conns, err = puddle.NewPool(&puddle.Config[*conn]{
 		Constructor: func(ctx context.Context) (*conn, error) { return d.connect(ctx, address) },
 		Destructor:  func(c *conn) { _ = c.Close() },
@@ -70,9 +66,7 @@ func (d *direct) connect(ctx context.Context, address string) (*conn, error) {
 		return nil, err
 	}
 	c := &conn{Conn: plain}
-	if below, ok := plain.(syscall.Conn); ok {
-		c.below = below
-	}
+	c.below, _ = plain.(syscall.Conn)
 	if d.trust != nil {
 		ctx, cancel := context.WithTimeout(ctx, d.next.TLSHandshakeTimeout)
 		defer cancel()
@@ -99,15 +93,15 @@ func (d *direct) RoundTrip(req *http.Request) (*http.Response, error) {
 	asked, unpacks := askingForGzip(req) //nolint:contextcheck // see there
 	for {
 		res, again, err := d.once(ctx, asked)
-		switch {
-		case again && req.GetBody != nil:
-			if asked.Body, err = req.GetBody(); err != nil {
-				return nil, err
+		if again {
+			if req.GetBody != nil {
+				if asked.Body, err = req.GetBody(); err != nil {
+					return nil, err
+				}
 			}
 			continue
-		case again:
-			continue
-		case err != nil:
+		}
+		if err != nil {
 			return nil, err
 		}
 		res.Request = req

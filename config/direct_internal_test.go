@@ -21,7 +21,11 @@ func directTo(t *testing.T, base string) *direct {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := newDirect(base, newTransport(trust, Duration(10*time.Second), 4))
+	at, err := url.Parse(base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := newDirect(at, newTransport(trust, Duration(10*time.Second), 4))
 	if err != nil {
 		t.Fatal(err)
 	}

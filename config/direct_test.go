@@ -106,6 +106,20 @@ func call(ctx context.Context, t *testing.T, client *http.Client, method, url st
 	return string(text), wrote.Load(), err
 }
 
+// headOf asks for a URL, and leaves the body of the answer to be read.
+func headOf(ctx context.Context, t *testing.T, url string) (*http.Request, *http.Response) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := clientOf(t, url, config.Read{}).Transport.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return req, res
+}
+
 func TestConnectionsAreKept(t *testing.T) {
 	long := strings.Repeat("long", 1<<19) // more than a head may have
 	for _, tt := range []struct {
@@ -274,14 +288,7 @@ func TestAnErrorOfABodyStays(t *testing.T) {
 		hear(requests)
 		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nfine")
 	})
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url, http.NoBody)
-	if err != nil {
-		t.Fatal(err)
-	}
-	res, err := clientOf(t, s.url, config.Read{}).Transport.RoundTrip(req)
-	if err != nil {
-		t.Fatal(err)
-	}
+	req, res := headOf(t.Context(), t, s.url)
 	defer func() { _ = res.Body.Close() }()
 	if res.Request != req {
 		t.Error("the answer is not said to be one to the request")
@@ -448,14 +455,7 @@ func TestABodyThatIsCut(t *testing.T) {
 	})
 	ctx, cut := context.WithCancel(t.Context())
 	defer cut()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url, http.NoBody)
-	if err != nil {
-		t.Fatal(err)
-	}
-	res, err := clientOf(t, s.url, config.Read{}).Transport.RoundTrip(req)
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, res := headOf(ctx, t, s.url)
 	defer func() { _ = res.Body.Close() }()
 	cut()
 	if _, err := io.ReadAll(res.Body); !errors.Is(err, context.Canceled) {
@@ -474,14 +474,7 @@ func TestABodyThatIsLeft(t *testing.T) {
 			_, err = io.WriteString(c, "more and more")
 		}
 	})
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url, http.NoBody)
-	if err != nil {
-		t.Fatal(err)
-	}
-	res, err := clientOf(t, s.url, config.Read{}).Transport.RoundTrip(req)
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, res := headOf(t.Context(), t, s.url)
 	_ = res.Body.Close()
 	<-left
 	if _, err := res.Body.Read(make([]byte, 1)); err == nil || errors.Is(err, io.EOF) {
