@@ -9,22 +9,10 @@
 --          settle time in ms, sealed locator, "1" where a known record takes that over, ms ago from which on the settle time
 --          of the document counts that a find record leads to
 -- Returns  for each hint "new" | "newer" | "duplicate" | "stale"; or the error NAMING
-local call, ARGV = redis.call, ARGV -- globals are looked up by name, each time
 local prefix, months, done_in = '', {}, {}
 for month in string.gmatch(ARGV[4], '%d+') do
   months[#months + 1] = month
   done_in[#months] = 'done:' .. month .. ':'
-end
-
--- prefix_of is of the partition of a record; a number is slow to be written out.
-local prefixes = {}
-local function prefix_of(partition)
-  local known = prefixes[partition]
-  if not known then
-    known = 'staffetta:{' .. partition .. '}:'
-    prefixes[partition] = known
-  end
-  return known
 end
 
 -- rests finds a finished record: its month and value.
@@ -40,23 +28,12 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[3]
 local now_text = string.format('%.0f', now) -- Redis writes a number out at each call, which costs as much as the call
 
 -- The fingerprint stands in every partition; that of the first record is asked for all of the call.
-local naming = 'staffetta:{' .. string.byte(ARGV[6], 1) % 16 .. '}:naming'
+local naming = prefix_of(string.byte(ARGV[6], 1) % 16) .. 'naming'
 local fingerprint = call('GET', naming)
 if not fingerprint then
   call('SET', naming, ARGV[1])
 elseif fingerprint ~= ARGV[1] then
   return redis.error_reply('NAMING another naming key wrote this ledger')
-end
-
--- backwards is by how many ms the order of a newer version may be lower: two nodes of a source may write with clocks that are
--- five minutes wrong, one either way. settle.lua knows the same.
-local backwards = 10 * 60 * 1000
-
--- number48 reads a number of six bytes.
-local function number48(value, from)
-  local n = 0
-  for i = from, from + 5 do n = n * 256 + string.byte(value, i) end
-  return n
 end
 
 -- tag is what a record remembers of a hint: its order, zero where that is unknown, and its version.

@@ -12,6 +12,8 @@ import (
 )
 
 var (
+	//go:embed shared.lua
+	sharedSource string
 	//go:embed admit.lua
 	admitSource string
 	//go:embed claim.lua
@@ -43,9 +45,9 @@ var (
 )
 
 var (
-	admitScript   = redis.NewScript(admitSource)
+	admitScript   = redis.NewScript(sharedSource + admitSource)
 	claimScript   = redis.NewScript(claimSource)
-	settleScript  = redis.NewScript(settleSource)
+	settleScript  = redis.NewScript(sharedSource + settleSource)
 	aliasScript   = redis.NewScript(aliasSource)
 	releaseScript = redis.NewScript(releaseSource)
 	renewScript   = redis.NewScript(renewSource)

@@ -13,7 +13,6 @@
 --          for its delivery: a look that waits beside it goes on waiting, "1" where the locator is kept when it ends, sealed
 --          whereabouts ("" where no message with a reference is about to be sent, or was)
 -- Returns  for each settlement "written" | "due-again" | "stale-token"
-local call, ARGV = redis.call, ARGV -- globals are looked up by name, each time
 local prefix, months, expiry = '', {}, ARGV[5]
 for month in string.gmatch(ARGV[4], '%d+') do months[#months + 1] = month end
 local time = call('TIME')
@@ -25,13 +24,6 @@ local function journal(key, source, event, state, reason)
     local line = source .. ' ' .. event .. ' ' .. state .. ' ' .. reason -- one field costs a third of four
     call('XADD', prefix .. 'journal', 'MAXLEN', '~', ARGV[1], '*', 'k', key, 'e', line)
   end
-end
-
--- number48 reads a number of six bytes, as an order is.
-local function number48(value, from)
-  local n = 0
-  for i = from, from + 5 do n = n * 256 + string.byte(value, i) end
-  return n
 end
 
 -- varint reads what Go's binary.AppendUvarint wrote.
@@ -59,22 +51,19 @@ local function ended_at(value)
   return told_at(value, at)
 end
 
--- backwards is by how many ms the order of a newer version may be lower than that of what was read, as in admit.lua.
-local backwards = 10 * 60 * 1000
-
 -- told_late keeps what a citizen was told when the claim that told them is over: it is never forgotten, unless something
 -- newer was told since.
 local function told_late(key, raw, r, bucket, source, state, reason, body, recipient, locator, told)
   local rk, set = prefix .. 'r:' .. key, prefix .. 'due:' .. source
   local at = told_at(told, 1)
-  if r[2] then
+  if r[6] then
     local f = call('HMGET', rk, 'b', 'f')
-    if math.max(told_at(r[6], 1), f[1] and told_at(f[1], 1) or ended_at(f[2])) >= at then return end
+    if math.max(told_at(r[2], 1), f[1] and told_at(f[1], 1) or ended_at(f[2])) >= at then return end
     call('HSET', rk, 'k', told, 'p', recipient)
     call('HDEL', rk, 'k1', 'w')
     call('ZADD', set, 'LT', now, key)
     call('ZREM', prefix .. 'held', key)
-    if r[7] == 'H' then call('HSET', rk, 's', 'P') end
+    if r[3] == 'H' then call('HSET', rk, 's', 'P') end
   else
     for _, month in ipairs(months) do
       local done = prefix .. 'done:' .. month .. ':' .. bucket
@@ -102,17 +91,6 @@ local function remember(raw, bucket, whereabouts, set)
   call('EXPIRE', told, math.ceil(ARGV[6] - now / 1000))
 end
 
--- prefix_of is of the partition of a record; a number is slow to be written out.
-local prefixes = {}
-local function prefix_of(partition)
-  local known = prefixes[partition]
-  if not known then
-    known = 'staffetta:{' .. partition .. '}:'
-    prefixes[partition] = known
-  end
-  return known
-end
-
 local answers = {}
 for i = 7, #ARGV, 21 do
   local key, raw, token, keep, due, wait = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 5]
@@ -123,12 +101,11 @@ for i = 7, #ARGV, 21 do
   prefix = prefix_of(first % 16)
   local bucket = (second * 256 + third) % 1024
   local rk = prefix .. 'r:' .. key
-  local r -- what goes on with its claim needs less, and is half of all
-  if keep == '1' and told == '' then
-    local f = call('HMGET', rk, 't', 'k', 's', 'k1', 'l')
-    r = {f[1], nil, nil, nil, nil, f[2], f[3], f[4], nil, nil, nil, f[5]}
+  local r
+  if keep == '1' and told == '' then -- what goes on with its claim, half of all, needs the first ones only
+    r = call('HMGET', rk, 't', 'k', 's', 'k1', 'l')
   else
-    r = call('HMGET', rk, 't', 'n', 'd', 'i', 'f1', 'k', 's', 'k1', 'g', 'h', 'w', 'l')
+    r = call('HMGET', rk, 't', 'k', 's', 'k1', 'l', 'n', 'd', 'i', 'f1', 'g', 'h', 'w')
   end
   local set = prefix .. 'due:' .. source
   local answer = 'written'
@@ -139,30 +116,30 @@ for i = 7, #ARGV, 21 do
       told_late(key, raw, r, bucket, source, state, reason, body, recipient, locator, told)
     end
     if polled == '1' then journal(key, source, 'late-status', state, reason) end -- it changes nothing
-  elseif keep == '1' and r[6] and not r[8] then
+  elseif keep == '1' and r[2] and not r[4] then
     answer = 'due-again' -- somebody told the citizen since this claim: nothing is written, it is looked at with that
   elseif keep == '1' then
     remember(raw, bucket, ARGV[i + 20], 'HSET')
     call('HSET', rk, 's', state, 'b', body, 'p', recipient)
-    if now + ARGV[3] - (r[12] or 0) > ARGV[3] / 16 then -- what follows has a whole lease before it, or nearly
+    if now + ARGV[3] - (r[5] or 0) > ARGV[3] / 16 then -- what follows has a whole lease before it, or nearly
       call('HSET', rk, 'l', leased)
       call('ZADD', set, 'XX', leased, key)
-      if r[7] == 'T' then call('ZADD', prefix .. 'track', 'XX', leased, key) end
+      if r[3] == 'T' then call('ZADD', prefix .. 'track', 'XX', leased, key) end
     end
     journal(key, source, event, state, reason)
   else
     remember(raw, bucket, ARGV[i + 20], 'HSET')
     -- A hint that came since the claim, and that what was read does not cover, makes the record due again.
-    local again = r[3]
-    if again and r[4] ~= '*' and order ~= '' then
-      local hinted, hintedVersion = number48(r[4], 1), string.sub(r[4], 7) -- see admit.lua, tag_of
+    local again = r[7]
+    if again and r[8] ~= '*' and order ~= '' then
+      local hinted, hintedVersion = number48(r[8], 1), string.sub(r[8], 7) -- see admit.lua, tag_of
       local same = (hintedVersion == '' and hinted == tonumber(order)) or (hintedVersion ~= '' and hintedVersion == version)
       if hinted > 0 and (hinted < tonumber(order) - backwards or (hinted <= tonumber(order) and same)) then again = nil end
     end
-    if r[6] and not r[8] then again = now end -- told late since this claim: look at it with that
+    if r[2] and not r[4] then again = now end -- told late since this claim: look at it with that
     local gone = {'l', 'c', 'cb', 'g', 't'} -- without its token it cannot be settled twice
-    if r[3] then gone[6], gone[7], gone[8] = 'd', 'i', 'f1' end
-    if r[10] then gone[#gone + 1] = 'h' end
+    if r[7] then gone[6], gone[7], gone[8] = 'd', 'i', 'f1' end
+    if r[11] then gone[#gone + 1] = 'h' end
     local set_to = {'s', state, 'b', body}
     local function field(name, value)
       if value and value ~= '' then
@@ -172,13 +149,13 @@ for i = 7, #ARGV, 21 do
         gone[#gone + 1] = name
       end
     end
-    if r[8] then
+    if r[4] then
       gone[#gone + 1] = 'k'
       gone[#gone + 1] = 'k1'
     end
     if polled == '1' and due == '' and state ~= 'H' then
       local waiting = call('ZSCORE', set, key)
-      if waiting then due, wait, finished = waiting, r[11] or '', '' end
+      if waiting then due, wait, finished = waiting, r[12] or '', '' end
     end
     if again then
       answer = 'due-again'
@@ -187,7 +164,7 @@ for i = 7, #ARGV, 21 do
         elseif polled == '1' and due ~= '' then due, wait = math.min(tonumber(due), tonumber(again)), ''
         else due, wait = again, '' end
         finished = ''
-        field('e', r[5] or now)
+        field('e', r[9] or now)
       end
     end
     if finished ~= '' then
@@ -204,7 +181,7 @@ for i = 7, #ARGV, 21 do
       call('HINCRBY', prefix .. 'ends', string.sub(finished, 1, 1) .. string.sub(finished, 16, 16), 1)
     else
       if again then
-        local hinted = math.max(tonumber(r[10] or 0), r[9] and number48(r[9], 1) or 0)
+        local hinted = math.max(tonumber(r[11] or 0), r[10] and number48(r[10], 1) or 0)
         if hinted > 0 then field('h', hinted) end
       end
       if order ~= '' then
@@ -214,7 +191,7 @@ for i = 7, #ARGV, 21 do
       field('p', recipient)
       field('w', wait)
       field('f', nil)
-      if state == 'H' and string.upper(r[7]) == 'F' then field('q', 'F') -- a release goes on finding
+      if state == 'H' and string.upper(r[3]) == 'F' then field('q', 'F') -- a release goes on finding
       elseif state == 'H' and recipient ~= '' then field('q', 'S') -- or sends again, to exactly that person
       elseif state == 'H' then field('q', nil) end
       call('HDEL', rk, unpack(gone))
@@ -224,7 +201,7 @@ for i = 7, #ARGV, 21 do
     end
     if state == 'H' then
       call('ZADD', prefix .. 'held', 'NX', now, key)
-    elseif r[7] == 'H' then
+    elseif r[3] == 'H' then
       call('ZREM', prefix .. 'held', key)
     end
     journal(key, source, event, state, reason)
