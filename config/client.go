@@ -24,7 +24,7 @@ func (s Source) Client() (*http.Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("source %s: base_url is no URL", s.Name)
 	}
-	client, err := newUpstream(base, trust, s.Read.Timeout, s.Read.Connections)
+	client, err := newUpstream(base, s.Read.Timeout, newTransport(trust, s.Read.Timeout, s.Read.Connections))
 	if err != nil {
 		return nil, fmt.Errorf("source %s: %w", s.Name, err)
 	}
@@ -36,6 +36,7 @@ func (s Source) Client() (*http.Client, error) {
 		return client, nil
 	}
 	client.Transport = &authorized{next: client.Transport, scheme: base.Scheme, host: base.Host, credential: shown}
+	client.Timeout = time.Duration(s.Read.Timeout) // what it takes to get the credential is a part of the call
 	return client, nil
 }
 
@@ -67,7 +68,9 @@ func (io IO) Client() (*http.Client, error) {
 	if err != nil {
 		return nil, errors.New("io.base_url is no URL")
 	}
-	return newUpstream(base, trust, io.Timeout, io.Connections)
+	transport := newTransport(trust, io.Timeout, io.Connections)
+	transport.DisableCompression = true // its answers are shorter than what it takes to ask for that
+	return newUpstream(base, io.Timeout, transport)
 }
 
 // newClient keeps as many connections alive as it may open: with Go's default of 2 per host, most calls of many workers
@@ -77,12 +80,12 @@ func newClient(trust *tls.Config, timeout Duration, connections int) *http.Clien
 }
 
 // newUpstream is newClient for those that are asked for each document: at base it is asked directly.
-func newUpstream(base *url.URL, trust *tls.Config, timeout Duration, connections int) (*http.Client, error) {
-	transport, err := newDirect(base, newTransport(trust, timeout, connections))
+func newUpstream(base *url.URL, timeout Duration, transport *http.Transport) (*http.Client, error) {
+	direct, err := newDirect(base, time.Duration(timeout), transport)
 	if err != nil {
 		return nil, err
 	}
-	return withoutRedirects(transport, timeout), nil
+	return withoutRedirects(direct, 0), nil // it bounds each call itself
 }
 
 func withoutRedirects(transport http.RoundTripper, timeout Duration) *http.Client {

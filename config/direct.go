@@ -4,11 +4,13 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"errors"
 	"maps"
 	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"os"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -28,13 +30,16 @@ type direct struct {
 	conns *puddle.Pool[*conn]
 	next  *http.Transport
 
-	keep     time.Duration // how long an idle connection is kept
-	tidiness atomic.Bool   // tidy is going to be called
+	timeout   time.Duration // of one call, its answer read to the end
+	keep      time.Duration // how long an idle connection is kept
+	tidiness  atomic.Bool   // tidy is going to be called
+	open, out atomic.Int32  // connections that are open, and those that calls have
 }
 
-// newDirect makes a transport for the upstream at a base URL; everything else goes to next, whose limits it shares.
-func newDirect(at *url.URL, next *http.Transport) (*direct, error) {
-	d := &direct{host: at.Host, next: next, keep: next.IdleConnTimeout}
+// newDirect makes a transport for the upstream at a base URL; everything else goes to next, whose limits it shares. It bounds
+// each call itself, by the deadline of the connection: a context that ends is a dozen times as dear.
+func newDirect(at *url.URL, timeout time.Duration, next *http.Transport) (*direct, error) {
+	d := &direct{host: at.Host, next: next, timeout: timeout, keep: next.IdleConnTimeout}
 	if strings.ContainsFunc(at.Host, func(r rune) bool { return r > unicode.MaxASCII }) {
 		d.host = "" // of no request: http.Transport knows how DNS and TLS write such a name
 	}
@@ -53,7 +58,7 @@ func newDirect(at *url.URL, next *http.Transport) (*direct, error) {
 	var err error
 	d.conns, err = puddle.NewPool(&puddle.Config[*conn]{
 		Constructor: func(ctx context.Context) (*conn, error) { return d.connect(ctx, address) },
-		Destructor:  func(c *conn) { _ = c.Close() },
+		Destructor:  d.disconnect,
 		MaxSize:     int32(next.MaxConnsPerHost), //nolint:gosec // a setting, validated
 	})
 	return d, err
@@ -78,23 +83,30 @@ func (d *direct) connect(ctx context.Context, address string) (*conn, error) {
 		c.Conn = secret
 	}
 	c.r, c.w, c.opened = bufio.NewReader(c), bufio.NewWriter(c), time.Now()
+	d.open.Add(1)
 	d.tidyLater()
 	return c, nil
+}
+
+func (d *direct) disconnect(c *conn) {
+	d.open.Add(-1)
+	_ = c.Close()
 }
 
 // RoundTrip sends one request. It sends it again only where the server had closed the connection that was kept, and where
 // nothing can have come of it: it only reads, or no byte of it was written.
 func (d *direct) RoundTrip(req *http.Request) (*http.Response, error) {
 	if !d.concerns(req) {
-		return d.next.RoundTrip(req)
+		return d.usual(req)
 	}
 	defer closeBody(req)
-	ctx := req.Context()
-	asked, unpacks := askingForGzip(req) //nolint:contextcheck // see there
+	ctx, until := req.Context(), time.Now().Add(d.timeout)
+	asked, unpacks := d.askingForGzip(req) //nolint:contextcheck // see there
 	for {
-		res, again, err := d.once(ctx, asked)
+		res, again, err := d.once(ctx, until, asked)
 		if again {
 			if req.GetBody != nil {
+				asked = new(*asked) // the caller's own stays as it is
 				if asked.Body, err = req.GetBody(); err != nil {
 					return nil, err
 				}
@@ -112,6 +124,18 @@ func (d *direct) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 }
 
+// usual asks in the usual way.
+func (d *direct) usual(req *http.Request) (*http.Response, error) {
+	ctx, cancel := context.WithTimeout(req.Context(), d.timeout)
+	res, err := d.next.RoundTrip(req.WithContext(ctx))
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	res.Request, res.Body = req, &bounded{ReadCloser: res.Body, end: cancel}
+	return res, nil
+}
+
 // concerns says whether a request goes to our upstream, and straight.
 func (d *direct) concerns(req *http.Request) bool {
 	if req.URL.Host != d.host || (req.URL.Scheme == "https") != (d.trust != nil) {
@@ -122,11 +146,17 @@ func (d *direct) concerns(req *http.Request) bool {
 }
 
 // askingForGzip is a request that asks for what we unpack, where its caller does not ask for anything himself. It has no
-// context: Request.Write would say of headers that they are written while they are only on their way.
-func askingForGzip(req *http.Request) (asked *http.Request, unpacks bool) {
-	asked = req.WithContext(context.Background())
-	if req.Header["Accept-Encoding"] != nil || req.Header["Range"] != nil || req.Method == http.MethodHead {
+// trace: Request.Write would say of headers that they are written while they are only on their way.
+func (d *direct) askingForGzip(req *http.Request) (asked *http.Request, unpacks bool) {
+	asked = req
+	if httptrace.ContextClientTrace(req.Context()) != nil {
+		asked = req.WithContext(context.Background())
+	}
+	if d.next.DisableCompression || req.Header["Accept-Encoding"] != nil || req.Header["Range"] != nil || req.Method == http.MethodHead {
 		return asked, false
+	}
+	if asked == req {
+		asked = new(*req)
 	}
 	asked.Header = maps.Clone(req.Header)
 	if asked.Header == nil {
@@ -139,24 +169,25 @@ func askingForGzip(req *http.Request) (asked *http.Request, unpacks bool) {
 var acceptGzip = []string{"gzip"}
 
 // once sends a request over one connection, and says whether it may be sent again over another one.
-func (d *direct) once(ctx context.Context, req *http.Request) (res *http.Response, again bool, err error) {
-	kept, err := d.take(ctx)
+func (d *direct) once(ctx context.Context, until time.Time, req *http.Request) (res *http.Response, again bool, err error) {
+	kept, err := d.take(ctx, until)
 	if err != nil {
 		return nil, false, err
 	}
 	c := kept.Value()
 	used := c.begin(httptrace.ContextClientTrace(ctx))
+	_ = c.SetDeadline(until)
 	// The end of ctx cuts what is written or read at that moment, and all that follows.
 	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
 	if res, err = c.exchange(req); err != nil {
 		stop()
-		kept.Destroy()
-		if ctx.Err() != nil {
-			return nil, false, ctx.Err()
+		d.giveUp(kept)
+		if cut := cutBy(ctx, err); cut != nil {
+			return nil, false, cut
 		}
 		return nil, used && !c.answered && (repeatable(req) || !c.wrote && hasBodyAgain(req)), err
 	}
-	b := &body{ReadCloser: res.Body, ctx: ctx, stop: stop, kept: kept, closes: res.Close}
+	b := &body{ReadCloser: res.Body, ctx: ctx, stop: stop, of: d, kept: kept, closes: res.Close}
 	if res.Body == http.NoBody {
 		b.release(true)
 		return res, false, nil
@@ -165,10 +196,21 @@ func (d *direct) once(ctx context.Context, req *http.Request) (res *http.Respons
 	return res, false, nil
 }
 
+// cutBy is why a call was cut off; nil where it was not.
+func cutBy(ctx context.Context, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return context.DeadlineExceeded
+	}
+	return nil
+}
+
 // take gives a connection that is open as far as can be known.
-func (d *direct) take(ctx context.Context) (*puddle.Resource[*conn], error) {
+func (d *direct) take(ctx context.Context, until time.Time) (*puddle.Resource[*conn], error) {
 	for {
-		kept, err := d.conns.Acquire(ctx)
+		kept, err := d.acquire(ctx, until)
 		if err != nil {
 			return nil, err
 		}
@@ -179,8 +221,34 @@ func (d *direct) take(ctx context.Context) (*puddle.Resource[*conn], error) {
 		if !c.used || (kept.IdleDuration() < d.keep && !c.holdsBack() && c.silent()) {
 			return kept, nil
 		}
-		kept.Destroy()
+		d.giveUp(kept)
 	}
+}
+
+// acquire gets a connection. Where one has to be opened, or waited for, the time of the call bounds that, too.
+func (d *direct) acquire(ctx context.Context, until time.Time) (*puddle.Resource[*conn], error) {
+	if d.out.Add(1) > d.open.Load() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, until)
+		defer cancel()
+	}
+	kept, err := d.conns.Acquire(ctx)
+	if err != nil {
+		d.out.Add(-1)
+	}
+	return kept, err
+}
+
+// giveBack keeps a connection for the next call.
+func (d *direct) giveBack(kept *puddle.Resource[*conn]) {
+	d.out.Add(-1)
+	kept.Release()
+}
+
+// giveUp closes a connection.
+func (d *direct) giveUp(kept *puddle.Resource[*conn]) {
+	d.out.Add(-1)
+	kept.Destroy()
 }
 
 // CloseIdleConnections lets http.Client close what is kept.

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -25,7 +26,7 @@ func directTo(t *testing.T, base string) *direct {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := newDirect(at, newTransport(trust, Duration(10*time.Second), 4))
+	d, err := newDirect(at, 10*time.Second, newTransport(trust, Duration(10*time.Second), 4))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +148,7 @@ func TestConnectionsThatNobodyAwaited(t *testing.T) {
 		<-left
 		return dial(of, network, address)
 	}
-	if _, err := d.take(ctx); !errors.Is(err, context.Canceled) {
+	if _, err := d.take(ctx, time.Now().Add(time.Minute)); !errors.Is(err, context.Canceled) {
 		t.Fatalf("error %v, want %v", err, context.Canceled)
 	}
 	close(left)
@@ -278,7 +279,7 @@ func TestMessagesOfWhichNothingWasHeard(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			d := playing(t, 1<<20, tt.says, fine)
-			kept, err := d.take(t.Context())
+			kept, err := d.take(t.Context(), time.Now().Add(time.Minute))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -335,7 +336,7 @@ func TestWhereIsDialled(t *testing.T) {
 			got = address
 			return nil, errEnough
 		}
-		if _, err := d.take(t.Context()); !errors.Is(err, errEnough) || got != want {
+		if _, err := d.take(t.Context(), time.Now().Add(time.Minute)); !errors.Is(err, errEnough) || got != want {
 			t.Errorf("%s is dialled at %s, %v; want %s", base, got, err, want)
 		}
 	}
@@ -372,7 +373,7 @@ func TestHandshakesThatAreNone(t *testing.T) {
 			d.next.TLSHandshakeTimeout = time.Millisecond
 		}
 		d.next.DialContext = func(context.Context, string, string) (net.Conn, error) { return ours, nil }
-		if _, err := d.take(t.Context()); err == nil || errors.Is(err, context.DeadlineExceeded) != (says == "") {
+		if _, err := d.take(t.Context(), time.Now().Add(time.Minute)); err == nil || errors.Is(err, context.DeadlineExceeded) != (says == "") {
 			t.Errorf("error %v where the server says %q", err, says)
 		}
 		<-left
@@ -417,12 +418,136 @@ func TestWhatIsAskedForPacked(t *testing.T) {
 			t.Fatal(err)
 		}
 		req.Header.Set(tt.header, "something")
-		asked, got := askingForGzip(req)
+		asked, got := directTo(t, "http://lab.example").askingForGzip(req)
 		if got != tt.want || (asked.Header.Get("Accept-Encoding") == "gzip") != tt.want {
 			t.Errorf("%s with %s: %t", tt.method, tt.header, got)
 		}
 		if tt.want && req.Header["Accept-Encoding"] != nil {
 			t.Error("the caller's request was changed")
 		}
+	}
+}
+
+// IO is not asked for what is packed: its answers are short.
+func TestAnUpstreamOfShortAnswers(t *testing.T) {
+	client, err := IO{BaseURL: "https://io.example/api/v1", Timeout: Duration(time.Second), Connections: 1}.Client()
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://io.example/api/v1/profiles", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if asked, packed := client.Transport.(*direct).askingForGzip(req); packed || asked != req { //nolint:forcetypeassert // what it is
+		t.Error("packed answers are asked for")
+	}
+}
+
+// A call has its time, whatever it waits for, and what ran out of it is not sent again.
+func TestTheTimeOfACall(t *testing.T) {
+	const soon = 20 * time.Millisecond
+	var asked atomic.Int32
+	left := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		switch r.URL.Path {
+		case "/silent":
+			<-left
+		case "/half":
+			_, _ = io.WriteString(w, "half")
+			_ = http.NewResponseController(w).Flush()
+			<-left
+		}
+	}))
+	t.Cleanup(server.Close)
+	t.Cleanup(func() { close(left) })
+	outOfTime := func(t *testing.T, d *direct, path string) {
+		t.Helper()
+		d.timeout = soon
+		asked.Store(0)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := d.RoundTrip(req)
+		if err == nil {
+			_, err = io.ReadAll(res.Body)
+			_ = res.Body.Close()
+		}
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("error %v, want %v", err, context.DeadlineExceeded)
+		}
+	}
+	t.Run("for an answer", func(t *testing.T) {
+		d := directTo(t, server.URL)
+		_ = ask(t, d, server.URL) // what is kept could have been closed meanwhile
+		if outOfTime(t, d, "/silent"); asked.Load() != 1 {
+			t.Errorf("asked %d times", asked.Load())
+		}
+		d.timeout = time.Minute
+		_ = ask(t, d, server.URL)
+	})
+	t.Run("for the rest of an answer", func(t *testing.T) {
+		outOfTime(t, directTo(t, server.URL), "/half")
+	})
+	t.Run("the usual way", func(t *testing.T) {
+		d := directTo(t, "http://elsewhere.example")
+		outOfTime(t, d, "/silent")
+		outOfTime(t, d, "/half")
+	})
+	t.Run("for a connection", func(t *testing.T) {
+		d := directTo(t, server.URL)
+		for range d.conns.Stat().MaxResources() {
+			kept, err := d.take(t.Context(), time.Now().Add(time.Minute))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer d.giveUp(kept)
+		}
+		outOfTime(t, d, "/")
+	})
+	t.Run("until it is open", func(t *testing.T) {
+		d := directTo(t, server.URL)
+		d.next.DialContext = func(context.Context, string, string) (net.Conn, error) {
+			<-left
+			return nil, net.ErrClosed
+		}
+		outOfTime(t, d, "/")
+	})
+}
+
+// What counts the connections that calls have comes back to nothing, whatever became of them.
+func TestNobodyHasAConnectionInTheEnd(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/closed" {
+			panic(http.ErrAbortHandler)
+		}
+		_, _ = io.WriteString(w, "something")
+	}))
+	t.Cleanup(server.Close)
+	d := directTo(t, server.URL)
+	for _, path := range []string{"/", "/closed", "/", "/left", "/"} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := d.RoundTrip(req)
+		if err != nil {
+			continue
+		}
+		if path != "/left" {
+			_, _ = io.Copy(io.Discard, res.Body)
+		}
+		_ = res.Body.Close()
+	}
+	if d.out.Load() != 0 {
+		t.Errorf("calls have %d connections", d.out.Load())
+	}
+	d.CloseIdleConnections()
+	for d.conns.Stat().TotalResources() > 0 {
+		runtime.Gosched()
+	}
+	if d.open.Load() != 0 {
+		t.Errorf("%d connections are open", d.open.Load())
 	}
 }

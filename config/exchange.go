@@ -2,6 +2,7 @@ package config
 
 import (
 	"bufio"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"crypto/tls"
@@ -149,6 +150,7 @@ type body struct {
 
 	ctx    context.Context //nolint:containedctx // the request's: reading its answer is a part of it
 	stop   func() bool
+	of     *direct
 	kept   *puddle.Resource[*conn] // nil when it has been given back
 	closes bool                    // the server closes the connection after this answer
 	ended  error                   // how reading came to an end
@@ -164,12 +166,10 @@ func (b *body) Read(p []byte) (int, error) {
 		return n, nil
 	case errors.Is(err, io.EOF):
 		b.ended = io.EOF
-	case b.ctx.Err() != nil:
-		b.ended = b.ctx.Err()
 	case isLineOfHead(err):
 		b.ended = errNotHTTP
 	default:
-		b.ended = err
+		b.ended = cmp.Or(cutBy(b.ctx, err), err)
 	}
 	b.release(b.ended == io.EOF) //nolint:errorlint // set above
 	return n, b.ended
@@ -197,10 +197,22 @@ func (b *body) release(read bool) {
 	kept := b.kept
 	b.kept = nil
 	if b.stop() && read && !b.closes && kept.Value().r.Buffered() == 0 {
-		kept.Release()
+		b.of.giveBack(kept)
 		return
 	}
-	kept.Destroy()
+	b.of.giveUp(kept)
+}
+
+// bounded is a body whose call has a time of its own.
+type bounded struct {
+	io.ReadCloser
+
+	end context.CancelFunc
+}
+
+func (b *bounded) Close() error {
+	defer b.end()
+	return b.ReadCloser.Close()
 }
 
 // unpacked is a body that came as gzip.

@@ -3,7 +3,6 @@ package fhir
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -73,11 +72,10 @@ func (s *Source) changes(ctx context.Context, target, doing string, dated func(t
 		dated(date)
 	}
 	p, err := readChanges(res, Limits{MaxBytes: s.o.MaxBody, MaxDepth: s.o.MaxDepth})
+	if cut := cutOff(ctx, err, doing); cut != nil {
+		return nil, cut
+	}
 	switch {
-	case err != nil && ctx.Err() != nil && errors.Is(context.Cause(ctx), context.Canceled):
-		return nil, fmt.Errorf("%s: %w", doing, ctx.Err())
-	case err != nil && ctx.Err() != nil:
-		return nil, &Trouble{Kind: Unavailable, Doing: doing, Err: ctx.Err()}
 	case errors.Is(err, errTooLarge):
 		return nil, err
 	case err != nil:

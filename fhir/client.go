@@ -155,17 +155,36 @@ func (s *Source) send(req *http.Request, doing string) (*http.Response, error) {
 	if err == nil {
 		return res, nil
 	}
-	if ctx := req.Context(); ctx.Err() != nil && errors.Is(context.Cause(ctx), context.Canceled) {
+	if ctx := req.Context(); cancelled(ctx) {
 		return nil, fmt.Errorf("%s: %w", doing, ctx.Err())
 	}
 	return nil, unanswered(err, doing)
 }
 
+// cancelled says whether it was our own wish that something ended.
+func cancelled(ctx context.Context) bool {
+	return ctx.Err() != nil && errors.Is(context.Cause(ctx), context.Canceled)
+}
+
+// cutOff is the error of an answer that was not awaited to its end: our own wish, or trouble of a server that takes too long;
+// nil where it was.
+func cutOff(ctx context.Context, err error, doing string) error {
+	switch {
+	case err == nil:
+	case cancelled(ctx):
+		return fmt.Errorf("%s: %w", doing, ctx.Err())
+	case ctx.Err() != nil, errors.Is(err, context.DeadlineExceeded): // the transport may keep the time of a call
+		return &Trouble{Kind: Unavailable, Doing: doing, Err: context.DeadlineExceeded}
+	}
+	return nil
+}
+
 func (s *Source) decode(ctx context.Context, res *http.Response, doing string) (*node, Standing, error) {
 	n, err := readNode(res.Body, Limits{MaxBytes: s.o.MaxBody, MaxDepth: s.o.MaxDepth})
+	if cut := cutOff(ctx, err, doing); cut != nil {
+		return nil, "", cut
+	}
 	switch {
-	case err != nil && ctx.Err() != nil:
-		return nil, "", fmt.Errorf("%s: %w", doing, ctx.Err())
 	case err != nil:
 		return nil, "", &Trouble{Kind: Unusable, Status: res.StatusCode, Doing: doing, Err: err}
 	case n.ResourceType == "OperationOutcome" && n.isError():

@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -83,11 +82,10 @@ func (s *Source) reply(ctx context.Context, res *http.Response, doing string) (r
 	var clip clipReader
 	clip.reset(res.Body, Limits{MaxBytes: s.o.MaxBody, MaxDepth: s.o.MaxDepth})
 	text, err := io.ReadAll(bufio.NewReader(&clip)) // whose reads are never too short for the clipper
+	if cut := cutOff(ctx, err, doing); cut != nil {
+		return r, cut
+	}
 	switch {
-	case err != nil && errors.Is(ctx.Err(), context.Canceled):
-		return r, fmt.Errorf("%s: %w", doing, ctx.Err())
-	case err != nil && ctx.Err() != nil:
-		return r, &Trouble{Kind: Unavailable, Doing: doing, Err: ctx.Err()}
 	case err != nil && r.fine():
 		return r, &Trouble{Kind: Unusable, Status: res.StatusCode, Doing: doing, Err: plainly(err)}
 	case err != nil, len(bytes.TrimSpace(text)) == 0:

@@ -2,6 +2,7 @@ package fhir
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"strings"
@@ -253,7 +254,7 @@ func readNode(from io.Reader, limits Limits) (*node, error) {
 
 // unreadableAnswer says what is wrong with an answer, without its own text: that may hold what the source wrote.
 func unreadableAnswer(err error) error {
-	for _, bound := range []error{errTooLarge, errTooDeep, errTooManyNames} {
+	for _, bound := range []error{errTooLarge, errTooDeep, errTooManyNames, context.DeadlineExceeded} {
 		if errors.Is(err, bound) {
 			return bound
 		}

@@ -1,6 +1,7 @@
 package fhir
 
 import (
+	"context"
 	"encoding/xml"
 	"errors"
 	"io"
@@ -38,7 +39,7 @@ func (t *xmlTrouble) Error() string { return t.fault.Error() }
 // asXMLTrouble is an error of reading JSON that an xmlReader made, and the element that was read last. What bounds any body
 // is no fault of its XML.
 func asXMLTrouble(err error, last jsontext.Pointer) error {
-	for _, bound := range []error{errTooLarge, errTooMany, errTooManyNames, errTooDeep, errEncoding} {
+	for _, bound := range []error{errTooLarge, errTooMany, errTooManyNames, errTooDeep, errEncoding, context.DeadlineExceeded} {
 		if errors.Is(err, bound) {
 			return bound
 		}
