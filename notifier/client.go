@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"encoding/json"
+	stdjson "encoding/json"
 	"errors"
 	"io"
 	"net"
@@ -16,6 +16,9 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"staffetta/fhir/fiscalcode"
 )
@@ -33,7 +36,7 @@ type ClientOptions struct {
 
 // Client calls IO, once for each call: what an answer means for the future belongs to the ledger's timetable.
 type Client struct {
-	base string
+	base, profiles, messages *url.URL
 	// http sends one request and follows nothing: what http.Client does beyond that is not wanted, and costs.
 	http http.RoundTripper
 	// timeout of one call; 0: none
@@ -50,7 +53,8 @@ func NewClient(o ClientOptions) (*Client, error) {
 		return nil, errors.New("io.base_url is no URL")
 	}
 	c := &Client{
-		base: strings.TrimSuffix(o.BaseURL, "/"), http: o.HTTP.Transport, timeout: o.HTTP.Timeout, keys: o.Keys, level: "STANDARD",
+		base: base, profiles: base.JoinPath("profiles"), messages: base.JoinPath("messages"),
+		http: o.HTTP.Transport, timeout: o.HTTP.Timeout, keys: o.Keys, level: "STANDARD",
 	}
 	if o.Premium {
 		c.level = "ADVANCED"
@@ -63,7 +67,7 @@ func NewClient(o ClientOptions) (*Client, error) {
 
 // Profile asks whether the service may write to a citizen (POST /profiles).
 func (c *Client) Profile(ctx context.Context, recipient fiscalcode.Code) Answer {
-	got := c.call(ctx, http.MethodPost, "/profiles", profileRequest{FiscalCode: recipient.Reveal()})
+	got := c.call(ctx, http.MethodPost, c.profiles, profileRequest{FiscalCode: recipient.Reveal()})
 	if got.status != http.StatusOK {
 		return got.refused(forProfile)
 	}
@@ -71,7 +75,7 @@ func (c *Client) Profile(ctx context.Context, recipient fiscalcode.Code) Answer 
 		SenderAllowed      *bool    `json:"sender_allowed"`
 		PreferredLanguages []string `json:"preferred_languages"`
 	}
-	if json.Unmarshal(got.body, &profile) != nil || profile.SenderAllowed == nil {
+	if got.decode(&profile) != nil || profile.SenderAllowed == nil {
 		return got.unreadable()
 	}
 	answer := got.answer(NotAllowed)
@@ -85,7 +89,7 @@ func (c *Client) Profile(ctx context.Context, recipient fiscalcode.Code) Answer 
 // Send submits a message (POST /messages). IO has no idempotency: only an Unclear answer leaves open whether a message was
 // created.
 func (c *Client) Send(ctx context.Context, m Message) Answer {
-	got := c.call(ctx, http.MethodPost, "/messages", messageRequest{
+	got := c.call(ctx, http.MethodPost, c.messages, messageRequest{
 		FiscalCode: m.Recipient.Reveal(), FeatureLevelType: c.level,
 		Content: messageContent{Subject: m.Subject, Markdown: m.Markdown, RequireSecureChannels: true, ThirdPartyData: m.Remote.data()},
 	})
@@ -95,7 +99,7 @@ func (c *Client) Send(ctx context.Context, m Message) Answer {
 	var created struct {
 		ID string `json:"id"`
 	}
-	if json.Unmarshal(got.body, &created) != nil || !ulid.MatchString(created.ID) {
+	if got.decode(&created) != nil || !ulid.MatchString(created.ID) {
 		created.ID = "" // created all the same; its delivery cannot be followed
 	}
 	answer := got.answer(Created)
@@ -109,7 +113,7 @@ var ulid = regexp.MustCompile(`^[0-7][0-9A-HJKMNP-TV-Z]{25}$`)
 // Status asks how the delivery of a message stands (GET /messages/{fiscal_code}/{id}): the one URL that holds a codice
 // fiscale, because IO's contract has no other.
 func (c *Client) Status(ctx context.Context, recipient fiscalcode.Code, id string) Answer {
-	got := c.call(ctx, http.MethodGet, "/messages/"+url.PathEscape(recipient.Reveal())+"/"+url.PathEscape(id), nil)
+	got := c.call(ctx, http.MethodGet, c.messages.JoinPath(url.PathEscape(recipient.Reveal()), url.PathEscape(id)), nil)
 	if got.status != http.StatusOK {
 		return got.refused(forStatus)
 	}
@@ -117,7 +121,7 @@ func (c *Client) Status(ctx context.Context, recipient fiscalcode.Code, id strin
 		Status     string `json:"status"`
 		ReadStatus string `json:"read_status"`
 	}
-	if json.Unmarshal(got.body, &status) != nil || status.Status == "" {
+	if got.decode(&status) != nil || status.Status == "" {
 		return got.unreadable()
 	}
 	answer := got.answer(StatusKnown)
@@ -168,6 +172,11 @@ type answered struct {
 	inVain  int  // exchanges before it, whose key was refused
 }
 
+// decode reads JSON, as leniently as it may be written: nothing that we ask for depends on what is wrong beside it.
+func (a answered) decode(into any) error {
+	return json.Unmarshal(a.body, into, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+}
+
 // answer is what it says, as far as every exchange says it.
 func (a answered) answer(kind Kind) Answer {
 	return Answer{Kind: kind, HTTPStatus: a.status, InVain: a.inVain}
@@ -183,11 +192,11 @@ func (a answered) unreadable() Answer {
 const maxAnswer = 64 << 10
 
 // call sends one request. A key that IO refuses gives way to the other one: nothing was processed.
-func (c *Client) call(ctx context.Context, method, path string, body any) answered {
+func (c *Client) call(ctx context.Context, method string, at *url.URL, body any) answered {
 	var content []byte
 	if body != nil {
 		var err error
-		if content, err = json.Marshal(body); err != nil {
+		if content, err = stdjson.Marshal(body); err != nil {
 			return answered{}
 		}
 	}
@@ -195,7 +204,7 @@ func (c *Client) call(ctx context.Context, method, path string, body any) answer
 	got := answered{status: http.StatusUnauthorized} // without any key IO would say no other
 	for i := range keys {
 		n := (first + i) % len(keys)
-		got = c.once(ctx, method, path, content, keys[n])
+		got = c.once(ctx, method, at, content, keys[n])
 		got.inVain = i
 		if got.status != http.StatusUnauthorized {
 			c.valid.Store(int32(n)) //nolint:gosec // one of two
@@ -208,20 +217,21 @@ func (c *Client) call(ctx context.Context, method, path string, body any) answer
 // Values of headers that stand in every request.
 var inJSON, asJSON = []string{"application/json; charset=utf-8"}, []string{"application/json"}
 
-func (c *Client) once(ctx context.Context, method, path string, content []byte, key string) (got answered) {
+func (c *Client) once(ctx context.Context, method string, at *url.URL, content []byte, key string) (got answered) {
 	if c.timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, c.timeout)
 		defer cancel()
 	}
 	var written atomic.Bool
-	if content != nil {
+	if at == c.messages { // of anything else it does not matter: it is asked again
 		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { written.Store(true) }})
 	}
-	req, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(content))
+	req, err := http.NewRequestWithContext(ctx, method, "", bytes.NewReader(content))
 	if err != nil {
 		return got
 	}
+	req.URL, req.Host = at, at.Host // parsed once
 	if content != nil {
 		req.Header["Content-Type"] = inJSON
 		req.GetBody = nil // Go must not send a message a second time by itself
@@ -265,7 +275,7 @@ type problem struct {
 
 func (a answered) title() string {
 	var p problem
-	if json.Unmarshal(a.body, &p) != nil {
+	if a.decode(&p) != nil {
 		return ""
 	}
 	return p.Title

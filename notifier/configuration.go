@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 )
 
@@ -131,14 +132,17 @@ func NewConfigurations(o ClientOptions) (*Configurations, error) {
 	return &Configurations{client: client}, err
 }
 
-const configurationsPath = "/messages-sending/remote-contents/configurations"
+// at is where the configurations are, or one of them.
+func (c *Configurations) at(id ...string) *url.URL {
+	return c.client.base.JoinPath(append([]string{"messages-sending", "remote-contents", "configurations"}, id...)...)
+}
 
 // ErrNoConfiguration says that IO knows no configuration by that id.
 var ErrNoConfiguration = errors.New("IO knows no remote content configuration by that id")
 
 // List gives all configurations of the account. What it returns holds their secrets.
 func (c *Configurations) List(ctx context.Context) ([]Configuration, error) {
-	got := c.client.call(ctx, http.MethodGet, configurationsPath, nil)
+	got := c.client.call(ctx, http.MethodGet, c.at(), nil)
 	if got.status == http.StatusNotFound && got.title() != "" {
 		return nil, nil // there is none
 	}
@@ -148,7 +152,7 @@ func (c *Configurations) List(ctx context.Context) ([]Configuration, error) {
 	var list struct {
 		Configurations []wireConfiguration `json:"rcConfigList"`
 	}
-	if json.Unmarshal(got.body, &list) != nil {
+	if got.decode(&list) != nil {
 		return nil, errors.New("list the configurations: IO's answer cannot be read")
 	}
 	all := make([]Configuration, len(list.Configurations))
@@ -160,12 +164,12 @@ func (c *Configurations) List(ctx context.Context) ([]Configuration, error) {
 
 // Get gives one configuration; ErrNoConfiguration where there is none.
 func (c *Configurations) Get(ctx context.Context, id string) (Configuration, error) {
-	got := c.client.call(ctx, http.MethodGet, configurationsPath+"/"+id, nil)
+	got := c.client.call(ctx, http.MethodGet, c.at(id), nil)
 	if got.status != http.StatusOK {
 		return Configuration{}, got.configurationTrouble("read the configuration")
 	}
 	var w wireConfiguration
-	if json.Unmarshal(got.body, &w) != nil || w.ID == "" {
+	if got.decode(&w) != nil || w.ID == "" {
 		return Configuration{}, errors.New("read the configuration: IO's answer cannot be read")
 	}
 	return w.configuration(), nil
@@ -173,12 +177,12 @@ func (c *Configurations) Get(ctx context.Context, id string) (Configuration, err
 
 // Create makes a new configuration and gives its id.
 func (c *Configurations) Create(ctx context.Context, wanted Configuration) (id string, err error) {
-	got := c.client.call(ctx, http.MethodPost, configurationsPath, wanted.wire())
+	got := c.client.call(ctx, http.MethodPost, c.at(), wanted.wire())
 	if got.status != http.StatusCreated {
 		return "", got.configurationTrouble("create the configuration")
 	}
 	var created wireConfiguration
-	if json.Unmarshal(got.body, &created) != nil || created.ID == "" {
+	if got.decode(&created) != nil || created.ID == "" {
 		return "", errors.New("create the configuration: it is created, but IO's answer does not say its id; run this again")
 	}
 	return created.ID, nil
@@ -186,7 +190,7 @@ func (c *Configurations) Create(ctx context.Context, wanted Configuration) (id s
 
 // Replace makes a configuration what is wanted; it keeps its id, and messages that point to it follow.
 func (c *Configurations) Replace(ctx context.Context, id string, wanted Configuration) error {
-	got := c.client.call(ctx, http.MethodPut, configurationsPath+"/"+id, wanted.wire())
+	got := c.client.call(ctx, http.MethodPut, c.at(id), wanted.wire())
 	if got.status != http.StatusNoContent && got.status != http.StatusOK {
 		return got.configurationTrouble("replace the configuration")
 	}
