@@ -9,7 +9,8 @@ import (
 	"staffetta/fhir/fiscalcode"
 )
 
-// Settle writes outcomes, those of callers at the same time in one round trip, and says what became of each.
+// Settle writes outcomes, those of callers at the same time in one round trip, and says what became of each. The end of ctx does
+// not cut it: what was done must be remembered.
 func (l *Ledger) Settle(ctx context.Context, settlements []Settlement) ([]Settled, error) {
 	if len(settlements) == 0 {
 		return nil, nil
@@ -35,11 +36,12 @@ func (l *Ledger) admitFirst(ctx context.Context, settlements []Settlement) error
 		hints = append(hints, settlements[i].Admit...)
 		aliases = aliases || len(settlements[i].Aliases) > 0
 	}
-	if _, err := l.Admit(ctx, hints); err != nil {
-		return err
-	}
-	if !aliases {
+	if len(hints) == 0 && !aliases {
 		return nil
+	}
+	ctx = context.WithoutCancel(ctx)
+	if _, err := l.Admit(ctx, hints); err != nil || !aliases {
+		return err
 	}
 	return l.writeAliases(ctx, settlements)
 }

@@ -46,11 +46,11 @@ func (w *stage) run(t *testing.T, later *atomic.Int64) {
 		close(todo)
 		for range slots {
 			working.Go(func() {
-				var last sync.WaitGroup
+				s := slot{posting: t.Context()}
 				for rec := range todo {
-					w.work(t.Context(), context.WithoutCancel(t.Context()), claimed{Record: rec, at: at, last: &last})
+					w.work(t.Context(), context.WithoutCancel(t.Context()), claimed{Record: rec, at: at, slot: &s})
 				}
-				last.Wait()
+				s.last.Wait()
 			})
 		}
 		working.Wait()

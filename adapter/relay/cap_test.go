@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"net/http"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -68,9 +67,9 @@ func TestTheCapLosesNothingAndKeepsTheOrder(t *testing.T) {
 				continue
 			}
 			rec, before := got.Records[0], len(w.io.Messages())
-			var last sync.WaitGroup
-			w.work(t.Context(), context.WithoutCancel(t.Context()), claimed{Record: rec, at: time.Now(), last: &last})
-			last.Wait()
+			s := slot{posting: t.Context()}
+			w.work(t.Context(), context.WithoutCancel(t.Context()), claimed{Record: rec, at: time.Now(), slot: &s})
+			s.last.Wait()
 			if len(w.io.Messages()) > before {
 				order = append(order, numbers[rec.Key]/published)
 			}

@@ -2,7 +2,6 @@ package relay
 
 import (
 	"net/http"
-	"sync"
 	"testing"
 	"time"
 
@@ -47,7 +46,7 @@ func TestAReleaseCountsTroublesAnew(t *testing.T) {
 		return true
 	}
 	step := func(rec ledger.Record) outcome {
-		o := w.step(t.Context(), claimed{Record: rec, at: time.Now(), last: new(sync.WaitGroup)})
+		o := w.step(t.Context(), claimed{Record: rec, at: time.Now(), slot: &slot{posting: t.Context()}})
 		w.settled(t, o)
 		return o
 	}
@@ -93,7 +92,7 @@ func TestWhatBecameUncertainIsNotEnded(t *testing.T) {
 	})
 	heir := w.admitted(t, "r2")
 	heir.LedTo = []ledger.Key{w.Ledger.DocumentKey("north", l("r1"))}
-	o := w.step(t.Context(), claimed{Record: heir, at: time.Now(), last: new(sync.WaitGroup)})
+	o := w.step(t.Context(), claimed{Record: heir, at: time.Now(), slot: &slot{posting: t.Context()}})
 	w.settled(t, o)
 	if o.happened != NotYet || o.record.Reason != predecessorBusy {
 		t.Errorf("%s %s, want a wait", o.happened, o.record.Reason)

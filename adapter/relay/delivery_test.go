@@ -2,7 +2,6 @@ package relay
 
 import (
 	"math"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -203,7 +202,7 @@ func TestAHeldRecordKnowsItsEdition(t *testing.T) {
 	w.fse.Put(fse.Resource{"resourceType": "DiagnosticReport", "id": "r1", "status": "amended", "issued": "2026-11-24T10:00:00Z"})
 	rec := sendingRecord(w)
 	rec.State, rec.Publication, rec.Edition, rec.Recipient, rec.Now = ledger.Pending, "", ledger.Tag{}, ledger.Record{}.Recipient, w.now
-	o := w.step(t.Context(), claimed{Record: rec, at: time.Now(), last: new(sync.WaitGroup)})
+	o := w.step(t.Context(), claimed{Record: rec, at: time.Now(), slot: &slot{posting: t.Context()}})
 	if o.record.Reason != "no-subject" || o.record.Judged != w.Ledger.EditionTag("amended|2026-11-24T10:00:00Z") {
 		t.Errorf("held as %s for another edition", o.record.Reason)
 	}

@@ -3,7 +3,6 @@ package relay
 import (
 	"net/http"
 	"net/http/httptest"
-	"sync"
 	"testing"
 	"time"
 
@@ -43,7 +42,7 @@ func TestAMemberThatBelongsToAnotherDocument(t *testing.T) {
 			if _, err := w.Ledger.Admit(t.Context(), []ledger.Hint{hint}); err != nil {
 				t.Fatal(err)
 			}
-			o := w.step(t.Context(), claimed{Record: w.claimed(t), at: time.Now(), last: new(sync.WaitGroup)})
+			o := w.step(t.Context(), claimed{Record: w.claimed(t), at: time.Now(), slot: &slot{posting: t.Context()}})
 			w.settled(t, o)
 			if o.record.State != tt.want {
 				t.Errorf("%s %s, want %s", o.record.State, o.record.Reason, tt.want)

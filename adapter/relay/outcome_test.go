@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -107,7 +106,7 @@ func (w *stage) walk(t *testing.T, rec ledger.Record, until time.Duration) (ledg
 	for w.now.Before(end) && steps < 2000 {
 		steps++
 		rec.Now, rec.Claims = w.now, 1
-		o := w.step(t.Context(), claimed{Record: rec, at: time.Now(), last: new(sync.WaitGroup)})
+		o := w.step(t.Context(), claimed{Record: rec, at: time.Now(), slot: &slot{posting: t.Context()}})
 		rec = o.record
 		if o.next.Due.IsZero() || o.happened == GivenBack { // given back: it came as far as sending again
 			if o.happened == GivenBack {
@@ -260,7 +259,7 @@ func TestUnclearSendsBackOff(t *testing.T) {
 	for w.now.Sub(begin) < 10*time.Minute && steps < 500 {
 		steps++
 		rec.Now, rec.Claims = w.now, 1
-		o := w.step(t.Context(), claimed{Record: rec, at: time.Now(), last: new(sync.WaitGroup)})
+		o := w.step(t.Context(), claimed{Record: rec, at: time.Now(), slot: &slot{posting: t.Context()}})
 		rec = o.record
 		if o.next.Due.IsZero() {
 			t.Fatal(rec.State, rec.Reason)
@@ -317,11 +316,11 @@ func TestWhoWasSendingStaysUncertain(t *testing.T) {
 		}},
 		{"crashed too often", func(w *stage, rec ledger.Record) outcome {
 			rec.Claims, rec.Begun, rec.Now = 4, 3, now
-			return w.step(t.Context(), claimed{Record: rec, at: time.Now(), last: new(sync.WaitGroup)})
+			return w.step(t.Context(), claimed{Record: rec, at: time.Now(), slot: &slot{posting: t.Context()}})
 		}},
 		{"its source is not configured any more", func(w *stage, rec ledger.Record) outcome {
 			rec.Source, rec.Now = "gone", now
-			return w.step(t.Context(), claimed{Record: rec, at: time.Now(), last: new(sync.WaitGroup)})
+			return w.step(t.Context(), claimed{Record: rec, at: time.Now(), slot: &slot{posting: t.Context()}})
 		}},
 		{"an earlier POST was unclear, this one is refused", func(_ *stage, rec ledger.Record) outcome {
 			rec.Told.Uncertain = true
@@ -384,7 +383,7 @@ func TestA404IsNotBelievedAtOnce(t *testing.T) {
 			rec := sendingRecord(w)
 			rec.State, rec.Publication, rec.Edition, rec.Recipient = ledger.Pending, "", ledger.Tag{}, ledger.Record{}.Recipient
 			rec.Reason, rec.Since, rec.Now = before, w.now.Add(-5*24*time.Hour), w.now
-			o := w.step(t.Context(), claimed{Record: rec, at: time.Now(), last: new(sync.WaitGroup)})
+			o := w.step(t.Context(), claimed{Record: rec, at: time.Now(), slot: &slot{posting: t.Context()}})
 			if o.happened != NotYet {
 				t.Errorf("%s (%s) at the first 404, want not-yet", o.happened, o.record.Reason)
 			}
@@ -399,7 +398,7 @@ func TestA404IsNotBelievedAtOnce(t *testing.T) {
 		rec := sendingRecord(w)
 		rec.State, rec.Publication, rec.Edition, rec.Recipient = ledger.Pending, "", ledger.Tag{}, ledger.Record{}.Recipient
 		rec.Reason, rec.Since, rec.Now = "not-final", w.now.Add(-5*24*time.Hour), w.now
-		o := w.step(t.Context(), claimed{Record: rec, at: time.Now(), last: new(sync.WaitGroup)})
+		o := w.step(t.Context(), claimed{Record: rec, at: time.Now(), slot: &slot{posting: t.Context()}})
 		if o.happened != NotYet {
 			t.Errorf("%s (%s) at the first look that misses its patient, want not-yet", o.happened, o.record.Reason)
 		}
@@ -450,13 +449,13 @@ func TestResendTellsTheEditionReadNow(t *testing.T) {
 	}
 	rec := got.Records[0]
 	rec.State, rec.Publication, rec.Edition, rec.Recipient = ledger.Sending, ledger.Published, w.Ledger.EditionTag(""), someone
-	o := w.step(t.Context(), claimed{Record: rec, at: time.Now(), last: new(sync.WaitGroup)})
+	o := w.step(t.Context(), claimed{Record: rec, at: time.Now(), slot: &slot{posting: t.Context()}})
 	if o.record.State != ledger.Sent {
 		t.Fatal(o.record.State, o.record.Reason)
 	}
 	sent := o.record
 	sent.Now = time.Now()
-	again := w.step(t.Context(), claimed{Record: sent, at: time.Now(), last: new(sync.WaitGroup)})
+	again := w.step(t.Context(), claimed{Record: sent, at: time.Now(), slot: &slot{posting: t.Context()}})
 	if again.happened != NothingOwed && o.next.Due.IsZero() {
 		t.Errorf("sent after the amendment was read, never to be looked at again, and yet owed an update (%s) that any touch sets free", again.happened)
 	}
@@ -517,7 +516,7 @@ func TestShutdownBurnsNoAttempt(t *testing.T) {
 	rec := sendingRecord(w)
 	rec.State, rec.Publication, rec.Edition, rec.Recipient = ledger.Pending, "", ledger.Tag{}, ledger.Record{}.Recipient
 	rec.Now = w.now
-	o := w.step(ctx, claimed{Record: rec, at: time.Now(), last: new(sync.WaitGroup)})
+	o := w.step(ctx, claimed{Record: rec, at: time.Now(), slot: &slot{posting: t.Context()}})
 	if o.happened != GivenBack {
 		t.Errorf("%s, %d attempts, want given-back", o.happened, o.record.Attempts)
 	}

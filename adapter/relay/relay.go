@@ -55,8 +55,15 @@ type Relay struct {
 type claimed struct {
 	ledger.Record
 	at      time.Time
-	last    *sync.WaitGroup // of its slot: the settling of the record before
-	edition ledger.Tag      // of the document that was read
+	edition ledger.Tag // of the document that was read
+	*slot
+}
+
+// slot is what a worker has for one record after the other.
+type slot struct {
+	last sync.WaitGroup // the settling of the record before
+	// posting ends some seconds after we are asked to stop: IO is heard to the end, as far as may be.
+	posting context.Context //nolint:containedctx // one for all records, instead of one for each
 }
 
 // now is Redis' clock.
@@ -112,11 +119,13 @@ func (r *Relay) Run(ctx context.Context) error {
 	waiting := newQueue(r.slots(), r.prefetch(), r.Lease, r.names)
 	finishing, done := beyond(ctx, settleAtShutdown)
 	defer done()
+	posting, posted := beyond(ctx, postAtShutdown)
+	defer posted()
 	var slots, helpers sync.WaitGroup
 	r.gates.refresh(ctx) // a pause outlives a restart
 	helpers.Go(func() { r.gates.watch(ctx) })
 	for range r.slots() {
-		slots.Go(func() { r.workUntil(ctx, finishing, waiting) })
+		slots.Go(func() { r.workUntil(ctx, finishing, waiting, &slot{posting: posting}) })
 	}
 	r.dispatch(ctx, waiting)
 	waiting.close()
@@ -207,9 +216,8 @@ func (r *Relay) claimInto(ctx context.Context, waiting *queue) (idle time.Durati
 }
 
 // workUntil is one slot. After ctx ends it gives back what is still queued, until finishing ends.
-func (r *Relay) workUntil(ctx, finishing context.Context, waiting *queue) {
-	var last sync.WaitGroup // the settling of the record before
-	defer last.Wait()
+func (r *Relay) workUntil(ctx, finishing context.Context, waiting *queue, s *slot) {
+	defer s.last.Wait()
 	for {
 		c, more := waiting.pop()
 		if !more {
@@ -218,7 +226,7 @@ func (r *Relay) workUntil(ctx, finishing context.Context, waiting *queue) {
 		if !waiting.half() {
 			r.Wake(0)
 		}
-		c.last = &last
+		c.slot = s
 		// Where it waited too long, its lease would end in the middle of its step; where the gate has closed, its step is doomed.
 		if ctx.Err() != nil || time.Since(c.at) > r.Lease/3 || r.gates.closed(c.Source, c.Tracking) {
 			r.settle(finishing, c, r.Timetable.givenBack(startOf(c.Record), c.now()))
@@ -263,7 +271,7 @@ func (r *Relay) work(ctx, finishing context.Context, c claimed) {
 func (r *Relay) settle(ctx context.Context, c claimed, o outcome) {
 	until := time.Now().Add(r.Lease)
 	for wait := 50 * time.Millisecond; ; wait *= 2 {
-		_, err := r.Ledger.Settle(context.WithoutCancel(ctx), []ledger.Settlement{o.settlement()})
+		_, err := r.Ledger.Settle(ctx, []ledger.Settlement{o.settlement()})
 		if err == nil {
 			r.tell(ctx, c, o)
 			return

@@ -55,9 +55,7 @@ func (r *Relay) announce(ctx context.Context, c claimed, doc fhir.Document, publ
 		r.budget.notPosted(today, 1)
 		return r.Timetable.givenBack(c.Record, c.now())
 	}
-	posting, done := beyond(ctx, postAtShutdown)
-	defer done()
-	answer := r.IO.Send(posting, msg)
+	answer := r.IO.Send(c.posting, msg) //nolint:contextcheck // it outlives the step's: what IO says of a message is heard
 	if answer.Kind != notifier.Created && answer.Kind != notifier.Unclear {
 		r.budget.notPosted(today, 0)
 	}
