@@ -25,7 +25,7 @@ type body struct {
 	from   io.Reader
 	kept   []byte // read, and not yet given
 	err    error  // of the reading that filled kept
-	buffer [512]byte
+	buffer [64]byte
 
 	empty, xml bool
 }

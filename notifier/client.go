@@ -245,8 +245,19 @@ func (c *Client) once(ctx context.Context, method string, at *url.URL, content [
 	}
 	defer func() { _ = res.Body.Close() }()
 	got = answered{status: res.StatusCode, header: res.Header, written: true}
-	got.body, _ = io.ReadAll(io.LimitReader(res.Body, maxAnswer)) // half an answer still has its status
+	got.body = readAnswer(res)
 	return got
+}
+
+// readAnswer reads what an answer holds, or its beginning: half an answer still has its status.
+func readAnswer(res *http.Response) []byte {
+	if res.ContentLength < 0 || res.ContentLength > maxAnswer {
+		body, _ := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+		return body
+	}
+	body := make([]byte, res.ContentLength)
+	n, _ := io.ReadFull(res.Body, body)
+	return body[:n]
 }
 
 // neverSent are errors of getting there at all.

@@ -27,10 +27,10 @@ func (d *load) hints(a *asked) {
 	}
 }
 
-const hintArgs, admitArgs = 10, 4
+const hintArgs = 10
 
 func (d *load) startAdmit(partition int) *call {
-	args := append(make([]any, 0, admitArgs+2*hintArgs), d.fingerprint, d.journalMax, d.skewMS(), d.today().forAdmit)
+	args := d.args(d.hinted, hintArgs, d.fingerprint, d.journalMax, d.skewMS(), d.today().forAdmit)
 	return &call{script: admitScript, key: journalKey(partition), args: args, stride: hintArgs}
 }
 

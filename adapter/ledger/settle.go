@@ -79,11 +79,11 @@ func (d *load) settlements(a *asked) {
 	}
 }
 
-const settlementArgs, settleArgs = 21, 6
+const settlementArgs = 21
 
 func (d *load) startSettle(partition int) *call {
 	today := d.today()
-	args := append(make([]any, 0, settleArgs+2*settlementArgs), d.journalMax, d.skewMS(), d.lease.Milliseconds(), today.forEnds, today.expiry, today.toldExpiry)
+	args := d.args(d.settled, settlementArgs, d.journalMax, d.skewMS(), d.lease.Milliseconds(), today.forEnds, today.expiry, today.toldExpiry)
 	return &call{script: settleScript, key: journalKey(partition), args: args, stride: settlementArgs}
 }
 

@@ -79,6 +79,8 @@ type load struct {
 
 	admits, settles [Partitions]*call // those that still have room
 	calls           []*call
+
+	hinted, settled int // records in all
 }
 
 // item is one record of a call, and whose answer it gets.
@@ -102,6 +104,10 @@ func (l *Ledger) carryDurably(ctx context.Context, all []*asked) {
 
 func (l *Ledger) carryBy(ctx context.Context, all []*asked, run func(context.Context, []*call) error) {
 	load := load{Ledger: l}
+	for _, a := range all {
+		load.hinted += len(a.hints)
+		load.settled += len(a.settlements)
+	}
 	for _, a := range all {
 		load.hints(a)
 		load.settlements(a)
@@ -137,6 +143,14 @@ func (d *load) room(calls *[Partitions]*call, key Key, start func(partition int)
 		d.calls = append(d.calls, calls[group])
 	}
 	return calls[group]
+}
+
+// args is what a call begins with, and room for all that it may carry.
+func (d *load) args(of, stride int, fixed ...any) []any {
+	if d.cluster {
+		of = (of + Partitions - 1) / Partitions
+	}
+	return append(make([]any, 0, len(fixed)+stride*min(of, callLimit)), fixed...)
 }
 
 // alone is a call taken apart, record by record: one that Redis cannot do must not stop the others.

@@ -48,7 +48,7 @@ func (w *stage) run(t *testing.T, later *atomic.Int64) {
 			working.Go(func() {
 				s := slot{posting: t.Context()}
 				for rec := range todo {
-					w.work(t.Context(), context.WithoutCancel(t.Context()), claimed{Record: rec, at: at, slot: &s})
+					w.work(t.Context(), context.WithoutCancel(t.Context()), &claimed{Record: rec, at: at, slot: &s})
 				}
 				s.last.Wait()
 			})

@@ -68,7 +68,7 @@ func TestTheCapLosesNothingAndKeepsTheOrder(t *testing.T) {
 			}
 			rec, before := got.Records[0], len(w.io.Messages())
 			s := slot{posting: t.Context()}
-			w.work(t.Context(), context.WithoutCancel(t.Context()), claimed{Record: rec, at: time.Now(), slot: &s})
+			w.work(t.Context(), context.WithoutCancel(t.Context()), &claimed{Record: rec, at: time.Now(), slot: &s})
 			s.last.Wait()
 			if len(w.io.Messages()) > before {
 				order = append(order, numbers[rec.Key]/published)

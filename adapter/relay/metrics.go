@@ -75,8 +75,8 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	return m
 }
 
-func (m *Metrics) stepped(source string, o outcome, took time.Duration) {
-	m.steps.WithLabelValues(source, string(o.happened)).Inc()
+func (m *Metrics) stepped(source string, happened Happened, took time.Duration) {
+	m.steps.WithLabelValues(source, string(happened)).Inc()
 	m.duration.Observe(took.Seconds())
 }
 

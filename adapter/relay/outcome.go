@@ -37,7 +37,7 @@ type outcome struct {
 }
 
 // settlement is the outcome in the ledger's terms.
-func (o outcome) settlement() ledger.Settlement {
+func (o *outcome) settlement() ledger.Settlement {
 	return ledger.Settlement{
 		Record: o.record, Next: o.next, Event: string(o.happened), Admit: o.admit, Aliases: o.aliases, Referenced: o.referenced,
 		Released: o.released, ReleasedFor: o.releasedFor,

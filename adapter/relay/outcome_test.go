@@ -287,7 +287,8 @@ func TestReleasedUncertain(t *testing.T) {
 	_, _ = w.Ledger.Admit(t.Context(), []ledger.Hint{h})
 	rec := claim()
 	rec.State, rec.Publication, rec.Edition, rec.Recipient = ledger.Sending, ledger.Published, w.Ledger.EditionTag(""), someone
-	if _, err := w.Ledger.Settle(t.Context(), []ledger.Settlement{w.Timetable.unclear(rec, w.now).settlement()}); err != nil {
+	unclear := w.Timetable.unclear(rec, w.now)
+	if _, err := w.Ledger.Settle(t.Context(), []ledger.Settlement{unclear.settlement()}); err != nil {
 		t.Fatal(err)
 	}
 	if ok, err := w.Ledger.Release(t.Context(), h.Key, "released", ledger.By{}); !ok || err != nil {

@@ -17,7 +17,7 @@ type queue struct {
 	ready   sync.Cond
 	names   []string // in turn order
 	turn    int
-	waiting map[string][]claimed
+	waiting map[string][]*claimed
 	size    int
 	running map[string]int
 	closed  bool
@@ -27,7 +27,7 @@ type queue struct {
 func newQueue(workers, most int, lease time.Duration, sources []string) *queue {
 	q := &queue{
 		workers: workers, most: most, lease: lease, share: workers, names: slices.Clone(sources),
-		waiting: map[string][]claimed{}, running: map[string]int{},
+		waiting: map[string][]*claimed{}, running: map[string]int{},
 	}
 	if len(sources) > 1 {
 		q.share = max(1, workers*3/4)
@@ -91,10 +91,10 @@ func (q *queue) inHands() int {
 	return n
 }
 
-func (q *queue) push(c claimed) {
+func (q *queue) push(c *claimed) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	name := lane(&c)
+	name := lane(c)
 	if !slices.Contains(q.names, name) {
 		q.names = append(q.names, name)
 	}
@@ -104,7 +104,7 @@ func (q *queue) push(c claimed) {
 }
 
 // pop gives the next record whose source has a slot left, and waits for one; false when the queue is closed and empty.
-func (q *queue) pop() (claimed, bool) {
+func (q *queue) pop() (*claimed, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for {
@@ -113,7 +113,7 @@ func (q *queue) pop() (claimed, bool) {
 			name := q.names[q.turn]
 			if some := q.waiting[name]; len(some) > 0 && (q.closed || q.running[name] < q.slots(name)) {
 				c := some[0]
-				some[0] = claimed{} // it holds what is not to stay in memory
+				some[0] = nil // it holds what is not to stay in memory
 				q.waiting[name] = some[1:]
 				q.size--
 				q.running[name]++
@@ -121,17 +121,17 @@ func (q *queue) pop() (claimed, bool) {
 			}
 		}
 		if q.closed {
-			return claimed{}, false
+			return nil, false
 		}
 		q.ready.Wait()
 	}
 }
 
 // done gives a slot back, and learns how long its step took; 0 for a record that was not looked at.
-func (q *queue) done(c claimed, took time.Duration) {
+func (q *queue) done(c *claimed, took time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.running[lane(&c)]--
+	q.running[lane(c)]--
 	if took > 0 {
 		const lately = 16
 		q.step += (took - q.step) / lately

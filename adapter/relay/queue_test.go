@@ -7,9 +7,9 @@ import (
 	"staffetta/adapter/ledger"
 )
 
-func waitingFor(source string, n int) (all []claimed) {
+func waitingFor(source string, n int) (all []*claimed) {
 	for range n {
-		all = append(all, claimed{Record: ledger.Record{Source: source}})
+		all = append(all, &claimed{Record: ledger.Record{Source: source}})
 	}
 	return all
 }
@@ -45,7 +45,7 @@ func TestSourcesTakeTurns(t *testing.T) {
 func TestStatusCallsHaveAFewSlots(t *testing.T) {
 	q := newQueue(8, 32, 15*time.Second, []string{"only"})
 	for range 5 {
-		q.push(claimed{Record: ledger.Record{Source: "only", Tracking: true}})
+		q.push(&claimed{Record: ledger.Record{Source: "only", Tracking: true}})
 	}
 	q.pop()
 	q.pop()
@@ -61,7 +61,7 @@ func TestWhatMayBeClaimedFollowsHowLongStepsTake(t *testing.T) {
 		t.Errorf("at first: %d, want 64", got)
 	}
 	for range 200 {
-		q.done(claimed{}, 7*time.Second)
+		q.done(&claimed{}, 7*time.Second)
 	}
 	if got := q.room(); got != 11 { // 16 slots, each 7 s, in 5 s
 		t.Errorf("with slow steps: %d, want 11", got)

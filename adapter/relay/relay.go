@@ -204,7 +204,7 @@ func (r *Relay) claimInto(ctx context.Context, waiting *queue) (idle time.Durati
 		return afterTrouble
 	}
 	for _, rec := range got.Records {
-		waiting.push(claimed{Record: rec, at: at})
+		waiting.push(&claimed{Record: rec, at: at})
 	}
 	switch {
 	case len(got.Records) > 0 && open.few:
@@ -229,7 +229,8 @@ func (r *Relay) workUntil(ctx, finishing context.Context, waiting *queue, s *slo
 		c.slot = s
 		// Where it waited too long, its lease would end in the middle of its step; where the gate has closed, its step is doomed.
 		if ctx.Err() != nil || time.Since(c.at) > r.Lease/3 || r.gates.closed(c.Source, c.Tracking) {
-			r.settle(finishing, c, r.Timetable.givenBack(startOf(c.Record), c.now()))
+			back := r.Timetable.givenBack(startOf(c.Record), c.now())
+			r.settle(finishing, c, &back)
 			waiting.done(c, 0)
 			continue
 		}
@@ -241,9 +242,9 @@ func (r *Relay) workUntil(ctx, finishing context.Context, waiting *queue, s *slo
 
 // work takes one record one step further and settles it. While that is written the slot may begin to look at the next one,
 // but it sends nothing before (see send).
-func (r *Relay) work(ctx, finishing context.Context, c claimed) {
+func (r *Relay) work(ctx, finishing context.Context, c *claimed) {
 	started := time.Now()
-	ctx, keep := r.keepClaim(ctx, &c)
+	ctx, keep := r.keepClaim(ctx, c)
 	defer keep.end()
 	defer func() {
 		if p := recover(); p != nil {
@@ -257,10 +258,10 @@ func (r *Relay) work(ctx, finishing context.Context, c claimed) {
 			return // it is in other hands, or its lease ends by itself
 		}
 	}
-	o := r.step(ctx, c)
+	o := r.step(ctx, *c)
 	c.last.Wait()
-	c.last.Go(func() { r.settle(finishing, c, o) })
-	r.Metrics.stepped(c.Source, o, time.Since(started))
+	c.last.Go(func() { r.settle(finishing, c, &o) })
+	r.Metrics.stepped(c.Source, o.happened, time.Since(started))
 	if !c.Tracking && o.happened != GivenBack {
 		r.pace.unreported.Add(1)
 	}
@@ -268,7 +269,7 @@ func (r *Relay) work(ctx, finishing context.Context, c claimed) {
 
 // settle writes an outcome, also when the process has been asked to stop: what was done must be remembered. Where Redis is
 // away it is tried again until the lease is over; then the record is due by itself.
-func (r *Relay) settle(ctx context.Context, c claimed, o outcome) {
+func (r *Relay) settle(ctx context.Context, c *claimed, o *outcome) {
 	until := time.Now().Add(r.Lease)
 	for wait := 50 * time.Millisecond; ; wait *= 2 {
 		_, err := r.Ledger.Settle(ctx, []ledger.Settlement{o.settlement()})

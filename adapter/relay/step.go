@@ -319,7 +319,7 @@ func (r *Relay) heard(ctx context.Context, call string, answer notifier.Answer, 
 }
 
 // tell writes the one log line for what happened to a document.
-func (r *Relay) tell(ctx context.Context, c claimed, o outcome) {
+func (r *Relay) tell(ctx context.Context, c *claimed, o *outcome) {
 	rec := &o.record
 	sent := o.happened == Created || (o.happened == DeliveredByIO && !c.Tracking)
 	age := rec.Told.At.Sub(rec.HintAt)
