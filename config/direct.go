@@ -71,7 +71,12 @@ func (d *direct) connect(ctx context.Context, address string) (*conn, error) {
 		return nil, err
 	}
 	c := &conn{Conn: plain}
-	c.below, _ = plain.(syscall.Conn)
+	if system, is := plain.(syscall.Conn); is {
+		if c.below, err = system.SyscallConn(); err != nil {
+			_ = plain.Close()
+			return nil, err
+		}
+	}
 	if d.trust != nil {
 		ctx, cancel := context.WithTimeout(ctx, d.next.TLSHandshakeTimeout)
 		defer cancel()

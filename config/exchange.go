@@ -24,7 +24,7 @@ import (
 type conn struct {
 	net.Conn // with TLS, where that is spoken
 
-	below syscall.Conn // without; nil where it is none of the operating system's
+	below syscall.RawConn // without; nil where it is none of the operating system's
 	r     *bufio.Reader
 	w     *bufio.Writer
 

@@ -13,12 +13,8 @@ func (c *conn) silent() bool {
 	if c.below == nil {
 		return true
 	}
-	raw, err := c.below.SyscallConn()
-	if err != nil {
-		return false
-	}
 	quiet := false
-	err = raw.Read(func(fd uintptr) bool {
+	err := c.below.Read(func(fd uintptr) bool {
 		var some [1]byte
 		_, err := syscall.Read(int(fd), some[:])
 		quiet = errors.Is(err, syscall.EAGAIN)

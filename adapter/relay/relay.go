@@ -67,7 +67,7 @@ type slot struct {
 }
 
 // now is Redis' clock.
-func (c claimed) now() time.Time { return c.Now.Add(time.Since(c.at)) }
+func (c *claimed) now() time.Time { return c.Now.Add(time.Since(c.at)) }
 
 // New makes a relay; Run starts it.
 func New(o Options) *Relay {

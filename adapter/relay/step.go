@@ -289,7 +289,7 @@ func (r *Relay) question(c claimed, doc fhir.Document, rules policy.SourceRules)
 }
 
 // waiting is what the record waits for, and since when; nothing when it has other trouble.
-func (c claimed) waiting() (reason string, since time.Time) {
+func (c *claimed) waiting() (reason string, since time.Time) {
 	if !c.Trouble.IsZero() {
 		return "", time.Time{}
 	}

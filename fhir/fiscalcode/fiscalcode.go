@@ -2,14 +2,38 @@
 package fiscalcode
 
 import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
 	"fmt"
 	"io"
 	"log/slog"
-	"unique"
 )
 
 // Code is a valid codice fiscale of a person. The zero Code is «no citizen». Codes compare with == and serve as map keys.
-type Code struct{ text unique.Handle[string] }
+//
+// It is one block of AES, under a key that the process makes for itself and shows nobody: no method keeps fmt from printing what
+// stands in the unexported fields of others.
+type Code struct{ block [length]byte }
+
+// veil makes texts of codes blocks.
+var veil = newVeil()
+
+func newVeil() cipher.Block {
+	var key [32]byte
+	_, _ = rand.Read(key[:]) // it never fails
+	veil, err := aes.NewCipher(key[:])
+	if err != nil {
+		panic("AES knows keys of 32 bytes: " + err.Error())
+	}
+	return veil
+}
+
+// veiled is the Code of a text that was checked: it is exactly one block long.
+func veiled(text string) (c Code) {
+	veil.Encrypt(c.block[:], []byte(text))
+	return c
+}
 
 // mask is what every print shows: no part of a code, since three letters and a birth date identify people (reference
 // fse.md, 7.3).
@@ -22,7 +46,9 @@ func (c Code) clear() string {
 	if c == (Code{}) {
 		return ""
 	}
-	return c.text.Value()
+	var text [length]byte
+	veil.Decrypt(text[:], c.block[:])
+	return string(text[:])
 }
 
 // String is the mask.

@@ -4,7 +4,6 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
-	"unique"
 )
 
 // Reason is why a text is no codice fiscale of a person: a fixed word, never the text.
@@ -56,7 +55,7 @@ func Parse(text string) (Code, error) {
 	if reason != "" {
 		return Code{}, &Error{Reason: reason}
 	}
-	return Code{unique.Make(upper)}, nil
+	return veiled(upper), nil
 }
 
 // testRecipient is the text that IO's documentation sends tests to (reference io.md, 8).
@@ -64,7 +63,7 @@ const testRecipient = "AAAAAA00A00A000A"
 
 // TestRecipient is IO's test recipient. It is no valid code (day 00, another check letter), so Parse refuses it: only
 // `io.mode: test` may name it.
-func TestRecipient() Code { return Code{unique.Make(testRecipient)} }
+func TestRecipient() Code { return veiled(testRecipient) }
 
 // Recipient reads exactly what Reveal gave: a valid code, or IO's test recipient.
 func Recipient(text string) (Code, error) {
