@@ -165,7 +165,7 @@ func (w *town) record(t *testing.T, l fhir.Locator) ledger.Record {
 // eventually asks until something is so.
 func eventually[T any](t *testing.T, ask func() (T, bool)) T {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
 	defer cancel()
 	ticker := time.NewTicker(5 * time.Millisecond)
 	defer ticker.Stop()
