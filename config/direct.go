@@ -181,7 +181,6 @@ func (d *direct) once(ctx context.Context, until time.Time, req *http.Request) (
 	}
 	c := kept.Value()
 	used := c.begin(httptrace.ContextClientTrace(ctx))
-	_ = c.SetDeadline(until)
 	// The end of ctx cuts what is written or read at that moment, and all that follows.
 	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
 	if res, err = c.exchange(req); err != nil {
@@ -212,7 +211,7 @@ func cutBy(ctx context.Context, err error) error {
 	return nil
 }
 
-// take gives a connection that is open as far as can be known.
+// take gives a connection that is open as far as can be known, until a time.
 func (d *direct) take(ctx context.Context, until time.Time) (*puddle.Resource[*conn], error) {
 	for {
 		kept, err := d.acquire(ctx, until)
@@ -220,10 +219,11 @@ func (d *direct) take(ctx context.Context, until time.Time) (*puddle.Resource[*c
 			return nil, err
 		}
 		c := kept.Value()
+		_ = c.SetDeadline(until) // that of the call before may have passed
 		// One whose call ended while it was opened can have waited, too. Of a new one silent would know too much: TLS says
 		// something of its own at first.
 		c.used = c.used || time.Since(c.opened) > time.Second
-		if !c.used || (kept.IdleDuration() < d.keep && !c.holdsBack() && c.silent()) {
+		if !c.used || (kept.IdleDuration() < d.keep && !c.holdsBack(until) && c.silent()) {
 			return kept, nil
 		}
 		d.giveUp(kept)

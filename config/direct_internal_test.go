@@ -516,6 +516,28 @@ func TestTheTimeOfACall(t *testing.T) {
 	})
 }
 
+// The time of a call says nothing of its connection: that one is used again when it has passed.
+func TestAConnectionOutlivesTheTimeOfACall(t *testing.T) {
+	for _, start := range []func(http.Handler) *httptest.Server{httptest.NewServer, httptest.NewTLSServer} {
+		server := start(remote)
+		t.Cleanup(server.Close)
+		d := directTo(t, server.URL)
+		if d.trust != nil {
+			d.trust.RootCAs = server.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs //nolint:forcetypeassert // what it is
+		}
+		before := ask(t, d, server.URL)
+		for _, kept := range d.conns.AcquireAllIdle() {
+			_ = kept.Value().SetDeadline(time.Unix(1, 0))
+			kept.ReleaseUnused()
+		}
+		if after := ask(t, d, server.URL); after != before {
+			t.Errorf("%s is asked from %s, and then from %s", server.URL, before, after)
+		}
+	}
+}
+
+var remote = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.RemoteAddr) })
+
 // What counts the connections that calls have comes back to nothing, whatever became of them.
 func TestNobodyHasAConnectionInTheEnd(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
