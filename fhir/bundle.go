@@ -31,7 +31,11 @@ func (req *NotificationRequest) bundle(b *wireResource) (Notification, error) {
 	if !word.MatchString(b.code) {
 		return Notification{}, &Issue{Status: http.StatusBadRequest, Code: "value", Diagnostics: "want the code of a type of Bundles", Expression: "Bundle.type"}
 	}
-	return Notification{Kind: KindIgnored, Bundle: true, EventCount: -1}, nil
+	n := Notification{Kind: KindIgnored, Bundle: true, EventCount: -1}
+	if n.Events = req.fromEntries(b); len(n.Events) > 0 { // to look once too often harms nobody
+		n.Kind = KindBatch
+	}
+	return n, nil
 }
 
 // withoutStatus is a notification whose status does not stand first, or is missing: it is found further behind, or the entries
@@ -45,10 +49,22 @@ func (req *NotificationRequest) withoutStatus(b *wireResource) (Notification, er
 	if events := req.fromEntries(b); len(events) > 0 {
 		return Notification{Kind: KindBatch, Bundle: true, EventCount: -1, Events: events}, nil
 	}
-	if b.code == "history" {
+	if b.code == "history" && b.isOfOthers() {
 		return Notification{Kind: KindIgnored, Bundle: true, EventCount: -1}, nil
 	}
 	return Notification{}, &Issue{Status: http.StatusBadRequest, Code: "required", Diagnostics: "no entry holds the status of a Subscription", Expression: "Bundle.entry[0]"}
+}
+
+// isOfOthers says whether a Bundle names resources, and none of them is what is left of a status.
+func (r *wireResource) isOfOthers() bool {
+	named := false
+	for _, e := range r.entries {
+		if e.resource != nil && e.resource.kind == "Parameters" {
+			return false
+		}
+		named = named || e.fullURL != "" || e.url != "" || (e.resource != nil && isType(e.resource.kind))
+	}
+	return named
 }
 
 // message looks one level inside.
@@ -92,15 +108,12 @@ func (r *wireResource) asStatus() *status {
 // statusInParameters reads the R4 backport's form by name, in any order; nil where it is none.
 func statusInParameters(parameters []wireParameter) *status {
 	var s status
-	seen := 0
 	for _, p := range parameters {
 		switch p.name {
 		case "subscription", "topic-destination":
 			s.subscription = p.value
-			seen |= 1
 		case "type":
 			s.kind = p.value
-			seen |= 2
 		case "status":
 			s.code = p.value
 		case "events-since-subscription-start":
@@ -118,7 +131,7 @@ func statusInParameters(parameters []wireParameter) *status {
 			s.events = append(s.events, e)
 		}
 	}
-	if seen != 3 && len(s.events) == 0 { // without a Subscription or a type, events say what it is
+	if s.subscription == "" && kinds[s.kind] == "" && len(s.events) == 0 { // one of them says what it is
 		return nil
 	}
 	return &s

@@ -203,7 +203,11 @@ func (req *NotificationRequest) understand(r *wireResource) (Notification, error
 	case r.kind != "":
 		return Notification{}, &Issue{Status: http.StatusBadRequest, Code: "value", Diagnostics: "names no resource type", Expression: "resourceType"}
 	}
-	if deleted, ok := parseReference(req.MedplumDeleted); ok {
+	if req.MedplumDeleted != "" {
+		deleted, ok := parseReference(req.MedplumDeleted)
+		if !ok {
+			return Notification{}, &Issue{Status: http.StatusBadRequest, Code: "value", Diagnostics: "X-Medplum-Deleted-Resource names no resource"}
+		}
 		return req.classic(Event{Type: deleted.kind, ID: deleted.id, Deleted: true}), nil
 	}
 	if r.code == "handshake" {

@@ -34,6 +34,7 @@ func refusals(tb testing.TB) []refused {
 		{"half of JSON", sent{"POST", "/fhir/lab", report[:80], nil}, 400, "structure"},
 		{"a list", sent{"POST", "/fhir/lab", "[]", nil}, 400, "structure"},
 		{"not FHIR", sent{"POST", "/fhir/lab", `{"hello":"world"}`, nil}, 400, "invalid"},
+		{"a deleted resource that is none", sent{"POST", "/fhir/lab", "{}", map[string]string{"X-Medplum-Deleted-Resource": "../x"}}, 400, "value"},
 		{"a duplicate name", sent{"POST", "/fhir/lab", `{"resourceType":"Patient","id":"r1","id":"r1"}`, nil}, 400, "structure"},
 		{"a resourceType that is none", sent{"POST", "/fhir/lab", `{"resourceType":"5"}`, nil}, 400, "value"},
 		{"a status that no Bundle carries", sent{"POST", "/fhir/lab", `{"resourceType":"SubscriptionStatus","type":"handshake"}`, nil}, 400, "invalid"},
