@@ -80,6 +80,21 @@ func TestAMessageGoesItsWay(t *testing.T) {
 }
 
 // What IO answers 201 to is created, whatever it calls it; an id that is none of IO's cannot be asked for.
+// IO, or what stands before it, may be at the root of its host.
+func TestWhereIOIs(t *testing.T) {
+	var path string
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { path = r.RequestURI }))
+	t.Cleanup(server.Close)
+	for base, want := range map[string]string{
+		"": "/profiles", "/": "/profiles", "/api/v1": "/api/v1/profiles", "/api/v1/": "/api/v1/profiles",
+	} {
+		path = ""
+		if clientOf(t, server.URL+base, server.Client()).Profile(t.Context(), person(t)); path != want {
+			t.Errorf("at base %q it is asked at %q, want %q", base, path, want)
+		}
+	}
+}
+
 func TestAnIDThatIsNoneIsNotFollowed(t *testing.T) {
 	for _, body := range []string{`{"id":"6f1d9b1e-0000-4000-8000-000000000000"}`, `{"id":""}`, `{}`, `<html>`} {
 		c := client(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
