@@ -58,7 +58,7 @@ func newDirect(at *url.URL, timeout time.Duration, next *http.Transport) (*direc
 	var err error
 	d.conns, err = puddle.NewPool(&puddle.Config[*conn]{
 		Constructor: func(ctx context.Context) (*conn, error) { return d.connect(ctx, address) },
-		Destructor:  d.disconnect,
+		Destructor:  func(c *conn) { _ = c.Close() },
 		MaxSize:     int32(next.MaxConnsPerHost), //nolint:gosec // a setting, validated
 	})
 	return d, err
@@ -91,11 +91,6 @@ func (d *direct) connect(ctx context.Context, address string) (*conn, error) {
 	d.open.Add(1)
 	d.tidyLater()
 	return c, nil
-}
-
-func (d *direct) disconnect(c *conn) {
-	d.open.Add(-1)
-	_ = c.Close()
 }
 
 // RoundTrip sends one request. It sends it again only where the server had closed the connection that was kept, and where
@@ -181,7 +176,6 @@ func (d *direct) once(ctx context.Context, until time.Time, req *http.Request) (
 	}
 	c := kept.Value()
 	used := c.begin(httptrace.ContextClientTrace(ctx))
-	_ = c.SetDeadline(until)
 	// The end of ctx cuts what is written or read at that moment, and all that follows.
 	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
 	if res, err = c.exchange(req); err != nil {
@@ -212,7 +206,8 @@ func cutBy(ctx context.Context, err error) error {
 	return nil
 }
 
-// take gives a connection that is open as far as can be known.
+// take gives a connection that is open as far as can be known, and ends with the call. That of the call before has ended
+// meanwhile, maybe: with it nothing could be known.
 func (d *direct) take(ctx context.Context, until time.Time) (*puddle.Resource[*conn], error) {
 	for {
 		kept, err := d.acquire(ctx, until)
@@ -220,10 +215,11 @@ func (d *direct) take(ctx context.Context, until time.Time) (*puddle.Resource[*c
 			return nil, err
 		}
 		c := kept.Value()
+		_ = c.SetDeadline(until)
 		// One whose call ended while it was opened can have waited, too. Of a new one silent would know too much: TLS says
 		// something of its own at first.
 		c.used = c.used || time.Since(c.opened) > time.Second
-		if !c.used || (kept.IdleDuration() < d.keep && !c.holdsBack() && c.silent()) {
+		if !c.used || (kept.IdleDuration() < d.keep && !c.holdsBack(until) && c.silent()) {
 			return kept, nil
 		}
 		d.giveUp(kept)
@@ -244,22 +240,28 @@ func (d *direct) acquire(ctx context.Context, until time.Time) (*puddle.Resource
 	return kept, err
 }
 
-// giveBack keeps a connection for the next call.
+// giveBack keeps a connection for the next call. It is there before it counts as such.
 func (d *direct) giveBack(kept *puddle.Resource[*conn]) {
-	d.out.Add(-1)
 	kept.Release()
+	d.out.Add(-1)
 }
 
 // giveUp closes a connection.
 func (d *direct) giveUp(kept *puddle.Resource[*conn]) {
+	d.destroy(kept)
 	d.out.Add(-1)
+}
+
+// destroy closes a connection. It counts as open no longer, though closing it takes a while: puddle does that beside us.
+func (d *direct) destroy(kept *puddle.Resource[*conn]) {
+	d.open.Add(-1)
 	kept.Destroy()
 }
 
 // CloseIdleConnections lets http.Client close what is kept.
 func (d *direct) CloseIdleConnections() {
 	for _, kept := range d.conns.AcquireAllIdle() {
-		kept.Destroy()
+		d.destroy(kept)
 	}
 	d.next.CloseIdleConnections()
 }
@@ -272,7 +274,7 @@ func (d *direct) tidy() {
 			kept.ReleaseUnused()
 			continue
 		}
-		kept.Destroy()
+		d.destroy(kept)
 	}
 	if d.conns.Stat().TotalResources() > 0 {
 		d.tidyLater()

@@ -2,6 +2,7 @@ package config
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"io"
 	"net"
@@ -514,6 +515,59 @@ func TestTheTimeOfACall(t *testing.T) {
 		}
 		outOfTime(t, d, "/")
 	})
+	t.Run("until another one is open, in place of one that is too old", func(t *testing.T) {
+		d := directTo(t, server.URL)
+		_ = ask(t, d, server.URL)
+		d.keep = 0
+		d.next.DialContext = func(context.Context, string, string) (net.Conn, error) {
+			<-left
+			return nil, net.ErrClosed
+		}
+		outOfTime(t, d, "/")
+	})
+}
+
+// What looks whether TLS holds something back takes the time of the call from the connection, and must give it again.
+func TestTheTimeOfACallOverAKeptConnectionWithTLS(t *testing.T) {
+	left := make(chan struct{})
+	server := httptest.NewTLSServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/silent" {
+			<-left
+		}
+	}))
+	t.Cleanup(server.Close)
+	t.Cleanup(func() { close(left) })
+	d := directTo(t, server.URL)
+	d.trust.RootCAs = x509.NewCertPool()
+	d.trust.RootCAs.AddCert(server.Certificate())
+	_ = ask(t, d, server.URL)
+	d.timeout = 20 * time.Millisecond
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+"/silent", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.RoundTrip(req); !errors.Is(err, context.DeadlineExceeded) { //nolint:bodyclose // there is none
+		t.Errorf("error %v, want %v", err, context.DeadlineExceeded)
+	}
+}
+
+// The time of a call ends with the call: a connection is as good as before when it has passed.
+func TestKeptConnectionsOutliveTheTimeOfTheirCalls(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, r.RemoteAddr)
+	}))
+	t.Cleanup(server.Close)
+	d := directTo(t, server.URL)
+	first := ask(t, d, server.URL)
+	kept, err := d.take(t.Context(), time.Now().Add(time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = kept.Value().SetDeadline(time.Unix(1, 0))
+	d.giveBack(kept)
+	if again := ask(t, d, server.URL); again != first {
+		t.Errorf("over %s and %s, want one connection", first, again)
+	}
 }
 
 // What counts the connections that calls have comes back to nothing, whatever became of them.

@@ -133,14 +133,14 @@ func (c *conn) Read(p []byte) (n int, err error) {
 }
 
 // holdsBack says whether TLS has read more than it gave: what stood in one record with the last answer, or that the server
-// closes. The system below knows nothing of it any more.
-func (c *conn) holdsBack() bool {
+// closes. The system below knows nothing of it any more. What is read after it may take until then.
+func (c *conn) holdsBack(until time.Time) bool {
 	if _, encrypted := c.Conn.(*tls.Conn); !encrypted {
 		return false
 	}
 	_ = c.SetReadDeadline(time.Unix(1, 0)) // nothing is waited for
 	_, err := c.Conn.Read(make([]byte, 1))
-	_ = c.SetReadDeadline(time.Time{})
+	_ = c.SetReadDeadline(until)
 	return !errors.Is(err, os.ErrDeadlineExceeded)
 }
 
