@@ -101,7 +101,7 @@ func (d *direct) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	defer closeBody(req)
 	ctx, until := req.Context(), time.Now().Add(d.timeout)
-	asked, unpacks := d.askingForGzip(req) //nolint:contextcheck // see there
+	asked, unpacks := d.askingForGzip(req)
 	for {
 		res, again, err := d.once(ctx, until, asked)
 		if again {
@@ -150,7 +150,7 @@ func (d *direct) concerns(req *http.Request) bool {
 func (d *direct) askingForGzip(req *http.Request) (asked *http.Request, unpacks bool) {
 	asked = req
 	if httptrace.ContextClientTrace(req.Context()) != nil {
-		asked = req.WithContext(context.Background())
+		asked = req.WithContext(context.Background()) //nolint:contextcheck // it has none, on purpose
 	}
 	if d.next.DisableCompression || req.Header["Accept-Encoding"] != nil || req.Header["Range"] != nil || req.Method == http.MethodHead {
 		return asked, false

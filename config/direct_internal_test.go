@@ -653,7 +653,7 @@ func TestTheEndOfTheUsualWay(t *testing.T) {
 // What is sent again is a copy: http.RoundTripper must leave a request as it is.
 func TestARequestThatIsSentAgainStaysAsItIs(t *testing.T) {
 	var asked atomic.Int32
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		if _, _ = io.Copy(io.Discard, r.Body); asked.Add(1) == 2 {
 			panic(http.ErrAbortHandler)
 		}
