@@ -93,6 +93,16 @@ func TestCredentials(t *testing.T) {
 	}
 }
 
+// What it takes to get a credential is a part of the call; where there is none the transport keeps the time itself.
+func TestTheTimeOfACallWithCredentials(t *testing.T) {
+	const base = "https://fhir.example"
+	for token, want := range map[config.Secret]time.Duration{"": 0, "token": 10 * time.Second} {
+		if got := clientOf(t, base, config.Read{BearerToken: token}).Timeout; got != want {
+			t.Errorf("a timeout of %s, want %s", got, want)
+		}
+	}
+}
+
 func TestCredentialsStayWithTheirHost(t *testing.T) {
 	server, other := authorizations(t), authorizations(t)
 	client := clientOf(t, server.URL, config.Read{BearerToken: "for-one-host"})

@@ -58,7 +58,7 @@ func newDirect(at *url.URL, timeout time.Duration, next *http.Transport) (*direc
 	var err error
 	d.conns, err = puddle.NewPool(&puddle.Config[*conn]{
 		Constructor: func(ctx context.Context) (*conn, error) { return d.connect(ctx, address) },
-		Destructor:  d.disconnect,
+		Destructor:  func(c *conn) { _ = c.Close() },
 		MaxSize:     int32(next.MaxConnsPerHost), //nolint:gosec // a setting, validated
 	})
 	return d, err
@@ -93,11 +93,6 @@ func (d *direct) connect(ctx context.Context, address string) (*conn, error) {
 	return c, nil
 }
 
-func (d *direct) disconnect(c *conn) {
-	d.open.Add(-1)
-	_ = c.Close()
-}
-
 // RoundTrip sends one request. It sends it again only where the server had closed the connection that was kept, and where
 // nothing can have come of it: it only reads, or no byte of it was written.
 func (d *direct) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -106,7 +101,7 @@ func (d *direct) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	defer closeBody(req)
 	ctx, until := req.Context(), time.Now().Add(d.timeout)
-	asked, unpacks := d.askingForGzip(req) //nolint:contextcheck // see there
+	asked, unpacks := d.askingForGzip(req)
 	for {
 		res, again, err := d.once(ctx, until, asked)
 		if again {
@@ -155,7 +150,7 @@ func (d *direct) concerns(req *http.Request) bool {
 func (d *direct) askingForGzip(req *http.Request) (asked *http.Request, unpacks bool) {
 	asked = req
 	if httptrace.ContextClientTrace(req.Context()) != nil {
-		asked = req.WithContext(context.Background())
+		asked = req.WithContext(context.Background()) //nolint:contextcheck // it has none, on purpose
 	}
 	if d.next.DisableCompression || req.Header["Accept-Encoding"] != nil || req.Header["Range"] != nil || req.Method == http.MethodHead {
 		return asked, false
@@ -244,22 +239,28 @@ func (d *direct) acquire(ctx context.Context, until time.Time) (*puddle.Resource
 	return kept, err
 }
 
-// giveBack keeps a connection for the next call.
+// giveBack keeps a connection for the next call. It is there before it counts as such.
 func (d *direct) giveBack(kept *puddle.Resource[*conn]) {
-	d.out.Add(-1)
 	kept.Release()
+	d.out.Add(-1)
 }
 
 // giveUp closes a connection.
 func (d *direct) giveUp(kept *puddle.Resource[*conn]) {
+	d.destroy(kept)
 	d.out.Add(-1)
+}
+
+// destroy closes a connection. It counts as open no longer, though closing it takes a while: puddle does that beside us.
+func (d *direct) destroy(kept *puddle.Resource[*conn]) {
+	d.open.Add(-1)
 	kept.Destroy()
 }
 
 // CloseIdleConnections lets http.Client close what is kept.
 func (d *direct) CloseIdleConnections() {
 	for _, kept := range d.conns.AcquireAllIdle() {
-		kept.Destroy()
+		d.destroy(kept)
 	}
 	d.next.CloseIdleConnections()
 }
@@ -272,7 +273,7 @@ func (d *direct) tidy() {
 			kept.ReleaseUnused()
 			continue
 		}
-		kept.Destroy()
+		d.destroy(kept)
 	}
 	if d.conns.Stat().TotalResources() > 0 {
 		d.tidyLater()

@@ -2,6 +2,7 @@ package config
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"io"
 	"net"
@@ -514,6 +515,59 @@ func TestTheTimeOfACall(t *testing.T) {
 		}
 		outOfTime(t, d, "/")
 	})
+	t.Run("until another one is open, in place of one that is too old", func(t *testing.T) {
+		d := directTo(t, server.URL)
+		_ = ask(t, d, server.URL)
+		d.keep = 0
+		d.next.DialContext = func(context.Context, string, string) (net.Conn, error) {
+			<-left
+			return nil, net.ErrClosed
+		}
+		outOfTime(t, d, "/")
+	})
+}
+
+// What looks whether TLS holds something back takes the time of the call from the connection, and must give it again.
+func TestTheTimeOfACallOverAKeptConnectionWithTLS(t *testing.T) {
+	left := make(chan struct{})
+	server := httptest.NewTLSServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/silent" {
+			<-left
+		}
+	}))
+	t.Cleanup(server.Close)
+	t.Cleanup(func() { close(left) })
+	d := directTo(t, server.URL)
+	d.trust.RootCAs = x509.NewCertPool()
+	d.trust.RootCAs.AddCert(server.Certificate())
+	_ = ask(t, d, server.URL)
+	d.timeout = 20 * time.Millisecond
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+"/silent", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.RoundTrip(req); !errors.Is(err, context.DeadlineExceeded) { //nolint:bodyclose // there is none
+		t.Errorf("error %v, want %v", err, context.DeadlineExceeded)
+	}
+}
+
+// The time of a call ends with the call: a connection is as good as before when it has passed.
+func TestKeptConnectionsOutliveTheTimeOfTheirCalls(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, r.RemoteAddr)
+	}))
+	t.Cleanup(server.Close)
+	d := directTo(t, server.URL)
+	first := ask(t, d, server.URL)
+	kept, err := d.take(t.Context(), time.Now().Add(time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = kept.Value().SetDeadline(time.Unix(1, 0))
+	d.giveBack(kept)
+	if again := ask(t, d, server.URL); again != first {
+		t.Errorf("over %s and %s, want one connection", first, again)
+	}
 }
 
 // The time of a call says nothing of its connection: that one is used again when it has passed.
@@ -562,6 +616,11 @@ func TestNobodyHasAConnectionInTheEnd(t *testing.T) {
 		}
 		_ = res.Body.Close()
 	}
+	d.next.DialContext = func(context.Context, string, string) (net.Conn, error) { return nil, net.ErrClosed }
+	d.keep = 0 // what is kept is too old
+	if _, err := d.take(t.Context(), time.Now().Add(time.Minute)); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("error %v, want %v", err, net.ErrClosed)
+	}
 	if d.out.Load() != 0 {
 		t.Errorf("calls have %d connections", d.out.Load())
 	}
@@ -571,5 +630,71 @@ func TestNobodyHasAConnectionInTheEnd(t *testing.T) {
 	}
 	if d.open.Load() != 0 {
 		t.Errorf("%d connections are open", d.open.Load())
+	}
+}
+
+// fromElsewhere is an upstream of the usual way that says what became of its call.
+type fromElsewhere struct {
+	ctx    context.Context //nolint:containedctx // of the call
+	closed bool
+}
+
+func (e *fromElsewhere) RoundTrip(req *http.Request) (*http.Response, error) {
+	e.ctx = req.Context()
+	return &http.Response{StatusCode: http.StatusOK, Body: e, Request: req}, nil
+}
+
+func (*fromElsewhere) Read([]byte) (int, error) { return 0, io.EOF }
+
+func (e *fromElsewhere) Close() error {
+	e.closed = true
+	return nil
+}
+
+// The time of a call that goes the usual way ends with its answer, and takes nothing with it.
+func TestTheEndOfTheUsualWay(t *testing.T) {
+	d := directTo(t, "http://lab.example")
+	var upstream fromElsewhere
+	d.next.RegisterProtocol("elsewhere", &upstream)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "elsewhere://other.example", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := d.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.Request != req || upstream.ctx.Err() != nil {
+		t.Errorf("the answer is not that of our request, or cut off: %v", upstream.ctx.Err())
+	}
+	if err := res.Body.Close(); err != nil || !upstream.closed || upstream.ctx.Err() == nil {
+		t.Errorf("closed %t with %v, and its time goes on", upstream.closed, err)
+	}
+}
+
+// What is sent again is a copy: http.RoundTripper must leave a request as it is.
+func TestARequestThatIsSentAgainStaysAsItIs(t *testing.T) {
+	var asked atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if _, _ = io.Copy(io.Discard, r.Body); asked.Add(1) == 2 {
+			panic(http.ErrAbortHandler)
+		}
+	}))
+	t.Cleanup(server.Close)
+	d := directTo(t, server.URL)
+	d.next.DisableCompression = true
+	_ = ask(t, d, server.URL)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL+"/_search", strings.NewReader("status=final"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := req.Body
+	res, err := d.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = res.Body.Close()
+	if asked.Load() != 3 || req.Body != before {
+		t.Errorf("asked %d times, with the same body: %t", asked.Load(), req.Body == before)
 	}
 }

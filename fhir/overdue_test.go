@@ -44,3 +44,44 @@ func TestAnAnswerThatTakesTooLong(t *testing.T) {
 		})
 	}
 }
+
+// untilCalled is a body that goes on until somebody ends the call.
+type untilCalled func()
+
+func (end untilCalled) Read([]byte) (int, error) {
+	end()
+	return 0, context.Canceled
+}
+
+// Whether an answer that was not awaited is trouble depends on why: our own wish is none, a step that took too long is.
+func TestAnAnswerThatIsNotAwaited(t *testing.T) {
+	for name, call := range map[string]func(context.Context, *fhir.Source) error{
+		"read": func(ctx context.Context, s *fhir.Source) error {
+			_, err := s.Read(ctx, fhir.Locator{Type: "DiagnosticReport", ID: "r1"})
+			return err
+		},
+		"changes": func(ctx context.Context, s *fhir.Source) error {
+			_, err := changes(t, s, finals).Since(ctx, fhir.Look{})
+			return err
+		},
+		"capability": func(ctx context.Context, s *fhir.Source) error {
+			_, err := s.Capability(ctx)
+			return err
+		},
+	} {
+		for _, why := range []error{nil, errors.New("a step that took too long")} {
+			ctx, cancel := context.WithCancelCause(t.Context())
+			s := source(t, http.NotFoundHandler(), fhir.ShapeReport, func(o *fhir.SourceOptions) {
+				o.Client = &http.Client{Transport: roundTrip(func(req *http.Request) (*http.Response, error) {
+					body := io.MultiReader(strings.NewReader(`{"resourceType":`), untilCalled(func() { cancel(why) }))
+					return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(body), Request: req}, nil
+				})}
+			})
+			err := call(ctx, s)
+			trouble, is := errors.AsType[*fhir.Trouble](err)
+			if is != (why != nil) || is && trouble.Kind != fhir.Unavailable || !is && !errors.Is(err, context.Canceled) {
+				t.Errorf("%s, ended because of %v: %v", name, why, err)
+			}
+		}
+	}
+}

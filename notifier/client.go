@@ -52,6 +52,9 @@ func NewClient(o ClientOptions) (*Client, error) {
 	if err != nil || base.Host == "" {
 		return nil, errors.New("io.base_url is no URL")
 	}
+	if base.Path == "" {
+		base.Path = "/" // else what is joined to it does not begin with a slash, and is no path of a request
+	}
 	c := &Client{
 		base: base, profiles: base.JoinPath("profiles"), messages: base.JoinPath("messages"),
 		http: o.HTTP.Transport, timeout: o.HTTP.Timeout, keys: o.Keys, level: "STANDARD",

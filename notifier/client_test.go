@@ -80,6 +80,50 @@ func TestAMessageGoesItsWay(t *testing.T) {
 }
 
 // What IO answers 201 to is created, whatever it calls it; an id that is none of IO's cannot be asked for.
+// IO, or what stands before it, may be at the root of its host.
+func TestWhereIOIs(t *testing.T) {
+	var path string
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { path = r.RequestURI }))
+	t.Cleanup(server.Close)
+	for base, want := range map[string]string{
+		"": "/profiles", "/": "/profiles", "/api/v1": "/api/v1/profiles", "/api/v1/": "/api/v1/profiles",
+	} {
+		path = ""
+		if clientOf(t, server.URL+base, server.Client()).Profile(t.Context(), person(t)); path != want {
+			t.Errorf("at base %q it is asked at %q, want %q", base, path, want)
+		}
+	}
+}
+
+// However an answer is written, and however much of it comes, what it says is heard.
+func TestHowAnAnswerMayBeWritten(t *testing.T) {
+	const id = "01JD9GZ4Q8W3T5N7P2R6S8V0XY"
+	for name, answer := range map[string]string{
+		"as it should be":               "Content-Length: 35\r\n\r\n" + `{"id":"` + id + `"}`,
+		"with no length":                "Connection: close\r\n\r\n" + `{"id":"` + id + `"}`,
+		"shorter than it says":          "Content-Length: 60000\r\n\r\n" + `{"id":"` + id + `"}`,
+		"of more than anybody can hold": "Content-Length: 1125899906842624\r\n\r\n" + `{"id":"` + id + `"}`,
+		"a name that comes twice":       "Connection: close\r\n\r\n" + `{"note":1,"note":2,"id":"` + id + `"}`,
+		"not in UTF-8":                  "Connection: close\r\n\r\n" + `{"note":"` + "\xe8" + `","id":"` + id + `"}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := client(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body)
+				conn, _, err := http.NewResponseController(w).Hijack()
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer func() { _ = conn.Close() }()
+				_, _ = io.WriteString(conn, "HTTP/1.1 201 Created\r\n"+answer)
+			})).Send(t.Context(), message(t))
+			if got.Kind != notifier.Created || got.MessageID != id {
+				t.Errorf("%s %q, want %s %q", got.Kind, got.MessageID, notifier.Created, id)
+			}
+		})
+	}
+}
+
 func TestAnIDThatIsNoneIsNotFollowed(t *testing.T) {
 	for _, body := range []string{`{"id":"6f1d9b1e-0000-4000-8000-000000000000"}`, `{"id":""}`, `{}`, `<html>`} {
 		c := client(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

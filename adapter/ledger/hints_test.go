@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -505,6 +506,29 @@ func TestReleasedIsDueNow(t *testing.T) {
 	if err != nil || stats.Oldest["north"] > time.Hour {
 		t.Errorf("the oldest due record waits for %s, %v", stats.Oldest["north"], err)
 	}
+}
+
+// Aliases are written though who settles was asked to stop, and though nothing is admitted beside them.
+func TestAliasesAreWrittenAtAShutdown(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, client redis.UniversalClient) {
+		t.Helper()
+		r := handOpen(t, client)
+		l := fhir.Locator{Type: "DiagnosticReport", ID: "a"}
+		r.admit(Hint{Key: r.FindKey("north", l.Type, l.ID), Source: "north", State: Find, Locator: l})
+		document := r.DocumentKey("north", fhir.Locator{Type: "Composition", ID: "c", Value: "v"})
+		alias := r.FindKey("north", "DocumentReference", "d")
+		ctx, stop := context.WithCancel(t.Context())
+		stop()
+		for _, rec := range r.claims() {
+			rec.State, rec.LedTo = FindEnded, []Key{document}
+			if _, err := r.Settle(ctx, []Settlement{{Record: rec, Event: "led", Aliases: []Alias{{Key: alias, Document: document}}}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if rec, known, err := r.Lookup(t.Context(), alias); err != nil || !known || !slices.Equal(rec.LedTo, []Key{document}) {
+			t.Errorf("known %t, leads to %d documents, %v", known, len(rec.LedTo), err)
+		}
+	})
 }
 
 // Aliases keep what find records have read: duplicates of their hints stay duplicates, and the ends stay counted.

@@ -51,7 +51,8 @@ func (r *Relay) announce(ctx context.Context, c claimed, doc fhir.Document, publ
 		return holdFor(c.Record, "message-not-composed")
 	}
 	c.last.Wait() // no more records than slots are ever in sending
-	if !r.writeSending(ctx, sending) {
+	// That may have taken a while, and what is begun after we were asked to stop would not be heard to the end.
+	if ctx.Err() != nil || !r.writeSending(ctx, sending) {
 		r.budget.notPosted(today, 1)
 		return r.Timetable.givenBack(c.Record, c.now())
 	}
