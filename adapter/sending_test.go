@@ -79,7 +79,7 @@ func TestAProcessThatIsAskedToStopStops(t *testing.T) {
 	taken, hangs := make(chan struct{}), atomic.Bool{}
 	var stopped atomic.Bool
 	w := build(t, fhir.ShapeReport, func(cfg *config.Config, o *sandbox.Options) {
-		cfg.IO.Timeout, cfg.Sources[0].Read.Timeout = config.Duration(10*time.Minute), config.Duration(10*time.Minute) // nothing ends by itself
+		cfg.IO.Timeout, cfg.Sources[0].Read.Timeout = config.Duration(time.Minute), config.Duration(10*time.Minute) // nothing ends by itself
 		o.Fault = func(_ http.ResponseWriter, r *http.Request, message bool) bool {
 			if message && hangs.CompareAndSwap(true, false) {
 				close(taken)

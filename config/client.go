@@ -36,7 +36,9 @@ func (s Source) Client() (*http.Client, error) {
 		return client, nil
 	}
 	client.Transport = &authorized{next: client.Transport, scheme: base.Scheme, host: base.Host, credential: shown}
-	client.Timeout = time.Duration(s.Read.Timeout) // what it takes to get the credential is a part of the call
+	if shown.renew != nil {
+		client.Timeout = time.Duration(s.Read.Timeout) // what it takes to ask for the credential is a part of the call
+	}
 	return client, nil
 }
 

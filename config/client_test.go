@@ -93,12 +93,17 @@ func TestCredentials(t *testing.T) {
 	}
 }
 
-// What it takes to get a credential is a part of the call; where there is none the transport keeps the time itself.
+// What it takes to ask for a credential is a part of the call; where there is none to be asked for the transport keeps the time
+// itself.
 func TestTheTimeOfACallWithCredentials(t *testing.T) {
 	const base = "https://fhir.example"
-	for token, want := range map[config.Secret]time.Duration{"": 0, "token": 10 * time.Second} {
-		if got := clientOf(t, base, config.Read{BearerToken: token}).Timeout; got != want {
-			t.Errorf("a timeout of %s, want %s", got, want)
+	oauth2 := config.OAuth2{TokenURL: "https://login.example/token", ClientID: "us", ClientSecret: "secret"}
+	for _, tt := range []struct {
+		read config.Read
+		want time.Duration
+	}{{config.Read{}, 0}, {config.Read{BearerToken: "token"}, 0}, {config.Read{OAuth2: oauth2}, 10 * time.Second}} {
+		if got := clientOf(t, base, tt.read).Timeout; got != tt.want {
+			t.Errorf("a timeout of %s, want %s", got, tt.want)
 		}
 	}
 }

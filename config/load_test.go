@@ -304,7 +304,7 @@ func TestMistakes(t *testing.T) {
 		{"IO within its bounds", "io-words.yaml", []string{
 			`io.rate: 0, want more than 0 calls per second`,
 			`io.polls: none, want at least one gap (or track: false)`,
-			`io.timeout: 0s, want 100ms to 10m`,
+			`io.timeout: 0s, want 100ms to 1m`,
 			`io.connections: 0, want at least 1`,
 			`io.uncertain: want resend or hold`,
 			`io.mode: want off, test or live`,

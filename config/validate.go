@@ -259,7 +259,7 @@ func (io IO) validate(m *mistakes) {
 	for i, gap := range io.Polls {
 		m.between(fmt.Sprintf("io.polls[%d]", i), gap, time.Millisecond, 30*day)
 	}
-	m.between("io.timeout", io.Timeout, 100*time.Millisecond, 10*time.Minute)
+	m.between("io.timeout", io.Timeout, 100*time.Millisecond, time.Minute) // a message on its way is heard to the end, within its step
 	m.atLeast("io.connections", io.Connections, 1)
 	m.oneOf("io.uncertain", io.Uncertain, "resend", "hold")
 	m.oneOf("io.mode", io.Mode, ModeOff, ModeTest, ModeLive)

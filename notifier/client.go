@@ -177,7 +177,7 @@ type answered struct {
 
 // decode reads JSON, as leniently as it may be written: nothing that we ask for depends on what is wrong beside it.
 func (a answered) decode(into any) error {
-	return json.Unmarshal(a.body, into, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	return json.Unmarshal(a.body, into, json.MatchCaseInsensitiveNames(true), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 }
 
 // answer is what it says, as far as every exchange says it.

@@ -104,6 +104,7 @@ func TestHowAnAnswerMayBeWritten(t *testing.T) {
 		"shorter than it says":          "Content-Length: 60000\r\n\r\n" + `{"id":"` + id + `"}`,
 		"of more than anybody can hold": "Content-Length: 1125899906842624\r\n\r\n" + `{"id":"` + id + `"}`,
 		"a name that comes twice":       "Connection: close\r\n\r\n" + `{"note":1,"note":2,"id":"` + id + `"}`,
+		"in capitals":                   "Connection: close\r\n\r\n" + `{"ID":"` + id + `"}`,
 		"not in UTF-8":                  "Connection: close\r\n\r\n" + `{"note":"` + "\xe8" + `","id":"` + id + `"}`,
 	} {
 		t.Run(name, func(t *testing.T) {
