@@ -379,7 +379,7 @@ func (c tryout) Run(ctx context.Context, s streams) error {
 type pause struct {
 	file
 
-	Why string `required:"" help:"Why, for those who wonder later. No personal data."`
+	Why string `default:"not said" help:"Why, for those who wonder later. No personal data."`
 	Who string `env:"USER" default:"unknown" help:"Who pauses."`
 }
 

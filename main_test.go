@@ -31,7 +31,7 @@ func TestHelpNamesEveryCommand(t *testing.T) {
 }
 
 func TestWrongUsageIsTwo(t *testing.T) {
-	for _, args := range [][]string{{}, {"server"}, {"serve"}, {"pause", "--config", "x.yaml"}} {
+	for _, args := range [][]string{{}, {"server"}, {"serve"}, {"pause"}} {
 		if code, _, logs := command(t, args...); code != exitUsage || logs == "" {
 			t.Errorf("%v: exit code %d, %q", args, code, logs)
 		}

@@ -72,6 +72,7 @@ func TestPauseAndResumeSayWhatTheyDid(t *testing.T) {
 		{[]string{"resume"}, "sending was not paused"},
 		{[]string{"pause", "--why", "a trial", "--who", "giulia"}, "all sending is paused"},
 		{[]string{"pause", "--why", "a trial, still", "--who", "giulia"}, "all sending is paused"},
+		{[]string{"pause"}, "all sending is paused"}, // who is in a hurry explains later
 		{[]string{"resume"}, "sending goes on"},
 		{[]string{"resume"}, "sending was not paused"},
 	} {
