@@ -70,7 +70,6 @@ func run(ctx context.Context, args []string, out, logs io.Writer) int {
 func runWith(ctx context.Context, args []string, s streams) int {
 	if len(args) == 0 { // who does not know the commands yet reads them; it is wrong usage all the same
 		runWith(ctx, []string{"--help"}, streams{in: s.in, out: s.logs, logs: s.logs})
-		return exitUsage
 	}
 	var line commands
 	exited := -1

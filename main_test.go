@@ -119,6 +119,13 @@ func TestCheckSpeaksOfMessagesAndOfTheServicesOwnFlag(t *testing.T) {
 	}
 }
 
+// What stands in every check is read where it is short.
+func TestSecureChannelsAreToldInTwoLines(t *testing.T) {
+	if n := len(notifier.SecureChannels); n > 240 {
+		t.Errorf("%d characters: %s", n, notifier.SecureChannels)
+	}
+}
+
 func TestATextThatBreaksARuleFailsAtCheckAndAtStart(t *testing.T) {
 	texts := t.TempDir()
 	text := "# Notifica di un nuovo referto\n\nGentile utente, il referto è pronto.\n\nPremi **{{.Button}}**.\n"
