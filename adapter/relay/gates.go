@@ -75,13 +75,13 @@ func newGates(pace *ledger.Pace, sources []string, rate *throughput, metrics *Me
 
 // logMove says that a breaker has moved, and why it has opened.
 func (g *gates) logMove(name string, to gobreaker.State) {
-	attrs := []slog.Attr{slog.String("upstream", upstream(name)), slog.String("breaker", to.String())}
+	log := g.log.With(slog.String("upstream", upstream(name)), slog.String("breaker", to.String()))
 	if to == gobreaker.StateOpen {
 		g.mu.Lock()
-		attrs = append(attrs, slog.String("cause", g.causes[name]))
+		log = log.With(slog.String("cause", g.causes[name]))
 		g.mu.Unlock()
 	}
-	g.log.LogAttrs(context.Background(), slog.LevelWarn, "upstream breaker moved", attrs...)
+	log.Warn("upstream breaker moved")
 }
 
 // upstream is the name of a source, or IO.
