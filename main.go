@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -38,6 +39,8 @@ type commands struct {
 	Probe     tryout    `cmd:"" help:"Play the servers that post notifications against any endpoint, ours or another's: would each be satisfied by the answers?"`
 	Pause     pause     `cmd:"" help:"Stop all sending, on all replicas. Nothing is lost: notifications are taken in and wait."`
 	Resume    resume    `cmd:"" help:"Start sending again."`
+
+	Version kong.VersionFlag `help:"Print the version, and the commit that it was built from."`
 }
 
 // Exit codes: a finding (the command ran, and what it found is bad) and wrong usage.
@@ -65,10 +68,13 @@ func run(ctx context.Context, args []string, out, logs io.Writer) int {
 }
 
 func runWith(ctx context.Context, args []string, s streams) int {
+	if len(args) == 0 { // who does not know the commands yet reads them; it is wrong usage all the same
+		runWith(ctx, []string{"--help"}, streams{in: s.in, out: s.logs, logs: s.logs})
+	}
 	var line commands
 	exited := -1
 	parser := kong.Must(&line, kong.Name("staffetta"), kong.Writers(s.out, s.logs), kong.UsageOnError(),
-		kong.Description("Tells a citizen on IO that a medical report is ready."),
+		kong.Description("Tells a citizen on IO that a medical report is ready."), kong.Vars{"version": version()},
 		kong.Exit(func(code int) { exited = code }),
 		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(s))
 	parsed, err := parser.Parse(args)
@@ -91,6 +97,30 @@ func runWith(ctx context.Context, args []string, s streams) int {
 		_, _ = fmt.Fprintf(s.logs, "staffetta: %v\n", err)
 		return exitFinding
 	}
+}
+
+// version is what was built: the module's version, and the commit where it was built from a checkout.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "staffetta (unknown build)"
+	}
+	return versionOf(info)
+}
+
+func versionOf(info *debug.BuildInfo) string {
+	settings := map[string]string{}
+	for _, one := range info.Settings {
+		settings[one.Key] = one.Value
+	}
+	text := "staffetta " + cmp.Or(info.Main.Version, "(devel)")
+	if commit := settings["vcs.revision"]; commit != "" {
+		text += ", commit " + commit
+	}
+	if settings["vcs.modified"] == "true" {
+		text += ", with changes that are not committed"
+	}
+	return text + ", " + info.GoVersion
 }
 
 // streams are where a command writes: out for people, logs for what runs beside them; and where it reads what must not stand

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"testing"
 
+	"staffetta/adapter/ledger/redistest"
 	"staffetta/notifier"
 )
 
@@ -27,6 +29,36 @@ func TestHelpNamesEveryCommand(t *testing.T) {
 		if !strings.Contains(out, want) {
 			t.Errorf("--help does not name %s", want)
 		}
+	}
+}
+
+func TestWithoutACommandThereIsTheHelp(t *testing.T) {
+	code, out, logs := command(t)
+	if code != exitUsage || out != "" || !strings.Contains(logs, "Usage: staffetta <command>") || !strings.Contains(logs, "catchup") {
+		t.Errorf("exit code %d, on stdout %q, on stderr %q", code, out, logs)
+	}
+}
+
+func TestTheVersionIsThatOfTheBuild(t *testing.T) {
+	if code, out, logs := command(t, "--version"); code != 0 || !strings.HasPrefix(out, "staffetta ") || logs != "" {
+		t.Errorf("exit code %d: %q, %q", code, out, logs)
+	}
+	info := &debug.BuildInfo{GoVersion: "go1.26", Main: debug.Module{Version: "v1.2.3"}, Settings: []debug.BuildSetting{
+		{Key: "vcs.revision", Value: "0123abc"}, {Key: "vcs.modified", Value: "true"},
+	}}
+	if got, want := versionOf(info), "staffetta v1.2.3, commit 0123abc, with changes that are not committed, go1.26"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got, want := versionOf(&debug.BuildInfo{GoVersion: "go1.26"}), "staffetta (devel), go1.26"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// A demo on a Redis that is not there says so, in our words, and ends.
+func TestADemoWithoutItsRedisSaysSo(t *testing.T) {
+	code, _, logs := command(t, "demo", "--redis", "redis://"+redistest.FreeAddress(t)+"/0", "--admin", "127.0.0.1:0")
+	if code != exitFinding || !strings.HasPrefix(logs, "staffetta: --redis: no Redis answers there: ") || strings.Count(logs, "\n") != 1 {
+		t.Errorf("exit code %d: %s", code, logs)
 	}
 }
 
@@ -84,6 +116,13 @@ func TestCheckSpeaksOfMessagesAndOfTheServicesOwnFlag(t *testing.T) {
 		if !strings.Contains(out, want) {
 			t.Errorf("check does not say %q:\n%s", want, out)
 		}
+	}
+}
+
+// What stands in every check is read where it is short.
+func TestSecureChannelsAreToldInTwoLines(t *testing.T) {
+	if n := len(notifier.SecureChannels); n > 240 {
+		t.Errorf("%d characters: %s", n, notifier.SecureChannels)
 	}
 }
 

@@ -157,7 +157,7 @@ func (w *town) pause(t *testing.T) {
 	if err := w.program.Ledger.Pace().Pause(t.Context(), "Giulia", "trial"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, func() (string, bool) { return "", strings.Contains(w.logs.String(), "sending paused or resumed") })
+	eventually(t, func() (string, bool) { return "", strings.Contains(w.logs.String(), "sending paused") })
 }
 
 // inState is how many live records are in a state, as Redis shows them.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -25,9 +26,16 @@ func TakeOverLogs(log *slog.Logger) {
 	redis.SetLogger(redisLog{log})
 }
 
-// redisLog are the complaints of the Redis client, of connections and servers. What fails for us is told by us, too.
+// redisLog are the complaints of the Redis client, of connections and servers.
 type redisLog struct{ *slog.Logger }
 
+// toldByUs is how the client says that Redis is not there. Whoever needed it says the same, with what was being done.
+const toldByUs = "redis: connection pool: failed to dial"
+
 func (l redisLog) Printf(ctx context.Context, format string, v ...any) {
-	l.WarnContext(ctx, "redis client", slog.String("says", fmt.Sprintf(format, v...)))
+	level := slog.LevelWarn
+	if strings.HasPrefix(format, toldByUs) {
+		level = slog.LevelDebug
+	}
+	l.Log(ctx, level, "redis client", slog.String("says", fmt.Sprintf(format, v...)))
 }

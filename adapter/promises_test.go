@@ -379,7 +379,7 @@ func TestPauseHoldsAndLosesNothing(t *testing.T) {
 	}
 	eventually(t, func() (string, bool) {
 		l := w.logs.String()
-		return "", strings.Contains(l, "sending paused or resumed")
+		return "", strings.Contains(l, "sending paused")
 	})
 	c := told(1, false)[0]
 	document := w.publish(c)

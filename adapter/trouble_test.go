@@ -61,7 +61,7 @@ func TestAnOpenBreakerStopsWhatIsQueued(t *testing.T) {
 	if err := w.program.Ledger.Pace().Pause(t.Context(), "t", "t"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, func() (string, bool) { return "", strings.Contains(w.logs.String(), "sending paused or resumed") })
+	eventually(t, func() (string, bool) { return "", strings.Contains(w.logs.String(), "sending paused") })
 	for _, c := range told(n, false) {
 		locators = append(locators, w.publish(c))
 		w.notify(t, fse.ClassicPut, c.Hints...)
@@ -137,7 +137,7 @@ func TestA429StopsWhatIsQueued(t *testing.T) {
 	})
 	w.run(t)
 	_ = w.program.Ledger.Pace().Pause(t.Context(), "t", "t")
-	eventually(t, func() (string, bool) { return "", strings.Contains(w.logs.String(), "sending paused or resumed") })
+	eventually(t, func() (string, bool) { return "", strings.Contains(w.logs.String(), "sending paused") })
 	for _, c := range told(150, false) {
 		w.publish(c)
 		w.notify(t, fse.ClassicPut, c.Hints...)
@@ -273,7 +273,7 @@ func TestAPauseIsKnownFromTheStart(t *testing.T) {
 	})
 	w.run(t)
 	_ = w.program.Ledger.Pace().Pause(t.Context(), "t", "t")
-	eventually(t, func() (string, bool) { return "", strings.Contains(w.logs.String(), "sending paused or resumed") })
+	eventually(t, func() (string, bool) { return "", strings.Contains(w.logs.String(), "sending paused") })
 	for _, c := range told(50, false) {
 		w.publish(c)
 		w.notify(t, fse.ClassicPut, c.Hints...)
@@ -281,7 +281,7 @@ func TestAPauseIsKnownFromTheStart(t *testing.T) {
 	w.stop()
 	reads := w.fse.Calls()["search"]
 	w.run(t)
-	eventually(t, func() (int, bool) { n := strings.Count(w.logs.String(), "sending paused or resumed"); return n, n == 2 })
+	eventually(t, func() (int, bool) { n := strings.Count(w.logs.String(), "sending paused"); return n, n == 2 })
 	w.handsEmpty(t) // what it would have claimed before it knew is over
 	if n := w.fse.Calls()["search"] - reads; n > 0 || asked.Load() > 0 {
 		t.Errorf("%d reads and %d calls to IO while all sending is paused", n, asked.Load())

@@ -1,12 +1,9 @@
 package config
 
 import (
-	"cmp"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
@@ -39,7 +36,7 @@ func load(path string, c *Config) (*Config, error) {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
 	if err := yaml.Load(text, c, yaml.WithKnownFields()); err != nil {
-		return nil, fmt.Errorf("%s:\n%w", path, inLines(err))
+		return nil, fmt.Errorf("%s:\n%w", path, inLines(text, err))
 	}
 	c.relativeTo(filepath.Dir(path))
 	if err := c.Complete(); err != nil {
@@ -105,58 +102,4 @@ func (s *Source) paths() []*string {
 		paths = append(paths, &receive.HMACSecretFiles[i])
 	}
 	return paths
-}
-
-// inLines says what YAML found wrong, one line each, without the values that it would repeat: one may be a secret at
-// the wrong place.
-func inLines(err error) error {
-	if several, ok := errors.AsType[*yaml.LoadErrors](err); ok {
-		m := make(mistakes, len(several.Errors))
-		for i, one := range several.Errors {
-			m[i] = inLine(one)
-		}
-		return m
-	}
-	if one, ok := errors.AsType[*yaml.LoadError](err); ok {
-		return mistakes{inLine(one)}
-	}
-	return errors.New("not YAML") // whatever it says may hold a value
-}
-
-// rejected is how the YAML library says that a value does not fit, with the value.
-var rejected = regexp.MustCompile("(?s)^cannot construct !!(\\w+)(?: `.*`)? into (.+)$")
-
-// yamlWords are YAML's types in words.
-var yamlWords = map[string]string{
-	"str": "a text", "seq": "a list", "map": "a mapping", "int": "a number", "float": "a number", "bool": "true or false",
-}
-
-// unknown is how the YAML library says that there is no such key.
-var unknown = regexp.MustCompile(`^field (\S+) not found in type config\.(\w+)$`)
-
-// Hints for keys that people look for.
-const (
-	alwaysSecure = "secure channels are required by every message, and nothing can turn that off: remove the key, and set the service's own flag"
-	onlyItAndEn  = "IO's app reads buttons in it and en only: readers of other languages see the Italian text"
-)
-
-var hints = map[string]string{
-	"require_secure_channels": alwaysSecure, "require_secure_channel": alwaysSecure, "secure_channels": alwaysSecure,
-	"ButtonText.de": onlyItAndEn, "ButtonText.es": onlyItAndEn, "ButtonText.fr": onlyItAndEn, "ButtonText.sl": onlyItAndEn,
-}
-
-func inLine(err *yaml.LoadError) string {
-	text := strings.TrimPrefix(err.Message, "yaml: ")
-	if found := unknown.FindStringSubmatch(text); found != nil {
-		if hint := cmp.Or(hints[found[1]], hints[found[2]+"."+found[1]]); hint != "" {
-			text += " (" + hint + ")"
-		}
-	}
-	if found := rejected.FindStringSubmatch(text); found != nil {
-		text = fmt.Sprintf("want %s, not %s", found[2], cmp.Or(yamlWords[found[1]], "this"))
-	}
-	if err.Mark.Line == 0 {
-		return text
-	}
-	return fmt.Sprintf("line %d: %s", err.Mark.Line, text)
 }

@@ -21,25 +21,40 @@ func TestMistakes(t *testing.T) {
 		want       []string
 	}{
 		{"an unknown key is refused with its line", "unknown-key.yaml", []string{
-			`line 10: field wokers not found in type config.Config`,
+			`line 10: unknown key "wokers"`,
 		}},
 		{"an unknown key inside a source too", "unknown-key-in-source.yaml", []string{
-			`line 6: field unlabeled not found in type config.Source`,
+			`line 6: unknown key "unlabeled" in sources[0]`,
 		}},
 		{"a repeated key is refused with its line", "duplicate-key.yaml", []string{
 			`line 10: mapping key "io" already defined at line 8`,
 		}},
 		{"a value of another type is refused without repeating it", "value-of-wrong-type.yaml", []string{
-			`line 10: want int, not a text`,
+			`line 10: workers: want a whole number, not a text`,
 		}},
 		{"a secret at the wrong place is not repeated", "secret-at-wrong-place.yaml", []string{
-			`line 7: want []config.Secret, not a text`,
+			`line 7: sources[0].receive.bearer_tokens: want a list, not a text`,
 		}},
 		{"all wrong lines at once", "several-lines.yaml", []string{
-			`line 1: field uri not found in type config.Redis`,
-			`line 10: want int, not a text`,
-			`line 11: not a duration: want e.g. 90s, 15m, 72h or 90d`,
-			`line 12: not a size: want e.g. 512KiB, 64MiB, 1GiB or a plain number of bytes`,
+			`line 1: unknown key "uri" in redis`,
+			`line 10: workers: want a whole number, not a text`,
+			`line 11: policy.settle: not a duration: want e.g. 90s, 15m, 72h or 90d`,
+			`line 12: public.max_body: not a size: want e.g. 512KiB, 64MiB, 1GiB or a plain number of bytes`,
+		}},
+		{"wherever a wrong value stands, its key is named, and no type of Go", "wrong-values.yaml", []string{
+			`line 1: redis: want a mapping, not a list`,
+			`line 3: ledger.seal_key: want a text, not a list`,
+			`line 4: unknown key "odd key" in ledger`,
+			`line 5: policy.settle: not a duration: want e.g. 90s, 15m, 72h or 90d`,
+			`line 8: sources[0].base_url: want a text, not a mapping`,
+			`line 11: unknown key "odd" in sources[0].receive`,
+			`line 12: sources[1]: want a mapping, not a text`,
+			`line 14: io.rate: want a number, not a text`,
+			`line 15: io.track: want true or false, not a text`,
+			`line 16: io.polls[1]: not a duration: want e.g. 90s, 15m, 72h or 90d`,
+		}},
+		{"a tag that a value does not fit is refused without repeating it", "wrong-tag.yaml", []string{
+			`want a number, not a text`,
 		}},
 		{"what is not YAML has its line", "not-yaml.yaml", []string{
 			`line 11: did not find expected node content`,
@@ -296,7 +311,7 @@ func TestMistakes(t *testing.T) {
 			`sources[0].subscription.topic[2]: named twice`,
 		}},
 		{"a topic is a text, or a list", "subscription-topic-words.yaml", []string{
-			`line 9: want a text, or a list of texts`,
+			`line 9: sources[0].subscription.topic: want a text, or a list of texts`,
 		}},
 		{"IO needs a key", "io-key-absent.yaml", []string{
 			`io.key: missing, want it here or as key_file`,
@@ -327,7 +342,7 @@ func TestMistakes(t *testing.T) {
 			`message.button_url: want the https:// address of the portal, the same for everybody or with {ref}`,
 		}},
 		{"secure channels cannot be turned off", "message-secure-channels.yaml", []string{
-			`line 11: field require_secure_channels not found in type config.Message (secure channels are required by every ` +
+			`line 11: unknown key "require_secure_channels" in message (secure channels are required by every ` +
 				`message, and nothing can turn that off: remove the key, and set the service's own flag)`,
 		}},
 		{"a wording that ships with Staffetta", "message-words.yaml", []string{
@@ -338,7 +353,7 @@ func TestMistakes(t *testing.T) {
 			`message.second_button_text: want it and en: without the English text, who reads IO in English has no button`,
 		}},
 		{"a button speaks no other language", "message-button-language.yaml", []string{
-			`line 11: field de not found in type config.ButtonText (IO's app reads buttons in it and en only: readers of other ` +
+			`line 11: unknown key "de" in message.button_text (IO's app reads buttons in it and en only: readers of other ` +
 				`languages see the Italian text)`,
 		}},
 		{"a folder of texts must be there", "message-templates-absent.yaml", []string{

@@ -171,8 +171,9 @@ type answered struct {
 	status  int
 	header  http.Header
 	body    []byte
-	written bool // the request may have reached IO
-	inVain  int  // exchanges before it, whose key was refused
+	written bool   // the request may have reached IO
+	inVain  int    // exchanges before it, whose key was refused
+	cause   string // why there was no answer
 }
 
 // decode reads JSON, as leniently as it may be written: nothing that we ask for depends on what is wrong beside it.
@@ -243,7 +244,7 @@ func (c *Client) once(ctx context.Context, method string, at *url.URL, content [
 	req.Header["Accept"] = asJSON
 	res, err := c.http.RoundTrip(req)
 	if err != nil {
-		got.written = written.Load() && !neverSent(err)
+		got.written, got.cause = written.Load() && !neverSent(err), CauseOf(err)
 		return got
 	}
 	defer func() { _ = res.Body.Close() }()
@@ -300,7 +301,7 @@ func (a answered) refused(what purpose) Answer {
 	answer := a.answer("")
 	switch a.status {
 	case 0:
-		answer.Kind, answer.Reason = Unavailable, "no-answer"
+		answer.Kind, answer.Reason, answer.Cause = Unavailable, "no-answer", a.cause
 		if a.written {
 			answer.Kind = Unclear
 		}

@@ -52,6 +52,7 @@ type Answer struct {
 	ReadStatus string // with StatusKnown: READ, UNREAD, UNAVAILABLE, or "" where the contract has none
 	Languages  []string
 	Reason     string        // a fixed word of ours for logs and held records, e.g. bad-request, no-configuration
+	Cause      string        // where there was no answer: why, see CauseOf
 	RetryAfter time.Duration // with Throttled; 0 when IO named none
 	InVain     int           // calls before the one that was answered so, whose key was refused
 }

@@ -115,7 +115,7 @@ func (w *watchman) silence(ctx context.Context, s *ledger.Subscription, c counte
 		level = slog.LevelWarn
 	}
 	w.log.Log(ctx, level, "a Subscription is silent for longer than its heartbeat", slog.String("subscription", s.ID),
-		slog.Duration("silent", now.Sub(last).Truncate(time.Second)), slog.String("status", status.Status), slog.String("trouble", status.Trouble))
+		slog.String("silent", now.Sub(last).Truncate(time.Second).String()), slog.String("status", status.Status), slog.String("trouble", status.Trouble))
 	switch {
 	case !there:
 		w.stopped(ctx, s, statusGone)

@@ -959,6 +959,9 @@ func TestAStoppedSubscriptionIsRepairedAtOnce(t *testing.T) {
 		if !strings.Contains(p.logs.String(), "silent for longer than its heartbeat") {
 			t.Error("the log does not say that it was silent")
 		}
+		if !strings.Contains(p.logs.String(), `"silent":"`) {
+			t.Errorf("how long it was silent is not written as a person writes it: %s", p.logs.String())
+		}
 	})
 	t.Run("silence, and its server says that it is active", func(t *testing.T) {
 		p := listenTo(t, "HAPI topics", slow)
@@ -1084,6 +1087,9 @@ func TestAnAbsenceIsNoticed(t *testing.T) {
 	heard()
 	if c := p.state(t); !c.Open() || c.Why != "outage" {
 		t.Errorf("open %t, why %q", c.Open(), c.Why)
+	}
+	if !strings.Contains(p.logs.String(), `"away":"`) {
+		t.Errorf("how long is not written as a person writes it: %s", p.logs.String())
 	}
 }
 

@@ -198,7 +198,7 @@ func (t *Tally) write(ctx context.Context, source, why string) bool {
 	}
 	if away > t.Patience {
 		t.Log.WarnContext(ctx, "nobody was there to be posted to: what was missed is looked for", slog.String("source", source),
-			slog.Duration("away", away.Truncate(time.Second)))
+			slog.String("away", away.Truncate(time.Second).String()))
 	}
 	return true
 }

@@ -76,6 +76,10 @@ func Run(ctx context.Context, o Options) (balanced bool, err error) {
 		return false, err
 	}
 	defer closeLog()
+	adapter.TakeOverLogs(log)
+	if err := answers(ctx, config.Redis{URL: o.Redis}); err != nil {
+		return false, err
+	}
 	if err := s.build(ctx, log); err != nil {
 		return false, err
 	}
@@ -92,6 +96,27 @@ func Run(ctx context.Context, o Options) (balanced bool, err error) {
 	summary.stopped = ctx.Err() != nil
 	summary.print(s.out)
 	return summary.balanced(), nil
+}
+
+// redisPatience is how long the demo waits for a Redis of one's own; serve would wait for ever.
+const redisPatience = 5 * time.Second
+
+// answers says whether there is a Redis to play with.
+func answers(ctx context.Context, r config.Redis) error {
+	if r.Embedded() {
+		return nil
+	}
+	client, closeAll, err := adapter.Connect(r)
+	if err != nil {
+		return fmt.Errorf("--redis: %w", err)
+	}
+	defer closeAll()
+	ctx, cancel := context.WithTimeout(ctx, redisPatience)
+	defer cancel()
+	if err := client.Ping(ctx).Err(); err != nil {
+		return fmt.Errorf("--redis: no Redis answers there: %w", err)
+	}
+	return nil
 }
 
 func openLog(path string) (*slog.Logger, func(), error) {

@@ -62,8 +62,13 @@ func (e *Endpoint) logRefusal(ctx context.Context, x *exchange, issue *fhir.Issu
 	if issue.Status == http.StatusUnauthorized {
 		level, why = slog.LevelInfo, string(x.doubt)
 	}
-	e.log.LogAttrs(ctx, level, "notification refused", slog.String("source", x.named), slog.Int("status", issue.Status),
-		slog.String("code", issue.Code), slog.String("diagnostics", why))
+	attrs := []slog.Attr{
+		slog.String("source", x.named), slog.Int("status", issue.Status), slog.String("code", issue.Code), slog.String("diagnostics", why),
+	}
+	if element := elementForLog(issue.Expression); element != "" {
+		attrs = append(attrs, slog.String("element", element))
+	}
+	e.log.LogAttrs(ctx, level, "notification refused", attrs...)
 }
 
 func writeOutcome(c *gin.Context, issue *fhir.Issue) {

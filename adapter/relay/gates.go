@@ -1,11 +1,14 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
 	"maps"
+	"net/http"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -36,8 +39,9 @@ type gates struct {
 	breakers map[string]*gobreaker.CircuitBreaker[struct{}] // by source name; IO under ""
 	change   chan struct{}
 
-	mu    sync.Mutex
-	state ledger.PaceState
+	mu     sync.Mutex
+	state  ledger.PaceState
+	causes map[string]string // why an upstream gave no usable answer the last time, a fixed word; by name as the breakers
 }
 
 // errNoAnswer is what a breaker counts.
@@ -54,7 +58,7 @@ type opened struct {
 func newGates(pace *ledger.Pace, sources []string, rate *throughput, metrics *Metrics, log *slog.Logger) *gates {
 	g := &gates{
 		pace: pace, rate: rate, metrics: metrics, log: log, change: make(chan struct{}, 1),
-		breakers: map[string]*gobreaker.CircuitBreaker[struct{}]{},
+		breakers: map[string]*gobreaker.CircuitBreaker[struct{}]{}, causes: map[string]string{},
 	}
 	for _, name := range append(slices.Clone(sources), "") {
 		g.breakers[name] = gobreaker.NewCircuitBreaker[struct{}](gobreaker.Settings{
@@ -62,11 +66,22 @@ func newGates(pace *ledger.Pace, sources []string, rate *throughput, metrics *Me
 			ReadyToTrip: func(counts gobreaker.Counts) bool { return counts.ConsecutiveFailures >= breakerFails },
 			OnStateChange: func(_ string, _, to gobreaker.State) {
 				metrics.upstreamOpen(name, to != gobreaker.StateOpen)
-				log.Warn("upstream breaker moved", slog.String("upstream", upstream(name)), slog.String("breaker", to.String()))
+				g.logMove(name, to)
 			},
 		})
 	}
 	return g
+}
+
+// logMove says that a breaker has moved, and why it has opened.
+func (g *gates) logMove(name string, to gobreaker.State) {
+	log := g.log.With(slog.String("upstream", upstream(name)), slog.String("breaker", to.String()))
+	if to == gobreaker.StateOpen {
+		g.mu.Lock()
+		log = log.With(slog.String("cause", g.causes[name]))
+		g.mu.Unlock()
+	}
+	log.Warn("upstream breaker moved")
 }
 
 // upstream is the name of a source, or IO.
@@ -101,11 +116,16 @@ func (g *gates) refresh(ctx context.Context) {
 	}
 	g.rate.saw(state.Steps, time.Now())
 	g.mu.Lock()
-	was := g.state.OperatorPaused
+	was := g.state
 	g.state = state
 	g.mu.Unlock()
-	if was != state.OperatorPaused {
-		g.log.WarnContext(ctx, "sending paused or resumed", slog.Bool("paused", state.OperatorPaused))
+	switch {
+	case state.OperatorPaused && !was.OperatorPaused:
+		g.log.WarnContext(ctx, "sending paused", slog.String("by", state.PausedBy), slog.String("why", state.PausedWhy))
+		g.changedNow()
+	case was.OperatorPaused && !state.OperatorPaused: // by whom, nobody writes down
+		g.log.WarnContext(ctx, "sending resumed", slog.String("paused_by", was.PausedBy),
+			slog.String("paused_for", time.Since(was.PausedSince).Round(time.Second).String()))
 		g.changedNow()
 	}
 }
@@ -169,8 +189,11 @@ func (g *gates) well(name string) {
 	_, _ = g.breakers[name].Execute(func() (struct{}, error) { return struct{}{}, nil })
 }
 
-// ill notes that an upstream gave none.
-func (g *gates) ill(name string) {
+// ill notes that an upstream gave none, and why.
+func (g *gates) ill(name, cause string) {
+	g.mu.Lock()
+	g.causes[name] = cause
+	g.mu.Unlock()
 	_, _ = g.breakers[name].Execute(func() (struct{}, error) { return struct{}{}, errNoAnswer })
 }
 
@@ -182,7 +205,7 @@ func (g *gates) trouble(ctx context.Context, name string, trouble *fhir.Trouble)
 	case fhir.Throttled:
 		g.pauseSource(ctx, name, orElse(trouble.RetryAfter, pauseUnnamed), string(trouble.Kind))
 	case fhir.Unavailable:
-		g.ill(name)
+		g.ill(name, sourceCause(trouble))
 	case fhir.Unusable: // says nothing of other documents
 	}
 }
@@ -195,12 +218,33 @@ func (g *gates) answered(ctx context.Context, answer notifier.Answer) {
 	case notifier.KeyRefused, notifier.Forbidden:
 		g.pauseIO(ctx, pauseForPerson, string(answer.Kind))
 	case notifier.Unavailable, notifier.Unclear:
-		g.ill("")
+		g.ill("", ioCause(answer))
 	case notifier.Allowed, notifier.NotAllowed, notifier.NotOnIO, notifier.Created, notifier.StatusKnown, notifier.Refused,
 		notifier.RecipientForbidden:
 		g.well("")
 	}
 }
+
+// sourceCause is why a source gave no usable answer, in a fixed word; behind the trouble may be that of who gives its tokens.
+func sourceCause(trouble *fhir.Trouble) string {
+	if trouble.Status > 0 {
+		return statusWord(trouble.Status)
+	}
+	if before, ok := errors.AsType[*fhir.Trouble](trouble.Err); ok {
+		return sourceCause(before)
+	}
+	return notifier.CauseOf(trouble.Err)
+}
+
+// ioCause is why IO gave no usable answer, in a fixed word.
+func ioCause(answer notifier.Answer) string {
+	if answer.HTTPStatus >= http.StatusInternalServerError {
+		return statusWord(answer.HTTPStatus)
+	}
+	return cmp.Or(answer.Cause, answer.Reason)
+}
+
+func statusWord(status int) string { return "http-" + strconv.Itoa(status) }
 
 func orElse(named, otherwise time.Duration) time.Duration {
 	if named > 0 {
