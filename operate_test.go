@@ -110,3 +110,40 @@ func TestCheckLedgerFindsWhatIsLost(t *testing.T) {
 		t.Errorf("exit code %d without --ledger: the file is well", code)
 	}
 }
+
+// A Redis that may forget is a finding, one for each setting, wherever check asks Redis at all.
+func TestCheckFindsARedisThatMayForget(t *testing.T) {
+	o := openOffice(t)
+	check := func(want int, args ...string) string {
+		t.Helper()
+		code, out, logs := command(t, append([]string{"check", "--config", o.file}, args...)...)
+		if code != want {
+			t.Errorf("check %v: exit code %d, want %d\n%s%s", args, code, want, out, logs)
+		}
+		return out
+	}
+	if out := check(0, "--no-sources", "--ledger"); !strings.Contains(out, "redis: it keeps what it is told: appendonly yes, maxmemory-policy noeviction\n") {
+		t.Error(out)
+	}
+	for name, value := range map[string]string{"appendonly": "no", "maxmemory-policy": "allkeys-lru"} {
+		if err := o.redis.ConfigSet(t.Context(), name, value).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, args := range [][]string{{"--no-sources", "--ledger"}, {"--sources"}} { // the source of this file is nowhere
+		out := check(exitFinding, args...)
+		if strings.Count(out, "finding: redis: ") != 2 || !strings.Contains(out, "finding: redis: appendonly is no: ") ||
+			!strings.Contains(out, "finding: redis: maxmemory-policy is allkeys-lru: ") {
+			t.Errorf("check %v finds\n%s", args, out)
+		}
+	}
+	if out := check(0, "--no-sources"); strings.Contains(out, "redis") {
+		t.Errorf("it asks Redis although it is to ask nobody:\n%s", out)
+	}
+	if err := o.redis.ACLSetUser(t.Context(), "default", "-info").Err(); err != nil {
+		t.Fatal(err)
+	}
+	if out := check(0, "--no-sources", "--ledger"); !strings.Contains(out, "redis: it does not say whether it may forget: ") {
+		t.Errorf("who may not ask says so:\n%s", out)
+	}
+}

@@ -126,6 +126,9 @@ func (p *Program) wire(ctx context.Context, cfg *config.Config, client redis.Uni
 	}); err != nil {
 		return err
 	}
+	if !cfg.Redis.Embedded() {
+		sayWeaknesses(ctx, client, log)
+	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	var err error

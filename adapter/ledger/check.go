@@ -232,14 +232,7 @@ func (l *Ledger) allKeys(ctx context.Context) (byPartition [Partitions][]string,
 		}
 		return found.Err()
 	}
-	switch client := l.redis.(type) {
-	case *redis.ClusterClient:
-		err = client.ForEachMaster(ctx, scan)
-	case *redis.Client:
-		err = scan(ctx, client)
-	default:
-		err = errors.New("cannot walk this kind of Redis")
-	}
+	err = eachMaster(ctx, l.redis, scan)
 	if err != nil {
 		return byPartition, unavailable(err)
 	}
