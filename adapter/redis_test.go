@@ -16,6 +16,7 @@ import (
 	"staffetta/config"
 	"staffetta/config/tlstest"
 	"staffetta/fhir"
+	"staffetta/notifier/sandbox"
 )
 
 // guarded is a redis-server that speaks TLS, wants a client certificate, and a password.
@@ -157,5 +158,19 @@ func TestServeSaysThatRedisMayForget(t *testing.T) {
 	w.run(t)
 	if logs := w.logs.String(); !strings.Contains(logs, `"level":"WARN","msg":"redis does not say whether it may forget what people were told"`) {
 		t.Errorf("want a line that it cannot be asked\n%s", logs)
+	}
+}
+
+// The embedded Redis forgets by nature: nothing is said of it.
+func TestNothingIsAskedOfTheEmbeddedRedis(t *testing.T) {
+	w := build(t, fhir.ShapeReport, func(cfg *config.Config, _ *sandbox.Options) { cfg.Redis.URL = config.EmbeddedRedis })
+	w.damaged = "its ledger is gone with the program"
+	w.run(t)
+	if logs := w.logs.String(); strings.Contains(logs, "may forget") {
+		t.Error(logs)
+	}
+	var said strings.Builder
+	if well, err := adapter.CheckRedis(t.Context(), w.cfg, &said); err != nil || !well || said.Len() > 0 {
+		t.Errorf("well %t, %v, %q", well, err, said.String())
 	}
 }

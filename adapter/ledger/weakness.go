@@ -22,9 +22,13 @@ func Weaknesses(ctx context.Context, client redis.UniversalClient) ([]string, er
 		if err != nil {
 			return err
 		}
+		found, err := weaknessesIn(said)
+		if err != nil {
+			return err
+		}
 		mu.Lock()
 		defer mu.Unlock()
-		for _, one := range weaknessesIn(said) {
+		for _, one := range found {
 			if several {
 				one = node.Options().Addr + ": " + one
 			}
@@ -40,7 +44,7 @@ func Weaknesses(ctx context.Context, client redis.UniversalClient) ([]string, er
 }
 
 // errSaysNothing is of a Redis, or of what stands before it, that leaves out of INFO what we ask for.
-var errSaysNothing = errors.New("INFO says neither aof_enabled nor maxmemory_policy")
+var errSaysNothing = errors.New("INFO leaves out aof_enabled or maxmemory_policy")
 
 // persistenceOf is what a node says of how it keeps data. It is asked twice: some that stand before a Redis know one section only.
 func persistenceOf(ctx context.Context, node *redis.Client) (map[string]string, error) {
@@ -56,14 +60,14 @@ func persistenceOf(ctx context.Context, node *redis.Client) (map[string]string, 
 			}
 		}
 	}
-	if said["aof_enabled"] == "" || said["maxmemory_policy"] == "" {
-		return nil, errSaysNothing
-	}
 	return said, nil
 }
 
 // weaknessesIn reads INFO. A policy that evicts is one also without a limit of memory: the day that somebody sets one is too late.
-func weaknessesIn(said map[string]string) (found []string) {
+func weaknessesIn(said map[string]string) (found []string, err error) {
+	if said["aof_enabled"] == "" || said["maxmemory_policy"] == "" {
+		return nil, errSaysNothing
+	}
 	if said["aof_enabled"] == "0" {
 		lost := said["rdb_changes_since_last_save"] + " changes by now"
 		if said["rdb_last_bgsave_status"] == "err" {
@@ -81,7 +85,7 @@ func weaknessesIn(said map[string]string) (found []string) {
 		}
 		found = append(found, fmt.Sprintf("maxmemory-policy is %s: %s it drops what people were told, want noeviction", policy, when))
 	}
-	return found
+	return found, nil
 }
 
 // eachMaster calls do for the one Redis there is, or for all masters of a cluster at once.

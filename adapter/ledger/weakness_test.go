@@ -2,6 +2,8 @@ package ledger
 
 import (
 	"context"
+	"errors"
+	"maps"
 	"strings"
 	"testing"
 
@@ -31,7 +33,6 @@ func TestARedisThatMayForgetIsFound(t *testing.T) {
 		{"a cache", []string{"--appendonly", "no", "--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru"}, []string{noFile, evicts}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
 			client := redis.NewClient(&redis.Options{Addr: redistest.NewServer(t, tt.args...).Addr, DisableIdentity: true})
 			defer func() { _ = client.Close() }()
 			got, err := Weaknesses(t.Context(), client)
@@ -52,8 +53,16 @@ func TestWhatFailedIsAWeakness(t *testing.T) {
 		"appendonly is no: a restart forgets what changed since the last snapshot (7 changes by now, and the last snapshot failed), want yes",
 		"the last write to the append-only file failed: look at its disk",
 	}
-	if diff := cmp.Diff(want, weaknessesIn(said)); diff != "" {
-		t.Errorf("-want +got:\n%s", diff)
+	got, err := weaknessesIn(said)
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("%v, -want +got:\n%s", err, diff)
+	}
+	for _, missing := range []string{"aof_enabled", "maxmemory_policy"} {
+		less := maps.Clone(said)
+		delete(less, missing)
+		if got, err := weaknessesIn(less); !errors.Is(err, errSaysNothing) {
+			t.Errorf("without %s: %v %v, want %v", missing, got, err, errSaysNothing)
+		}
 	}
 }
 
