@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -108,6 +109,28 @@ func TestCheckLedgerFindsWhatIsLost(t *testing.T) {
 	}
 	if code, _, _ := command(t, "check", "--no-sources", "--config", o.file); code != 0 {
 		t.Errorf("exit code %d without --ledger: the file is well", code)
+	}
+}
+
+// A source that was renamed in the file is one finding, however many partitions its records lie in.
+func TestCheckLedgerFindsASourceThatIsGone(t *testing.T) {
+	o := openOffice(t)
+	ids := make([]string, 64)
+	for i := range ids {
+		ids[i] = fmt.Sprint("r", i)
+	}
+	o.admit(t, ids...)
+	text, err := os.ReadFile(o.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	renamed := strings.Replace(string(text), "name: lab", "name: laboratory", 1)
+	if err := os.WriteFile(o.file, []byte(renamed), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, out, logs := command(t, "check", "--no-sources", "--ledger", "--config", o.file)
+	if code != exitFinding || strings.Count(out, "finding:") != 1 || !strings.Contains(out, "finding: source lab is not configured, and 64 live records wait for it\n") {
+		t.Errorf("exit code %d\n%s%s", code, out, logs)
 	}
 }
 
