@@ -1,11 +1,13 @@
 package main
 
 import (
+	"encoding/base64"
 	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -131,6 +133,30 @@ func TestCheckLedgerFindsASourceThatIsGone(t *testing.T) {
 	code, out, logs := command(t, "check", "--no-sources", "--ledger", "--config", o.file)
 	if code != exitFinding || strings.Count(out, "finding:") != 1 || !strings.Contains(out, "finding: source lab is not configured, and 64 live records wait for it\n") {
 		t.Errorf("exit code %d\n%s%s", code, out, logs)
+	}
+}
+
+// Who comes with another naming key is told which key of the file to look at.
+func TestAnotherNamingKeyIsNamed(t *testing.T) {
+	o := openOffice(t)
+	o.admit(t, "r1")
+	text, err := os.ReadFile(o.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seal := filepath.Join(t.TempDir(), "seal.key")
+	another := regexp.MustCompile(`seal_key: [^ }\n]+`).ReplaceAllLiteralString(string(text), "seal_key_file: "+seal)
+	for path, text := range map[string]string{o.file: another, seal: base64.StdEncoding.EncodeToString(make([]byte, 32))} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := "the ledger in Redis was written under another naming key: look at ledger.seal_key_file (" + seal + "), the seal key with the lowest id (1)"
+	for _, args := range [][]string{{"serve"}, {"check", "--no-sources", "--ledger"}, {"pause", "--why", "a trial"}} {
+		code, out, logs := command(t, append(args, "--config", o.file)...)
+		if code != exitFinding || !strings.Contains(logs, want) {
+			t.Errorf("%v: exit code %d, want %q\n%s%s", args, code, want, out, logs)
+		}
 	}
 }
 

@@ -200,7 +200,11 @@ func openLedger(ctx context.Context, cfg *config.Config, client redis.UniversalC
 	o.Redis, o.NamingKey = client, naming
 	o.Lease, o.Retention, o.References = time.Duration(cfg.Ledger.Lease), time.Duration(cfg.Ledger.Retention), time.Duration(cfg.Remote.Retention)
 	o.WaitReplicas, o.JournalEntries = cfg.Ledger.WaitReplicas, cfg.Ledger.JournalEntries
-	return ledger.Open(ctx, o)
+	led, err := ledger.Open(ctx, o)
+	if errors.Is(err, ledger.ErrNamingKey) {
+		return nil, fmt.Errorf("%w: look at %s", err, cfg.Ledger.NamedBy())
+	}
+	return led, err
 }
 
 // namingKey is the configured naming key, or HKDF of the first seal key (design, section 4, Identity).

@@ -15,10 +15,11 @@ func TestRecordsOfASourceThatIsGoneAreCounted(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, client redis.UniversalClient) {
 		t.Helper()
 		l := open(t, client)
-		hints := []Hint{documentHint(l, "south", 1), documentHint(l, "south", 2), documentHint(l, "south", 3), documentHint(l, "calm", 1)}
-		for n := range 3 * Partitions {
-			hints = append(hints, documentHint(l, "north", n))
+		hints := make([]Hint, 3*Partitions)
+		for n := range hints {
+			hints[n] = documentHint(l, "north", n)
 		}
+		hints = append(hints, documentHint(l, "south", 1), documentHint(l, "south", 2), documentHint(l, "south", 3), documentHint(l, "calm", 1))
 		if _, err := l.Admit(t.Context(), hints); err != nil {
 			t.Fatal(err)
 		}
