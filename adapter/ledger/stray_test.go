@@ -15,7 +15,7 @@ func TestRecordsOfASourceThatIsGoneAreCounted(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, client redis.UniversalClient) {
 		t.Helper()
 		l := open(t, client)
-		hints := make([]Hint, 3*Partitions)
+		hints := make([]Hint, 3*Partitions, 3*Partitions+4)
 		for n := range hints {
 			hints[n] = documentHint(l, "north", n)
 		}
