@@ -218,10 +218,17 @@ func (c check) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	well := true
-	if c.Sources {
-		if well, err = adapter.CheckSources(ctx, cfg, log, s.out); err != nil {
+	if c.Sources || c.Ledger {
+		if well, err = adapter.CheckRedis(ctx, cfg, s.out); err != nil {
 			return err
 		}
+	}
+	if c.Sources {
+		sound, err := adapter.CheckSources(ctx, cfg, log, s.out)
+		if err != nil {
+			return err
+		}
+		well = well && sound
 	}
 	if c.Ledger {
 		sound, err := adapter.CheckLedger(ctx, cfg, log, s.out)

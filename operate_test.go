@@ -1,10 +1,13 @@
 package main
 
 import (
+	"encoding/base64"
+	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -109,5 +112,88 @@ func TestCheckLedgerFindsWhatIsLost(t *testing.T) {
 	}
 	if code, _, _ := command(t, "check", "--no-sources", "--config", o.file); code != 0 {
 		t.Errorf("exit code %d without --ledger: the file is well", code)
+	}
+}
+
+// A source that was renamed in the file is one finding, however many partitions its records lie in.
+func TestCheckLedgerFindsASourceThatIsGone(t *testing.T) {
+	o := openOffice(t)
+	ids := make([]string, 64)
+	for i := range ids {
+		ids[i] = fmt.Sprint("r", i)
+	}
+	o.admit(t, ids...)
+	text, err := os.ReadFile(o.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	renamed := strings.Replace(string(text), "name: lab", "name: laboratory", 1)
+	if err := os.WriteFile(o.file, []byte(renamed), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, out, logs := command(t, "check", "--no-sources", "--ledger", "--config", o.file)
+	if code != exitFinding || strings.Count(out, "finding:") != 1 || !strings.Contains(out, "finding: source lab is not configured, and 64 live records wait for it\n") {
+		t.Errorf("exit code %d\n%s%s", code, out, logs)
+	}
+}
+
+// Who comes with another naming key is told which key of the file to look at.
+func TestAnotherNamingKeyIsNamed(t *testing.T) {
+	o := openOffice(t)
+	o.admit(t, "r1")
+	text, err := os.ReadFile(o.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seal := filepath.Join(t.TempDir(), "seal.key")
+	another := regexp.MustCompile(`seal_key: [^ }\n]+`).ReplaceAllLiteralString(string(text), "seal_key_file: "+seal)
+	for path, text := range map[string]string{o.file: another, seal: base64.StdEncoding.EncodeToString(make([]byte, 32))} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := "the ledger in Redis was written under another naming key: look at ledger.seal_key_file (" + seal + "), the seal key with the lowest id (1)"
+	for _, args := range [][]string{{"serve"}, {"check", "--no-sources", "--ledger"}, {"pause", "--why", "a trial"}} {
+		code, out, logs := command(t, append(args, "--config", o.file)...)
+		if code != exitFinding || !strings.Contains(logs, want) {
+			t.Errorf("%v: exit code %d, want %q\n%s%s", args, code, want, out, logs)
+		}
+	}
+}
+
+// A Redis that may forget is a finding, one for each setting, wherever check asks Redis at all.
+func TestCheckFindsARedisThatMayForget(t *testing.T) {
+	o := openOffice(t)
+	check := func(want int, args ...string) string {
+		t.Helper()
+		code, out, logs := command(t, append([]string{"check", "--config", o.file}, args...)...)
+		if code != want {
+			t.Errorf("check %v: exit code %d, want %d\n%s%s", args, code, want, out, logs)
+		}
+		return out
+	}
+	if out := check(0, "--no-sources", "--ledger"); !strings.Contains(out, "redis: it keeps what it is told: appendonly yes, maxmemory-policy noeviction\n") {
+		t.Error(out)
+	}
+	for name, value := range map[string]string{"appendonly": "no", "maxmemory-policy": "allkeys-lru"} {
+		if err := o.redis.ConfigSet(t.Context(), name, value).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, args := range [][]string{{"--no-sources", "--ledger"}, {"--sources"}} { // the source of this file is nowhere
+		out := check(exitFinding, args...)
+		if strings.Count(out, "finding: redis: ") != 2 || !strings.Contains(out, "finding: redis: appendonly is no: ") ||
+			!strings.Contains(out, "finding: redis: maxmemory-policy is allkeys-lru: ") {
+			t.Errorf("check %v finds\n%s", args, out)
+		}
+	}
+	if out := check(0, "--no-sources"); strings.Contains(out, "redis") {
+		t.Errorf("it asks Redis although it is to ask nobody:\n%s", out)
+	}
+	if err := o.redis.ACLSetUser(t.Context(), "default", "-info").Err(); err != nil {
+		t.Fatal(err)
+	}
+	if out := check(0, "--no-sources", "--ledger"); !strings.Contains(out, "redis: it does not say whether it may forget: ") {
+		t.Errorf("who may not ask says so:\n%s", out)
 	}
 }

@@ -34,12 +34,8 @@ func withLedger(ctx context.Context, cfg *config.Config, o ledger.Options, erran
 
 // CheckLedger walks the ledger and says what it found; well is false where something is wrong.
 func CheckLedger(ctx context.Context, cfg *config.Config, log *slog.Logger, out io.Writer) (well bool, err error) {
-	names := make([]string, len(cfg.Sources))
-	for i, s := range cfg.Sources {
-		names[i] = s.Name
-	}
 	err = withLedger(ctx, cfg, ledger.Options{Log: log, Looks: true}, func(led *ledger.Ledger) error {
-		checked, err := led.Check(ctx, names)
+		checked, err := led.Check(ctx, sourceNames(cfg))
 		if err != nil {
 			return err
 		}

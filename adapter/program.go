@@ -7,10 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -46,6 +48,7 @@ type Program struct {
 	closeRedis    func()
 	log           *slog.Logger
 	skew          func() time.Duration
+	sources       []string // their names
 }
 
 // Option changes how a program is opened.
@@ -62,7 +65,7 @@ func Open(ctx context.Context, cfg *config.Config, log *slog.Logger, options ...
 	if err != nil {
 		return nil, err
 	}
-	p := &Program{closeRedis: closeRedis, log: log}
+	p := &Program{closeRedis: closeRedis, log: log, sources: sourceNames(cfg)}
 	for _, option := range options {
 		option(p)
 	}
@@ -102,10 +105,24 @@ func (p *Program) Run(ctx context.Context) error {
 	parts.Go(func() error { return p.tally.Run(ctx) })
 	parts.Go(func() error { return p.sweeper.Run(ctx) })
 	parts.Go(func() error { return p.files.Run(ctx) })
+	parts.Go(func() error { p.sayStrays(ctx); return nil })
 	err := parts.Wait()
 	p.remote.Wait()
 	forget()
 	return errors.Join(err, <-watched)
+}
+
+// sayStrays logs once which sources are missing in the file although records wait for them: a source that was renamed or removed.
+// Nobody waits for it: it walks all keys of Redis.
+func (p *Program) sayStrays(ctx context.Context) {
+	strays, err := p.Ledger.Strays(ctx, p.sources)
+	if err != nil && ctx.Err() == nil {
+		p.log.WarnContext(ctx, "it is not known whether records wait for sources that are not configured", slog.Any("error", err))
+	}
+	for _, source := range slices.Sorted(maps.Keys(strays)) {
+		p.log.ErrorContext(ctx, "records wait for a source that is not configured: put it back into the file, or they wait for ever",
+			slog.String("source", source), slog.Int64("records", strays[source]))
+	}
 }
 
 // gcPercent lets the heap grow to four times what lives in it before it is collected: a few MB live, and everything else is
@@ -125,6 +142,9 @@ func (p *Program) wire(ctx context.Context, cfg *config.Config, client redis.Uni
 		log.ErrorContext(ctx, "waiting for redis", slog.Any("error", err))
 	}); err != nil {
 		return err
+	}
+	if !cfg.Redis.Embedded() {
+		sayWeaknesses(ctx, client, log)
 	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -180,7 +200,11 @@ func openLedger(ctx context.Context, cfg *config.Config, client redis.UniversalC
 	o.Redis, o.NamingKey = client, naming
 	o.Lease, o.Retention, o.References = time.Duration(cfg.Ledger.Lease), time.Duration(cfg.Ledger.Retention), time.Duration(cfg.Remote.Retention)
 	o.WaitReplicas, o.JournalEntries = cfg.Ledger.WaitReplicas, cfg.Ledger.JournalEntries
-	return ledger.Open(ctx, o)
+	led, err := ledger.Open(ctx, o)
+	if errors.Is(err, ledger.ErrNamingKey) {
+		return nil, fmt.Errorf("%w: look at %s", err, cfg.Ledger.NamedBy())
+	}
+	return led, err
 }
 
 // namingKey is the configured naming key, or HKDF of the first seal key (design, section 4, Identity).
@@ -248,6 +272,15 @@ func reach(io config.IO) policy.Reach {
 		return policy.Reach{Only: only}
 	}
 	return policy.Reach{}
+}
+
+// sourceNames are those of the file.
+func sourceNames(cfg *config.Config) []string {
+	names := make([]string, len(cfg.Sources))
+	for i, s := range cfg.Sources {
+		names[i] = s.Name
+	}
+	return names
 }
 
 // newSources are the FHIR servers to read from.
@@ -413,14 +446,10 @@ func inClear(secrets []config.Secret) []string {
 
 // listenAdmin opens the listener for people and monitoring.
 func (p *Program) listenAdmin(ctx context.Context, cfg *config.Config, registry *prometheus.Registry) error {
-	names := make([]string, len(cfg.Sources))
-	for i, s := range cfg.Sources {
-		names[i] = s.Name
-	}
 	var err error
 	p.admin, err = endpoint.Listen(ctx, endpoint.ServerOptions{
 		Listen:  cfg.Admin.Listen,
-		Handler: p.newConsole(cfg, registry, names), ReadTimeout: adminTimeout, Grace: adminGrace, Log: p.log,
+		Handler: p.newConsole(cfg, registry), ReadTimeout: adminTimeout, Grace: adminGrace, Log: p.log,
 	})
 	if err != nil {
 		return fmt.Errorf("admin listener: %w", err)
@@ -433,9 +462,9 @@ const (
 	adminGrace   = time.Second
 )
 
-func (p *Program) newConsole(cfg *config.Config, registry *prometheus.Registry, sources []string) http.Handler {
+func (p *Program) newConsole(cfg *config.Config, registry *prometheus.Registry) http.Handler {
 	return console.New(console.Options{
-		Ledger: p.Ledger, Registry: registry, Sources: sources, Log: p.log,
+		Ledger: p.Ledger, Registry: registry, Sources: p.sources, Log: p.log,
 		IO: console.IO{Mode: cfg.IO.Mode, DailyCap: cfg.IO.DailyCap, StepRate: p.relay.StepRate, Today: p.relay.Today},
 	})
 }

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
+	"staffetta/adapter/ledger"
 	"staffetta/adapter/ledger/embedded"
 	"staffetta/config"
 )
@@ -87,4 +90,40 @@ func waitForRedis(ctx context.Context, client redis.UniversalClient, troubled fu
 		case <-time.After(2 * time.Second):
 		}
 	}
+}
+
+// sayWeaknesses logs by which settings Redis may forget what it is told. The program works all the same: who restarts it in the
+// night needs it more than a lecture.
+func sayWeaknesses(ctx context.Context, client redis.UniversalClient, log *slog.Logger) {
+	found, err := ledger.Weaknesses(ctx, client)
+	for _, one := range found {
+		log.ErrorContext(ctx, "redis may forget what people were told", slog.String("setting", one))
+	}
+	if err != nil {
+		log.WarnContext(ctx, "redis does not say whether it may forget what people were told", slog.Any("error", err))
+	}
+}
+
+// CheckRedis says by which settings Redis may forget what it is told; well is false where there are such. That it does not say so
+// is no finding, and that it is away is one of those who need it.
+func CheckRedis(ctx context.Context, cfg *config.Config, out io.Writer) (well bool, err error) {
+	if cfg.Redis.Embedded() {
+		return true, nil // it forgets by nature
+	}
+	client, closeRedis, err := Connect(cfg.Redis)
+	if err != nil {
+		return false, err
+	}
+	defer closeRedis()
+	found, err := ledger.Weaknesses(ctx, client)
+	for _, one := range found {
+		_, _ = fmt.Fprintln(out, "finding: redis:", one)
+	}
+	switch {
+	case err != nil:
+		_, _ = fmt.Fprintln(out, "redis: it does not say whether it may forget:", err)
+	case len(found) == 0:
+		_, _ = fmt.Fprintln(out, "redis: it keeps what it is told: appendonly yes, maxmemory-policy noeviction")
+	}
+	return len(found) == 0, ctx.Err()
 }

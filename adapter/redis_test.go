@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
@@ -14,6 +15,8 @@ import (
 	"staffetta/adapter/ledger/redistest"
 	"staffetta/config"
 	"staffetta/config/tlstest"
+	"staffetta/fhir"
+	"staffetta/notifier/sandbox"
 )
 
 // guarded is a redis-server that speaks TLS, wants a client certificate, and a password.
@@ -124,4 +127,50 @@ func (g *guarded) sentinel(t *testing.T) (addr string) {
 	}
 	t.Cleanup(func() { _ = cmd.Wait() }) // the test's context, which is over by then, has killed it
 	return addr
+}
+
+// serve starts on a Redis that may forget, and says how, once for each setting; of one that keeps everything it says nothing.
+func TestServeSaysThatRedisMayForget(t *testing.T) {
+	if _, err := exec.LookPath("redis-server"); err != nil && os.Getenv("CI") == "" {
+		t.Skip("no redis-server on the PATH")
+	}
+	const line = `"level":"ERROR","msg":"redis may forget what people were told","setting":"`
+	w := build(t, fhir.ShapeReport)
+	w.run(t)
+	w.stop()
+	if logs := w.logs.String(); strings.Contains(logs, "may forget") {
+		t.Error("all is well, and it says", logs)
+	}
+	for name, value := range map[string]string{"appendonly": "no", "maxmemory-policy": "allkeys-lru"} {
+		if err := w.redis.ConfigSet(t.Context(), name, value).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.run(t)
+	logs := w.logs.String()
+	if strings.Count(logs, line) != 2 || !strings.Contains(logs, line+"appendonly is no: ") || !strings.Contains(logs, line+"maxmemory-policy is allkeys-lru: ") {
+		t.Errorf("want a line for each of both settings\n%s", logs)
+	}
+	if err := w.redis.ACLSetUser(t.Context(), "default", "-info").Err(); err != nil {
+		t.Fatal(err)
+	}
+	w.stop()
+	w.run(t)
+	if logs := w.logs.String(); !strings.Contains(logs, `"level":"WARN","msg":"redis does not say whether it may forget what people were told"`) {
+		t.Errorf("want a line that it cannot be asked\n%s", logs)
+	}
+}
+
+// The embedded Redis forgets by nature: nothing is said of it.
+func TestNothingIsAskedOfTheEmbeddedRedis(t *testing.T) {
+	w := build(t, fhir.ShapeReport, func(cfg *config.Config, _ *sandbox.Options) { cfg.Redis.URL = config.EmbeddedRedis })
+	w.damaged = "its ledger is gone with the program"
+	w.run(t)
+	if logs := w.logs.String(); strings.Contains(logs, "may forget") {
+		t.Error(logs)
+	}
+	var said strings.Builder
+	if well, err := adapter.CheckRedis(t.Context(), w.cfg, &said); err != nil || !well || said.Len() > 0 {
+		t.Errorf("well %t, %v, %q", well, err, said.String())
+	}
 }

@@ -32,7 +32,7 @@ func (io IO) Keys() (keys func() []string, err error) {
 		// Each by itself: where one file is gone, a new key in the other one is still noticed.
 		from, err := newReread(func() (Secret, error) { return readSecretFile(one.file) }, one.file)
 		if err != nil {
-			return nil, fmt.Errorf("%s_file: %w", one.key, withoutPath(err))
+			return nil, fmt.Errorf("%s_file: %s: %w", one.key, one.file, withoutPath(err))
 		}
 		kept = append(kept, from.get)
 	}
@@ -68,7 +68,7 @@ func (io *IO) resolveAllow(m *mistakes) {
 	}
 	text, err := os.ReadFile(io.AllowFile)
 	if err != nil {
-		m.add("io.allow_file", "%s", withoutPath(err))
+		m.file("io.allow_file", io.AllowFile, err)
 		return
 	}
 	for line := range strings.Lines(string(text)) {

@@ -48,6 +48,28 @@ func (l Ledger) Naming() ([]byte, error) {
 	return key, nil
 }
 
+// NamedBy says for people which key of the file names records: that of Naming, or that of FirstSealKey.
+func (l Ledger) NamedBy() string {
+	if l.NamingKey != "" {
+		return keyOrFile("ledger.naming_key", l.NamingKeyFile)
+	}
+	first, key := l.SealKeyID, keyOrFile("ledger.seal_key", l.SealKeyFile)
+	for i, older := range l.OlderSealKeys {
+		if older.ID < first {
+			first, key = older.ID, keyOrFile(fmt.Sprintf("ledger.older_seal_keys[%d].key", i), older.KeyFile)
+		}
+	}
+	return fmt.Sprintf("%s, the seal key with the lowest id (%d), since there is no ledger.naming_key", key, first)
+}
+
+// keyOrFile is a key of the file, as it is given there.
+func keyOrFile(key, path string) string {
+	if path == "" {
+		return key
+	}
+	return fmt.Sprintf("%s_file (%s)", key, path)
+}
+
 func rawKey(text Secret) ([]byte, error) {
 	key, err := base64.StdEncoding.DecodeString(string(text))
 	if err != nil || len(key) != keyBytes {

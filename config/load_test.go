@@ -84,8 +84,8 @@ func TestMistakes(t *testing.T) {
 			`public.tls: cert_file and key_file go together`,
 		}},
 		{"a certificate must be there at start", "public-tls-absent.yaml", []string{
-			`public.tls.cert_file: no such file or directory`,
-			`public.tls.key_file: no such file or directory`,
+			`public.tls.cert_file: testdata/no-such.pem: no such file or directory`,
+			`public.tls.key_file: testdata/no-such.key: no such file or directory`,
 		}},
 		{"people and servers have different ports", "same-listener.yaml", []string{
 			`admin.listen: the same as public.listen, want another port`,
@@ -110,7 +110,7 @@ func TestMistakes(t *testing.T) {
 			`redis.sentinel_password: without master, want Sentinel's name of it`,
 			`redis.tls: Redis is not met by TLS, want a rediss:// URL, or addresses and enabled: true`,
 			`redis.tls: cert_file and key_file go together`,
-			`redis.tls.ca_file: no such file or directory`,
+			`redis.tls.ca_file: testdata/absent.pem: no such file or directory`,
 		}},
 		{"nothing is written unsealed", "seal-key-absent.yaml", []string{
 			`ledger.seal_key: missing, want it here or as seal_key_file`,
@@ -125,10 +125,10 @@ func TestMistakes(t *testing.T) {
 			`ledger.seal_key: given twice, here and as seal_key_file`,
 		}},
 		{"a secret file must be there", "seal-key-file-absent.yaml", []string{
-			`ledger.seal_key_file: no such file or directory`,
+			`ledger.seal_key_file: testdata/no-such.key: no such file or directory`,
 		}},
 		{"a secret file holds something", "seal-key-file-empty.yaml", []string{
-			`ledger.seal_key_file: the file is empty`,
+			`ledger.seal_key_file: testdata/empty.key: the file is empty`,
 		}},
 		{"an environment variable that is not set is named", "seal-key-unset.yaml", []string{
 			`ledger.seal_key: the environment variable STAFFETTA_TEST_NOT_SET is not set`,
@@ -190,13 +190,13 @@ func TestMistakes(t *testing.T) {
 			`sources[0].read: both bearer_token and oauth2, want one of them`,
 		}},
 		{"an empty secret signs nothing", "source-hmac-empty.yaml", []string{
-			`sources[0].receive.hmac_secret_files[0]: no such file or directory`,
+			`sources[0].receive.hmac_secret_files[0]: testdata/absent.key: no such file or directory`,
 			`sources[0].receive.hmac_secrets[1]: empty, want a secret`,
 		}},
 		{"JWTs are of one issuer, for one audience, with known keys", "source-jwt-half.yaml", []string{
 			`sources[0].receive.jwt.audience: missing`,
 			`sources[0].receive.jwt.jwks_url: missing`,
-			`sources[0].receive.jwt.ca_file: no such file or directory`,
+			`sources[0].receive.jwt.ca_file: testdata/absent.pem: no such file or directory`,
 		}},
 		{"keys of an issuer do not come in clear", "source-jwt-in-clear.yaml", []string{
 			`sources[0].receive.jwt.jwks_url: want https: who is in between could change it`,
@@ -207,7 +207,7 @@ func TestMistakes(t *testing.T) {
 			`sources[0].receive.mtls: without public.tls, want it: client certificates are seen only where TLS ends`,
 		}},
 		{"not every certificate of an authority lets in", "source-mtls-anybody.yaml", []string{
-			`sources[0].receive.mtls.ca_file: no certificate in it`,
+			`sources[0].receive.mtls.ca_file: testdata/empty.key: no certificate in it`,
 			`sources[0].receive.mtls.allowed_names: none, want at least one: an authority vouches for more than this source`,
 			`sources[0].receive.mtls: without public.tls, want it: client certificates are seen only where TLS ends`,
 		}},
@@ -231,7 +231,7 @@ func TestMistakes(t *testing.T) {
 			`sources[0].read.oauth2.auth_method: want private_key_jwt: there is a key_file`,
 			`sources[0].read.oauth2.scopes: none, want at least one, e.g. system/DiagnosticReport.rs`,
 			`sources[0].read.oauth2.algorithm: want RS384 or ES384`,
-			`sources[0].read.oauth2.key_file: no such file or directory`,
+			`sources[0].read.oauth2.key_file: testdata/absent.pem: no such file or directory`,
 		}},
 		{"a token endpoint has no credentials in its address", "source-oauth2-url.yaml", []string{
 			`sources[0].read.oauth2.token_url: holds credentials or a fragment, want only the address`,
@@ -247,10 +247,10 @@ func TestMistakes(t *testing.T) {
 			`sources[0].read.modi.claims: want what JSON can say`,
 		}},
 		{"ModI's certificates must be there at start", "source-modi-files.yaml", []string{
-			`sources[0].read.modi.signing_cert_file: no such file or directory`,
-			`sources[0].read.modi.signing_key_file: no such file or directory`,
-			`sources[0].read.cert_file: no such file or directory`,
-			`sources[0].read.key_file: no such file or directory`,
+			`sources[0].read.modi.signing_cert_file: testdata/absent.pem: no such file or directory`,
+			`sources[0].read.modi.signing_key_file: testdata/absent.key: no such file or directory`,
+			`sources[0].read.cert_file: testdata/absent.pem: no such file or directory`,
+			`sources[0].read.key_file: testdata/absent.key: no such file or directory`,
 		}},
 		{"an empty token lets nobody in", "source-token-empty.yaml", []string{
 			`sources[0].receive.bearer_tokens[0]: want visible ASCII characters without blanks`,
@@ -259,7 +259,7 @@ func TestMistakes(t *testing.T) {
 			`sources[0].receive.bearer_tokens[0]: want visible ASCII characters without blanks`,
 		}},
 		{"a token file must be there", "source-token-file-absent.yaml", []string{
-			`sources[0].receive.bearer_token_files[0]: no such file or directory`,
+			`sources[0].receive.bearer_token_files[0]: testdata/no-such.token: no such file or directory`,
 		}},
 		{"a token from the environment must be set", "source-token-unset.yaml", []string{
 			`sources[0].receive.bearer_tokens[0]: the environment variable STAFFETTA_TEST_NOT_SET is not set`,
@@ -270,7 +270,7 @@ func TestMistakes(t *testing.T) {
 		}},
 		{"reading within its bounds", "source-read-limits.yaml", []string{
 			`sources[0].read: cert_file and key_file go together`,
-			`sources[0].read.ca_file: no such file or directory`,
+			`sources[0].read.ca_file: testdata/no-such.pem: no such file or directory`,
 			`sources[0].read.timeout: 1ms, want 100ms to 10m`,
 			`sources[0].read.max_body: 1, want at least 1KiB`,
 			`sources[0].read.connections: -1, want at least 1`,
@@ -326,7 +326,7 @@ func TestMistakes(t *testing.T) {
 			`io.daily_cap: -1, want at least 0`,
 		}},
 		{"who may get messages in a test has a codice fiscale, which no mistake repeats", "io-allow.yaml", []string{
-			`io.allow_file: no such file or directory`,
+			`io.allow_file: testdata/testers.absent: no such file or directory`,
 			`io.allow[2]: no codice fiscale of a person: bad-check`,
 		}},
 		{"a test needs somebody to test with", "io-allow-nobody.yaml", []string{
@@ -357,10 +357,10 @@ func TestMistakes(t *testing.T) {
 				`languages see the Italian text)`,
 		}},
 		{"a folder of texts must be there", "message-templates-absent.yaml", []string{
-			`message.templates: no such file or directory`,
+			`message.templates: testdata/no-such-folder: no such file or directory`,
 		}},
 		{"texts are in a folder, and a second button leads somewhere", "message-templates-file.yaml", []string{
-			`message.templates: want a folder`,
+			`message.templates: testdata/good.yaml: want a folder`,
 			`message.second_button_url: missing, but the second button has a text or SSO`,
 		}},
 		{"remote content has a configuration and a key", "remote-absent.yaml", []string{

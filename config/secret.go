@@ -139,7 +139,7 @@ func (m *mistakes) expand(key string, value *Secret) {
 func (c *Config) readSecret(key, path string, m *mistakes) Secret {
 	secret, err := readSecretFile(path)
 	if err != nil {
-		m.add(key, "%s", withoutPath(err))
+		m.file(key, path, err)
 		return ""
 	}
 	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o004 != 0 {
@@ -163,7 +163,11 @@ func readSecretFile(path string) (Secret, error) {
 	return Secret(text), nil
 }
 
-// withoutPath is what happened to a file, without its name: the key already says which one.
+// file adds what happened to a file, with the path that was tried: a relative one is looked for beside the configuration, and whoever
+// wrote it may have meant another folder.
+func (m *mistakes) file(key, path string, err error) { m.add(key, "%s: %s", path, withoutPath(err)) }
+
+// withoutPath is what happened to a file, without its name, which is said once.
 func withoutPath(err error) error {
 	if at, ok := errors.AsType[*fs.PathError](err); ok {
 		return at.Err

@@ -200,3 +200,26 @@ func TestConfigInCodeIsCompleted(t *testing.T) {
 		t.Errorf("warnings %q, want one: that Redis is in memory only", c.Warnings)
 	}
 }
+
+func TestWhichKeyNamesRecords(t *testing.T) {
+	const inPlace = ", the seal key with the lowest id (%d), since there is no ledger.naming_key"
+	older := []config.SealKey{{ID: 4, Key: "x"}, {ID: 2, Key: "x", KeyFile: "/etc/seal-2.key"}}
+	for _, tt := range []struct {
+		name   string
+		ledger config.Ledger
+		want   string
+	}{
+		{"the naming key", config.Ledger{NamingKey: "x", SealKeyID: 1, SealKey: "x"}, "ledger.naming_key"},
+		{"its file", config.Ledger{NamingKey: "x", NamingKeyFile: "/etc/naming.key", SealKeyID: 1, SealKey: "x"}, "ledger.naming_key_file (/etc/naming.key)"},
+		{"the only seal key", config.Ledger{SealKeyID: 1, SealKey: "x"}, "ledger.seal_key" + fmt.Sprintf(inPlace, 1)},
+		{"its file", config.Ledger{SealKeyID: 1, SealKey: "x", SealKeyFile: "/etc/seal.key"}, "ledger.seal_key_file (/etc/seal.key)" + fmt.Sprintf(inPlace, 1)},
+		{"the new seal key, where its id is the lowest", config.Ledger{SealKeyID: 1, SealKey: "x", OlderSealKeys: older}, "ledger.seal_key" + fmt.Sprintf(inPlace, 1)},
+		{"an older seal key", config.Ledger{SealKeyID: 3, SealKey: "x", OlderSealKeys: older}, "ledger.older_seal_keys[1].key_file (/etc/seal-2.key)" + fmt.Sprintf(inPlace, 2)},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := tt.ledger.NamedBy(); got != tt.want {
+				t.Errorf("got %s, want %s", got, tt.want)
+			}
+		})
+	}
+}

@@ -427,9 +427,9 @@ func (m *mistakes) folder(key, path string) {
 	info, err := os.Stat(path)
 	switch {
 	case err != nil:
-		m.add(key, "%s", withoutPath(err))
+		m.file(key, path, err)
 	case !info.IsDir():
-		m.add(key, "want a folder")
+		m.add(key, "%s: want a folder", path)
 	}
 }
 
@@ -439,7 +439,7 @@ func (m *mistakes) readable(key, path string) {
 	}
 	file, err := os.Open(path) //nolint:gosec // the path comes from the operator's own file
 	if err != nil {
-		m.add(key, "%s", withoutPath(err))
+		m.file(key, path, err)
 		return
 	}
 	_ = file.Close()

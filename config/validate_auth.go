@@ -138,7 +138,7 @@ func (o OAuth2) validateKey(key string, m *mistakes) {
 		m.oneOf(key+".algorithm", o.Algorithm, "RS384", "ES384")
 	}
 	if _, err := o.signingKey(); err != nil {
-		m.add(key+".key_file", "%s", withoutPath(err))
+		m.file(key+".key_file", o.KeyFile, err)
 	}
 }
 
@@ -225,6 +225,6 @@ func (m *mistakes) authorities(key, path string) {
 		return
 	}
 	if _, err := readCAs(path); err != nil {
-		m.add(key, "%s", withoutPath(err))
+		m.file(key, path, err)
 	}
 }

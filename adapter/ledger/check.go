@@ -21,7 +21,7 @@ type Checked struct {
 	sealedUnder map[uint8]int // places of documents that no key opens, by the id of the key that sealed them
 }
 
-// Check walks the whole ledger. Sources are those that are configured: due records of others are waiting for nobody.
+// Check walks the whole ledger. Sources are those that are configured: the records of others wait for nobody.
 func (l *Ledger) Check(ctx context.Context, sources []string) (Checked, error) {
 	var c Checked
 	keys, err := l.allKeys(ctx)
@@ -29,9 +29,16 @@ func (l *Ledger) Check(ctx context.Context, sources []string) (Checked, error) {
 		return c, err
 	}
 	for p := range Partitions {
-		if err := l.checkPartition(ctx, p, keys[p], sources, &c); err != nil {
+		if err := l.checkPartition(ctx, p, keys[p], &c); err != nil {
 			return c, fmt.Errorf("partition %d: %w", p, err)
 		}
+	}
+	strays, err := l.Strays(ctx, sources)
+	if err != nil {
+		return c, err
+	}
+	for _, source := range slices.Sorted(maps.Keys(strays)) {
+		c.find("source %s is not configured, and %d live records wait for it", source, strays[source])
 	}
 	for _, id := range slices.Sorted(maps.Keys(c.sealedUnder)) {
 		c.find("where %d documents are is sealed under key %d, which is not configured, or damaged", c.sealedUnder[id], id)
@@ -43,15 +50,12 @@ func (c *Checked) find(format string, args ...any) {
 	c.Findings = append(c.Findings, fmt.Sprintf(format, args...))
 }
 
-func (l *Ledger) checkPartition(ctx context.Context, p int, keys, sources []string, c *Checked) error {
+func (l *Ledger) checkPartition(ctx context.Context, p int, keys []string, c *Checked) error {
 	scheduled := map[string][]string{} // record -> sets
 	for _, set := range keys {
 		name := strings.TrimPrefix(set, prefix(p))
 		if name != "track" && name != "held" && !strings.HasPrefix(name, "due:") {
 			continue
-		}
-		if source, isDue := strings.CutPrefix(name, "due:"); isDue && !slices.Contains(sources, source) {
-			c.find("due set of source %s, which is not configured", source)
 		}
 		members, err := l.redis.ZRange(ctx, set, 0, -1).Result()
 		if err != nil {
@@ -216,10 +220,15 @@ func (l *Ledger) checkBucket(ctx context.Context, redisKey string, c *Checked) e
 }
 
 // allKeys are all keys of the ledger, by partition.
-func (l *Ledger) allKeys(ctx context.Context) (byPartition [Partitions][]string, err error) {
+func (l *Ledger) allKeys(ctx context.Context) ([Partitions][]string, error) {
+	return l.keysLike(ctx, "*")
+}
+
+// keysLike are the keys of the ledger that follow a pattern behind their prefix, by partition.
+func (l *Ledger) keysLike(ctx context.Context, pattern string) (byPartition [Partitions][]string, err error) {
 	var mu sync.Mutex
 	scan := func(ctx context.Context, node *redis.Client) error {
-		found := node.Scan(ctx, 0, "staffetta:{*}:*", 1000).Iterator()
+		found := node.Scan(ctx, 0, "staffetta:{*}:"+pattern, 1000).Iterator()
 		for found.Next(ctx) {
 			tag, _, _ := strings.Cut(strings.TrimPrefix(found.Val(), "staffetta:{"), "}")
 			p, err := strconv.Atoi(tag)
@@ -232,14 +241,7 @@ func (l *Ledger) allKeys(ctx context.Context) (byPartition [Partitions][]string,
 		}
 		return found.Err()
 	}
-	switch client := l.redis.(type) {
-	case *redis.ClusterClient:
-		err = client.ForEachMaster(ctx, scan)
-	case *redis.Client:
-		err = scan(ctx, client)
-	default:
-		err = errors.New("cannot walk this kind of Redis")
-	}
+	err = eachMaster(ctx, l.redis, scan)
 	if err != nil {
 		return byPartition, unavailable(err)
 	}
