@@ -375,12 +375,11 @@ func (s *sweep) take(ctx context.Context, events []fhir.Event) error {
 // whyUnnamed is the reason of a sweep that a notification asked for, which did not say what changed: what it finds was posted.
 const whyUnnamed = "unnamed"
 
-// end writes what came of a sweep.
+// end writes what came of a sweep. It is counted last: whoever sees it counted sees all that came of it.
 func (s *sweep) end(ctx context.Context, err error) {
 	w := s.watchman
 	result := resultOf(err)
 	s.metrics.missed.WithLabelValues(s.source.Name).Add(float64(s.missed))
-	s.metrics.sweeps.WithLabelValues(s.source.Name, s.why, result).Inc()
 	if err != nil {
 		w.failures++
 		w.rest = time.Now().Add(w.pauseAfter(err))
@@ -393,6 +392,7 @@ func (s *sweep) end(ctx context.Context, err error) {
 	if err := w.Ledger.SweepEnded(ctx, w.source.Name, w.state); err != nil && ctx.Err() == nil {
 		w.log.WarnContext(ctx, "what came of a sweep is not written", slog.Any("error", err))
 	}
+	s.metrics.sweeps.WithLabelValues(s.source.Name, s.why, result).Inc()
 }
 
 // succeeded is a whole sweep: it answers whatever was asked for before it began.

@@ -364,6 +364,7 @@ func TestASweepThatMayBeWrongMovesNothing(t *testing.T) {
 				t.Fatal(err)
 			}
 			p.eventuallyKnown(t, 4)
+			eventually(t, "it is remembered that something was", func() bool { return !p.state(t).Open() })
 			stop()
 			before := p.state(t).Kinds["DiagnosticReport"]
 			p.server.Misbehave(tt.quirks)
