@@ -310,8 +310,10 @@ func TestNotificationsWithoutAStatusInItsPlace(t *testing.T) {
 		{"a history of what is no resource", "history", `{"resource":{"resourceType":"../x"}}`, "", "", "required"},
 		{"a status without parameters", "history", `{"resource":{"resourceType":"Parameters","parameter":"x"}}`, "", "", "required"},
 		{"a status of nothing that we know", "history", `{"resource":{"resourceType":"Parameters","parameter":[{"name":"type","valueCode":"x"}]}}`, "", "", "required"},
-		{"a status that names its Subscription only", "history",
-			`{"resource":{"resourceType":"Parameters","parameter":[{"name":"subscription","valueReference":{"reference":"Subscription/s1"}}]}}`, fhir.KindEvent, "catch up", ""},
+		{
+			"a status that names its Subscription only", "history",
+			`{"resource":{"resourceType":"Parameters","parameter":[{"name":"subscription","valueReference":{"reference":"Subscription/s1"}}]}}`, fhir.KindEvent, "catch up", "",
+		},
 		{"a status that says its type only", "history", `{"resource":{"resourceType":"Parameters","parameter":[{"name":"type","valueCode":"heartbeat"}]}}`, fhir.KindHeartbeat, "", ""},
 		{"a Bundle of no type that we know", "zzz", patient + "," + report, fhir.KindBatch, "DiagnosticReport/r1", ""},
 		{"the same with nothing of ours", "zzz", patient, fhir.KindIgnored, "", ""},
