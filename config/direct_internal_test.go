@@ -35,6 +35,14 @@ func directTo(t *testing.T, base string) *direct {
 	return d
 }
 
+// trusts lets an upstream show the certificate of that server.
+func (d *direct) trusts(server *httptest.Server) {
+	if d.trust != nil {
+		d.trust.RootCAs = x509.NewCertPool()
+		d.trust.RootCAs.AddCert(server.Certificate())
+	}
+}
+
 func ask(t *testing.T, d *direct, url string) string {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
@@ -538,8 +546,7 @@ func TestTheTimeOfACallOverAKeptConnectionWithTLS(t *testing.T) {
 	t.Cleanup(server.Close)
 	t.Cleanup(func() { close(left) })
 	d := directTo(t, server.URL)
-	d.trust.RootCAs = x509.NewCertPool()
-	d.trust.RootCAs.AddCert(server.Certificate())
+	d.trusts(server)
 	_ = ask(t, d, server.URL)
 	d.timeout = 20 * time.Millisecond
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+"/silent", nil)
@@ -551,34 +558,13 @@ func TestTheTimeOfACallOverAKeptConnectionWithTLS(t *testing.T) {
 	}
 }
 
-// The time of a call ends with the call: a connection is as good as before when it has passed.
-func TestKeptConnectionsOutliveTheTimeOfTheirCalls(t *testing.T) {
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.WriteString(w, r.RemoteAddr)
-	}))
-	t.Cleanup(server.Close)
-	d := directTo(t, server.URL)
-	first := ask(t, d, server.URL)
-	kept, err := d.take(t.Context(), time.Now().Add(time.Minute))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = kept.Value().SetDeadline(time.Unix(1, 0))
-	d.giveBack(kept)
-	if again := ask(t, d, server.URL); again != first {
-		t.Errorf("over %s and %s, want one connection", first, again)
-	}
-}
-
 // The time of a call says nothing of its connection: that one is used again when it has passed.
 func TestAConnectionOutlivesTheTimeOfACall(t *testing.T) {
 	for _, start := range []func(http.Handler) *httptest.Server{httptest.NewServer, httptest.NewTLSServer} {
 		server := start(remote)
 		t.Cleanup(server.Close)
 		d := directTo(t, server.URL)
-		if d.trust != nil {
-			d.trust.RootCAs = server.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs //nolint:forcetypeassert // what it is
-		}
+		d.trusts(server)
 		before := ask(t, d, server.URL)
 		for _, kept := range d.conns.AcquireAllIdle() {
 			_ = kept.Value().SetDeadline(time.Unix(1, 0))

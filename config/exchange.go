@@ -133,7 +133,7 @@ func (c *conn) Read(p []byte) (n int, err error) {
 }
 
 // holdsBack says whether TLS has read more than it gave: what stood in one record with the last answer, or that the server
-// closes. The system below knows nothing of it any more.
+// closes. The system below knows nothing of it any more. Looking takes the connection's deadline, and gives it again.
 func (c *conn) holdsBack(until time.Time) bool {
 	if _, encrypted := c.Conn.(*tls.Conn); !encrypted {
 		return false

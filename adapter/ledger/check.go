@@ -28,14 +28,15 @@ func (l *Ledger) Check(ctx context.Context, sources []string) (Checked, error) {
 	if err != nil {
 		return c, err
 	}
+	strays := map[string]int64{}
 	for p := range Partitions {
-		if err := l.checkPartition(ctx, p, keys[p], &c); err != nil {
+		err := l.checkPartition(ctx, p, keys[p], &c)
+		if err == nil {
+			err = l.countStrays(ctx, p, keys[p], sources, strays)
+		}
+		if err != nil {
 			return c, fmt.Errorf("partition %d: %w", p, err)
 		}
-	}
-	strays, err := l.Strays(ctx, sources)
-	if err != nil {
-		return c, err
 	}
 	for _, source := range slices.Sorted(maps.Keys(strays)) {
 		c.find("source %s is not configured, and %d live records wait for it", source, strays[source])

@@ -5,8 +5,8 @@
 -- ARGV[2]  record key
 -- ARGV[3]  length of the lease in ms
 -- ARGV[4]  ms added to Redis' clock (tests)
--- Returns  "unknown" | "busy" (leased, or a message of it is on its way) | {now, values of the record's fields see liveFields in
---          claim.go...}
+-- Returns  "unknown" | "busy" (leased, or a message of it is on its way) | {now, values of the record's fields, see liveFields
+--          in claim.go...}
 local rk = ARGV[1] .. 'r:' .. ARGV[2]
 local fields = {'n', 's', 't', 'c', 'b', 'f', 'o', 'v', 'g', 'h', 'e', 'x', 'p', 'k', 'cb'}
 local time = redis.call('TIME')

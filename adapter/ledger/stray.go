@@ -25,11 +25,11 @@ func (l *Ledger) Strays(ctx context.Context, sources []string) (map[string]int64
 	return strays, nil
 }
 
-// countStrays adds those of one partition.
-func (l *Ledger) countStrays(ctx context.Context, p int, dueSets, sources []string, strays map[string]int64) error {
-	for _, set := range dueSets {
-		source := strings.TrimPrefix(set, prefix(p)+"due:")
-		if slices.Contains(sources, source) {
+// countStrays adds those of one partition, whose due sets are among its keys.
+func (l *Ledger) countStrays(ctx context.Context, p int, keys, sources []string, strays map[string]int64) error {
+	for _, set := range keys {
+		source, isDue := strings.CutPrefix(set, prefix(p)+"due:")
+		if !isDue || slices.Contains(sources, source) {
 			continue
 		}
 		n, err := l.redis.ZCard(ctx, set).Result()

@@ -23,8 +23,9 @@ func (w *stage) published(id string) {
 	})
 }
 
-// What IO says of a message is heard, though the step has ended: its record has gone to other hands, or we are asked to stop.
-func TestAMessageOnItsWayIsHeardToTheEnd(t *testing.T) {
+// stoppedByTheMessage is a stage whose context ends while IO has the message in its hands.
+func stoppedByTheMessage(t *testing.T) (context.Context, *stage) {
+	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	w := newStage(t, iobox.Options{Fault: func(_ http.ResponseWriter, r *http.Request, _ bool) bool {
 		if strings.HasSuffix(r.URL.Path, "/messages") {
@@ -33,6 +34,12 @@ func TestAMessageOnItsWayIsHeardToTheEnd(t *testing.T) {
 		return false
 	}})
 	w.published("r1")
+	return ctx, w
+}
+
+// What IO says of a message is heard, though the step has ended: its record has gone to other hands, or we are asked to stop.
+func TestAMessageOnItsWayIsHeardToTheEnd(t *testing.T) {
+	ctx, w := stoppedByTheMessage(t)
 	o := w.step(ctx, claimed{Record: w.admitted(t, "r1"), at: time.Now(), slot: &slot{posting: t.Context()}})
 	if o.happened != Created || ctx.Err() == nil {
 		t.Errorf("%s, want %s", o.happened, Created)
@@ -42,14 +49,7 @@ func TestAMessageOnItsWayIsHeardToTheEnd(t *testing.T) {
 
 // A message on its way when we are asked to stop is heard, and what became of it is written.
 func TestTheLastMessageIsHeardToTheEnd(t *testing.T) {
-	ctx, stop := context.WithCancel(t.Context())
-	w := newStage(t, iobox.Options{Fault: func(_ http.ResponseWriter, r *http.Request, _ bool) bool {
-		if strings.HasSuffix(r.URL.Path, "/messages") {
-			stop()
-		}
-		return false
-	}})
-	w.published("r1")
+	ctx, w := stoppedByTheMessage(t)
 	l := fhir.Locator{Type: "DiagnosticReport", ID: "r1"}
 	hint := ledger.Hint{Key: w.Ledger.DocumentKey("north", l), Source: "north", Locator: l, State: ledger.Pending}
 	if _, err := w.Ledger.Admit(t.Context(), []ledger.Hint{hint}); err != nil {
