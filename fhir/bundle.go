@@ -31,11 +31,16 @@ func (req *NotificationRequest) bundle(b *wireResource) (Notification, error) {
 	if !word.MatchString(b.code) {
 		return Notification{}, &Issue{Status: http.StatusBadRequest, Code: "value", Diagnostics: "want the code of a type of Bundles", Expression: "Bundle.type"}
 	}
-	n := Notification{Kind: KindIgnored, Bundle: true, EventCount: -1}
-	if n.Events = req.fromEntries(b); len(n.Events) > 0 { // to look once too often harms nobody
+	return req.unknown(b), nil // to look once too often harms nobody
+}
+
+// unknown is a Bundle that says nothing but what its entries do, if they name anything of ours.
+func (req *NotificationRequest) unknown(b *wireResource) Notification {
+	n := Notification{Kind: KindIgnored, Bundle: true, EventCount: -1, Events: req.fromEntries(b)}
+	if len(n.Events) > 0 {
 		n.Kind = KindBatch
 	}
-	return n, nil
+	return n
 }
 
 // withoutStatus is a notification whose status does not stand first, or is missing: it is found further behind, or the entries
@@ -46,11 +51,8 @@ func (req *NotificationRequest) withoutStatus(b *wireResource) (Notification, er
 			return req.notified(b, status)
 		}
 	}
-	if events := req.fromEntries(b); len(events) > 0 {
-		return Notification{Kind: KindBatch, Bundle: true, EventCount: -1, Events: events}, nil
-	}
-	if b.code == "history" && b.isOfOthers() {
-		return Notification{Kind: KindIgnored, Bundle: true, EventCount: -1}, nil
+	if n := req.unknown(b); len(n.Events) > 0 || b.code == "history" && b.isOfOthers() {
+		return n, nil
 	}
 	return Notification{}, &Issue{Status: http.StatusBadRequest, Code: "required", Diagnostics: "no entry holds the status of a Subscription", Expression: "Bundle.entry[0]"}
 }
