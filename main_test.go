@@ -112,7 +112,7 @@ func TestCheckSpeaksOfMessagesAndOfTheServicesOwnFlag(t *testing.T) {
 	if code != 0 {
 		t.Fatalf("exit code %d: %s", code, logs)
 	}
-	for _, want := range []string{"wording novita, in de, en, es, fr, it", notifier.SecureChannels, "the flag of the *service*"} {
+	for _, want := range []string{"wording novita, in de, en, es, fr, it", notifier.SecureChannels, "the flag of the service itself"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("check does not say %q:\n%s", want, out)
 		}
