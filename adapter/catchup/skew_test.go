@@ -317,6 +317,21 @@ func TestTheServersClockIsThatOfItsFirstAnswer(t *testing.T) {
 	}
 }
 
+// What is done between the look at Redis' clock and a sweep may take long. The server's clock is not ahead because of that.
+func TestWhatTakesLongBeforeASweepIsNoDifferenceOfClocks(t *testing.T) {
+	a := &archive{random: rand.New(rand.NewPCG(1, 2)), now: time.Now(), still: true}
+	server := httptest.NewServer(a)
+	t.Cleanup(server.Close)
+	w := sweeping(t, server, func() time.Duration { return 0 })
+	w.round(t.Context())
+	const long = 20 * time.Minute
+	w.state.Now, w.read = w.state.Now.Add(-long), w.read.Add(-long)
+	w.sweep(t.Context(), whyPeriod)
+	if w.ahead.Abs() > time.Minute {
+		t.Errorf("the server is taken to be %s ahead after %s of something else", w.ahead, long)
+	}
+}
+
 // What is fresh is left to the Subscription, also where a node's clock is ahead. What is dated in the far future would be left
 // to it for ever: where that is not posted, nobody would be told.
 func TestTheFarFutureIsNotLeftToTheSubscription(t *testing.T) {

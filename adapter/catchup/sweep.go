@@ -37,7 +37,7 @@ type sweep struct {
 // sweep looks at the source, and writes what came of it.
 func (w *watchman) sweep(ctx context.Context, why string) {
 	s := &sweep{watchman: w, why: why, began: w.state.Now, leaves: why == whyPeriod && w.source.subscribed(), again: w.failures > 0}
-	w.begun, w.why = time.Now(), why
+	w.begun, w.why = w.read, why // not now: began is Redis' clock of then, and asking for old events may have taken long
 	s.posting, s.sofar = w.posting(ctx), maps.Clone(w.state.Kinds)
 	err := s.all(ctx)
 	if ctx.Err() != nil {

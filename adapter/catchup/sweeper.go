@@ -167,7 +167,8 @@ type watchman struct {
 	log     *slog.Logger
 	state   ledger.CatchUp
 
-	begun    time.Time     // when the last sweep began; zero: none did
+	read     time.Time     // when the state was asked for
+	begun    time.Time     // when the last sweep began: when what it goes by was asked for; zero: none did
 	rest     time.Time     // no sweep before
 	gap      time.Duration // between two sweeps that are asked for
 	failures int           // in a row
@@ -187,12 +188,13 @@ type watchman struct {
 
 // round does what is to be done now.
 func (w *watchman) round(ctx context.Context) {
+	asked := time.Now()
 	state, heard, err := w.Ledger.CatchUp(ctx, w.source.Name)
 	if err != nil {
 		w.here = time.Time{}
 		return // the ledger says aloud that redis is away; the tally asks for a sweep when it is back
 	}
-	if w.state = state; w.here.IsZero() {
+	if w.state, w.read = state, asked; w.here.IsZero() {
 		w.here = state.Now
 	}
 	w.listen(ctx, heard)

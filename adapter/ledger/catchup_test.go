@@ -48,15 +48,15 @@ func TestWhatIsHeardIsTakenOnce(t *testing.T) {
 			t.Error("it is taken twice")
 		}
 		skew = 50 * time.Second
-		if away := hear(""); away < 50*time.Second || away > 55*time.Second {
-			t.Errorf("away for %s, want 50 s", away)
+		if away := hear(""); away < 50*time.Second || away >= time.Minute {
+			t.Errorf("away for %s, want 50 s, and the moment since", away)
 		}
 		if c, _ = open(); c.Open() {
 			t.Error("a sweep after an absence that is none")
 		}
 		skew = 3 * time.Minute
 		hear("")
-		if c, _ = open(); !c.Open() || c.Why != "outage" || !c.Alive.Equal(c.Now.Truncate(time.Millisecond)) && c.Now.Sub(c.Alive) > time.Second {
+		if c, _ = open(); !c.Open() || c.Why != "outage" || c.Now.Sub(c.Alive) > time.Minute {
 			t.Errorf("no sweep after an outage: %+v", c)
 		}
 		hear("redis")

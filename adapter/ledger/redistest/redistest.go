@@ -218,6 +218,7 @@ type Server struct {
 	more []string // arguments
 	mu   sync.Mutex
 	cmd  *exec.Cmd
+	done chan struct{} // it has ended
 }
 
 // NewServer starts a redis-server on a free loopback port, with more arguments of its own; it ends with the test.
@@ -231,9 +232,16 @@ func NewServer(tb testing.TB, more ...string) *Server {
 
 func newServer(tb testing.TB, dir string, more ...string) *Server {
 	tb.Helper()
-	s := &Server{Addr: FreeAddress(tb), dir: dir, more: more}
-	s.Start(tb)
-	return s
+	var err error
+	for range 5 { // somebody else may take the port before it does
+		s := &Server{Addr: FreeAddress(tb), dir: dir, more: more}
+		if err = s.start(); err == nil {
+			return s
+		}
+		s.Kill()
+	}
+	tb.Fatal(err)
+	return nil
 }
 
 // FreeAddress is a free loopback address; a node of a cluster also listens ten thousand ports above.
@@ -255,23 +263,32 @@ func FreeAddress(tb testing.TB) string {
 // Start starts it, on what it remembers.
 func (s *Server) Start(tb testing.TB) {
 	tb.Helper()
+	if err := s.start(); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+func (s *Server) start() error {
 	_, port, err := net.SplitHostPort(s.Addr)
 	if err != nil {
-		tb.Fatal(err)
+		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	//nolint:gosec,noctx // our own arguments; it ends by Kill
-	s.cmd = exec.Command("redis-server", append([]string{
+	cmd, done := exec.Command("redis-server", append([]string{
 		"--port", port, "--bind", "127.0.0.1", "--dir", s.dir, "--save", "",
 		"--appendonly", "yes", "--appendfsync", "everysec", "--loglevel", "warning", "--logfile", filepath.Join(s.dir, "log"),
-	}, s.more...)...)
-	if err := s.cmd.Start(); err != nil {
-		tb.Fatal(err)
+	}, s.more...)...), make(chan struct{})
+	if err := cmd.Start(); err != nil {
+		return err
 	}
-	if err := answers(s.Addr); err != nil {
-		tb.Fatal(err)
-	}
+	s.cmd, s.done = cmd, done
+	go func() {
+		defer close(done)
+		_ = cmd.Wait()
+	}()
+	return s.answers()
 }
 
 // Kill is kill -9.
@@ -280,7 +297,7 @@ func (s *Server) Kill() {
 	defer s.mu.Unlock()
 	if s.cmd != nil {
 		_ = s.cmd.Process.Kill()
-		_ = s.cmd.Wait()
+		<-s.done
 		s.cmd = nil
 	}
 }
@@ -288,20 +305,38 @@ func (s *Server) Kill() {
 // Forget removes what a killed server wrote: it starts empty, as after a power loss of the worst kind.
 func (s *Server) Forget() error { return os.RemoveAll(filepath.Join(s.dir, "appendonlydir")) }
 
-// answers waits until the server does.
-func answers(addr string) error {
-	client := redis.NewClient(&redis.Options{Addr: addr, DisableIdentity: true})
+// answers waits until the server does, and not another one that has its port.
+func (s *Server) answers() error {
+	client := redis.NewClient(&redis.Options{Addr: s.Addr, DisableIdentity: true})
 	defer func() { _ = client.Close() }()
-	err := Until(context.Background(), func(ctx context.Context) error { return client.Ping(ctx).Err() })
+	own := fmt.Sprintf("process_id:%d\r\n", s.cmd.Process.Pid)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	err := Until(ctx, func(ctx context.Context) error {
+		select {
+		case <-s.done:
+			cancel()
+			return errors.New("it has ended")
+		default:
+		}
+		info, err := client.Info(ctx, "server").Result()
+		switch {
+		case err != nil:
+			return err
+		case !strings.Contains(info, own):
+			return errors.New("another one does")
+		}
+		return client.Ping(ctx).Err() // it may read its data yet
+	})
 	if err != nil {
-		return fmt.Errorf("redis-server at %s does not answer: %w", strconv.Quote(addr), err)
+		return fmt.Errorf("redis-server at %s does not answer: %w", strconv.Quote(s.Addr), err)
 	}
 	return nil
 }
 
 // Until asks until there is no error, or gives the last one.
 func Until(ctx context.Context, ask func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	ticker := time.NewTicker(10 * time.Millisecond)
 	defer ticker.Stop()
