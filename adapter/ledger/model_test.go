@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -29,10 +28,15 @@ func TestMain(m *testing.M) {
 	if !asked && flag.Set("rapid.checks", usualChecks) != nil {
 		panic("rapid has no such flag")
 	}
-	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
-		redistest.Stop()
-		os.Exit(code)
-	}))
+	goleak.VerifyTestMain(stopping{m})
+}
+
+// stopping ends the servers that tests share before goroutines are counted: each has one that waits for it.
+type stopping struct{ *testing.M }
+
+func (s stopping) Run() int {
+	defer redistest.Stop()
+	return s.M.Run()
 }
 
 // open is a ledger that is checked when its test has ended: whatever a test does, every record has a next time, is held, or
