@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"sync/atomic"
 	"testing"
+	"time"
 
+	"staffetta/adapter"
 	"staffetta/adapter/ledger"
 	"staffetta/config"
 	"staffetta/fhir"
@@ -17,7 +19,9 @@ import (
 func TestIOOffAsksNothing(t *testing.T) {
 	t.Parallel()
 	var through atomic.Bool
-	w := build(t, fhir.ShapeReport, func(_ *config.Config, o *sandbox.Options) {
+	var later atomic.Int64
+	w := build(t, fhir.ShapeReport, func(cfg *config.Config, o *sandbox.Options) {
+		cfg.IO.Polls = []config.Duration{config.Duration(20 * time.Millisecond), config.Duration(time.Hour)}
 		o.Final = func(sandbox.Taken) string {
 			if through.Load() {
 				return ""
@@ -25,16 +29,20 @@ func TestIOOffAsksNothing(t *testing.T) {
 			return "ACCEPTED"
 		}
 	})
+	w.options = append(w.options, adapter.AtAnotherTime(func() time.Duration { return time.Duration(later.Load()) }))
 	w.run(t)
 	cases := told(2, false)
 	onItsWay := w.publish(cases[0])
 	w.notify(t, fse.ClassicPut, cases[0].Hints...)
 	w.rests(t, onItsWay, ledger.Sent)
-	if err := w.program.Ledger.Pace().PauseIO(t.Context(), 3600e9, "key-refused"); err != nil {
+	eventually(t, func() (int, bool) { n := w.io.Calls()["status"]; return n, n == 1 })
+	w.handsEmpty(t) // and no call to IO is under way
+	if err := w.program.Ledger.Pace().PauseIO(t.Context(), 24*time.Hour, "key-refused"); err != nil {
 		t.Fatal(err)
 	}
 	w.stop()
 	calls := fmt.Sprint(w.io.Calls())
+	later.Store(int64(2 * time.Hour)) // what is on its way is to be asked for
 
 	key := w.cfg.IO.Key
 	w.cfg.IO.Mode, w.cfg.IO.Key = config.ModeOff, ""
