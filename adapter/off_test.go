@@ -18,6 +18,13 @@ import (
 // it matter whether IO had paused. What was on its way is followed when sending is live again.
 func TestIOOffAsksNothing(t *testing.T) {
 	t.Parallel()
+	for name, paused := range map[string]bool{"IO had paused": true, "IO was well": false} {
+		t.Run(name, func(t *testing.T) { offAsksNothing(t, paused) })
+	}
+}
+
+func offAsksNothing(t *testing.T, paused bool) {
+	t.Helper()
 	var through atomic.Bool
 	var later atomic.Int64
 	w := build(t, fhir.ShapeReport, func(cfg *config.Config, o *sandbox.Options) {
@@ -37,8 +44,10 @@ func TestIOOffAsksNothing(t *testing.T) {
 	w.rests(t, onItsWay, ledger.Sent)
 	eventually(t, func() (int, bool) { n := w.io.Calls()["status"]; return n, n == 1 })
 	w.handsEmpty(t) // and no call to IO is under way
-	if err := w.program.Ledger.Pace().PauseIO(t.Context(), 24*time.Hour, "key-refused"); err != nil {
-		t.Fatal(err)
+	if paused {
+		if err := w.program.Ledger.Pace().PauseIO(t.Context(), 24*time.Hour, "key-refused"); err != nil {
+			t.Fatal(err)
+		}
 	}
 	w.stop()
 	calls := fmt.Sprint(w.io.Calls())
@@ -53,6 +62,7 @@ func TestIOOffAsksNothing(t *testing.T) {
 	keptBack := w.publish(cases[1])
 	w.notify(t, fse.ClassicPut, cases[1].Hints...)
 	w.become(t, keptBack, "suppress io-off")
+	w.handsEmpty(t)
 	rec, _, err := w.program.Ledger.Lookup(t.Context(), w.program.Ledger.DocumentKey(w.source, onItsWay))
 	if got := fmt.Sprint(w.io.Calls()); got != calls || rec.State != ledger.Sent || err != nil {
 		t.Errorf("IO was called: %s, before %s; %s, %v", got, calls, rec.State, err)
