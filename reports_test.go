@@ -94,7 +94,7 @@ func (w *ward) reports(t *testing.T, in string, args ...string) (code int, out, 
 // until runs the command until it says something.
 func (w *ward) until(t *testing.T, want string, args ...string) string {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); ; <-time.After(20 * time.Millisecond) {
+	for end := time.Now().Add(90 * time.Second); ; <-time.After(20 * time.Millisecond) {
 		_, out, logs := w.reports(t, "", args...)
 		if regexp.MustCompile(want).MatchString(out) {
 			return out

@@ -283,10 +283,11 @@ func TestNobodyIsCalledElsewhereToSubscribe(t *testing.T) {
 					cfg.Sources[0].Subscription.Topic = config.OneOrMore{e.url + "/topics/report"}
 				}
 			})
-			w.behind(t, f, product)
-			if w.fse.Traits.Topics != nil {
-				w.fse.Traits.Topics = map[string]string{e.url + "/topics/report": "DiagnosticReport"}
+			traits := fse.Products()[product]
+			if traits.Topics != nil {
+				traits.Topics = map[string]string{e.url + "/topics/report": "DiagnosticReport"}
 			}
+			w.beside(t, f, traits)
 			for _, mode := range []adapter.SubscribeMode{adapter.SubscribeEnsure, adapter.SubscribeShow, adapter.SubscribeEnsure, adapter.SubscribeRemove} {
 				if _, err := adapter.Subscribe(t.Context(), w.cfg, adapter.NewLog(io.Discard, "error"), adapter.SubscribeOptions{
 					Source: w.source, Mode: mode, Sample: 10, Out: io.Discard, Aside: io.Discard,

@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"sync/atomic"
 	"testing"
+	"time"
 
+	"staffetta/adapter"
 	"staffetta/adapter/ledger"
 	"staffetta/config"
 	"staffetta/fhir"
@@ -16,8 +18,17 @@ import (
 // it matter whether IO had paused. What was on its way is followed when sending is live again.
 func TestIOOffAsksNothing(t *testing.T) {
 	t.Parallel()
+	for name, paused := range map[string]bool{"IO had paused": true, "IO was well": false} {
+		t.Run(name, func(t *testing.T) { offAsksNothing(t, paused) })
+	}
+}
+
+func offAsksNothing(t *testing.T, paused bool) {
+	t.Helper()
 	var through atomic.Bool
-	w := build(t, fhir.ShapeReport, func(_ *config.Config, o *sandbox.Options) {
+	var later atomic.Int64
+	w := build(t, fhir.ShapeReport, func(cfg *config.Config, o *sandbox.Options) {
+		cfg.IO.Polls = []config.Duration{config.Duration(20 * time.Millisecond), config.Duration(time.Hour)}
 		o.Final = func(sandbox.Taken) string {
 			if through.Load() {
 				return ""
@@ -25,16 +36,22 @@ func TestIOOffAsksNothing(t *testing.T) {
 			return "ACCEPTED"
 		}
 	})
+	w.options = append(w.options, adapter.AtAnotherTime(func() time.Duration { return time.Duration(later.Load()) }))
 	w.run(t)
 	cases := told(2, false)
 	onItsWay := w.publish(cases[0])
 	w.notify(t, fse.ClassicPut, cases[0].Hints...)
 	w.rests(t, onItsWay, ledger.Sent)
-	if err := w.program.Ledger.Pace().PauseIO(t.Context(), 3600e9, "key-refused"); err != nil {
-		t.Fatal(err)
+	eventually(t, func() (int, bool) { n := w.io.Calls()["status"]; return n, n == 1 })
+	w.handsEmpty(t) // and no call to IO is under way
+	if paused {
+		if err := w.program.Ledger.Pace().PauseIO(t.Context(), 24*time.Hour, "key-refused"); err != nil {
+			t.Fatal(err)
+		}
 	}
 	w.stop()
 	calls := fmt.Sprint(w.io.Calls())
+	later.Store(int64(2 * time.Hour)) // what is on its way is to be asked for
 
 	key := w.cfg.IO.Key
 	w.cfg.IO.Mode, w.cfg.IO.Key = config.ModeOff, ""
@@ -45,6 +62,7 @@ func TestIOOffAsksNothing(t *testing.T) {
 	keptBack := w.publish(cases[1])
 	w.notify(t, fse.ClassicPut, cases[1].Hints...)
 	w.become(t, keptBack, "suppress io-off")
+	w.handsEmpty(t)
 	rec, _, err := w.program.Ledger.Lookup(t.Context(), w.program.Ledger.DocumentKey(w.source, onItsWay))
 	if got := fmt.Sprint(w.io.Calls()); got != calls || rec.State != ledger.Sent || err != nil {
 		t.Errorf("IO was called: %s, before %s; %s, %v", got, calls, rec.State, err)

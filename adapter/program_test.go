@@ -185,7 +185,7 @@ func eventually[T any](t *testing.T, ask func() (T, bool)) T {
 // await waits for an event.
 func await(t *testing.T, event <-chan struct{}) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
 	defer cancel()
 	select {
 	case <-event:

@@ -74,7 +74,7 @@ func TestSendingIsWrittenBeforeIOHearsOfIt(t *testing.T) {
 // are being read. What it had in hands is due at once, and a message that was cut is known to be uncertain.
 func TestAProcessThatIsAskedToStopStops(t *testing.T) {
 	t.Parallel()
-	const graceful = 10 * time.Second
+	const graceful = 30 * time.Second // it takes some five, and what hangs hangs for a minute at least
 	const n = 20
 	taken, hangs := make(chan struct{}), atomic.Bool{}
 	var stopped atomic.Bool

@@ -2,6 +2,7 @@ package adapter_test
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -348,6 +349,7 @@ func TestHiddenThenShownIsPublished(t *testing.T) {
 	t.Parallel()
 	w := build(t, fhir.ShapeFSE2)
 	w.atSampleTime()
+	w.fse.Now = func() time.Time { return time.Date(2026, 11, 23, 12, 0, 0, 0, time.FixedZone("CET", 3600)) }
 	w.run(t)
 	hints, document := w.loadSample(t, load(t, "fse2-hidden-p98.json"))
 	w.notify(t, fse.R4IDOnly, hints...)
@@ -356,8 +358,9 @@ func TestHiddenThenShownIsPublished(t *testing.T) {
 	}
 	w.recipients(t)
 	reference := w.fse.Get("DocumentReference/fse2-p98-doc")
-	reference["context"].(fse.Resource)["event"] = []any{}
-	w.fse.Now = func() time.Time { return time.Date(2026, 11, 23, 12, 0, 0, 0, time.FixedZone("CET", 3600)) }
+	context := maps.Clone(reference["context"].(fse.Resource))
+	context["event"] = []any{}
+	reference["context"] = context
 	w.fse.Put(reference)
 	w.notify(t, fse.R4IDOnly, "DocumentReference/fse2-p98-doc")
 	w.rests(t, document, ledger.Delivered)

@@ -237,7 +237,7 @@ func isUnauthorized(err error) bool {
 // eventually asks again until something is so: files are looked at once a second.
 func eventually(t *testing.T, so func() bool) {
 	t.Helper()
-	end := time.After(30 * time.Second)
+	end := time.After(90 * time.Second)
 	for !so() {
 		select {
 		case <-end:

@@ -155,7 +155,7 @@ func TestWhoDoesNotSpeakTLSIsAnsweredAsFHIR(t *testing.T) {
 // halfOf is the answer to half of a request, whose sender then says nothing more, or hangs up.
 func (h *house) halfOf(t *testing.T, hangUp bool) []byte {
 	t.Helper()
-	s := serve(t, h.handler, 200*time.Millisecond, time.Hour)
+	s := serve(t, h.handler, time.Second, time.Hour) // long enough to say half of it
 	conn := halfSent(t, s.addr)
 	if tcp, is := conn.(*net.TCPConn); is && hangUp {
 		if err := tcp.CloseWrite(); err != nil {

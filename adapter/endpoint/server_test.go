@@ -121,7 +121,7 @@ func TestShutdownLetsOpenRequestsFinish(t *testing.T) {
 
 func TestSlowBodyIsRefused(t *testing.T) {
 	h := open(t)
-	s := serve(t, h.handler, 100*time.Millisecond, time.Hour)
+	s := serve(t, h.handler, time.Second, time.Hour) // long enough to say what is said
 	resp, err := http.ReadResponse(bufio.NewReader(halfSent(t, s.addr)), nil)
 	if err != nil {
 		t.Fatal(err)

@@ -86,7 +86,7 @@ func TestPoisonIsIsolated(t *testing.T) {
 // stateOf waits for a state, or gives what it is instead.
 func stateOf(t *testing.T, led *ledger.Ledger, key ledger.Key, want ledger.State) ledger.Record {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
 	defer cancel()
 	ticker := time.NewTicker(10 * time.Millisecond)
 	defer ticker.Stop()

@@ -123,11 +123,11 @@ func (s *Server) Delete(name string) {
 	s.gone[name] = true
 }
 
-// Get gives a resource by Type/id, nil where there is none.
+// Get gives a resource by Type/id, nil where there is none. Whoever changes an element of it changes nothing here.
 func (s *Server) Get(name string) Resource {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.kept[name]
+	return maps.Clone(s.kept[name])
 }
 
 // Calls are how often each of read, search and changes (a search for what changed) was called.
