@@ -341,6 +341,52 @@ func TestWhatCouldNotBeWrittenIsNotForgotten(t *testing.T) {
 	t.Error("not claimed at all")
 }
 
+// meanwhile does something once, when settlements are written.
+type meanwhile struct{ do func() }
+
+func (m *meanwhile) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (m *meanwhile) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+func (m *meanwhile) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		for _, cmd := range cmds {
+			if do := m.do; do != nil && len(cmd.Args()) > 1 && cmd.Args()[1] == settleScript.Hash() {
+				m.do = nil
+				do()
+			}
+		}
+		return next(ctx, cmds)
+	}
+}
+
+// A message that could not be written while others are written again is none of them: it is written next.
+func TestWhatFailsWhileLastSendsAreWrittenAgainIsNotForgotten(t *testing.T) {
+	client := redistest.Start(t)
+	r := handOpen(t, client)
+	r.admit(documentHint(r.Ledger, "north", 1), documentHint(r.Ledger, "north", 2))
+	claimed := r.claims()
+	if len(claimed) != 2 {
+		t.Fatalf("%d claimed, want 2", len(claimed))
+	}
+	unwritten := func(rec Record) {
+		sent := sentRecord(rec, 1000, 1, messageA, rec.Now)
+		r.sends.remember([]Settlement{{Record: sent, Next: Next{Track: rec.Now}, Event: "created"}}, false) // as Settle does without Redis
+	}
+	unwritten(claimed[0])
+	client.AddHook(&meanwhile{do: func() { unwritten(claimed[1]) }})
+	for range 2 {
+		r.sends.asked = time.Time{}
+		if _, err := r.sends.lost(t.Context(), r.Ledger); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, rec := range claimed {
+		if got, _, err := r.Lookup(t.Context(), rec.Key); err != nil || got.Told.MessageID != messageA {
+			t.Errorf("record %d: told %q, %v: IO took its message", i, got.Told.MessageID, err)
+		}
+	}
+}
+
 // While one goroutine finds out that Redis is another one and writes the last sends again, nobody else claims.
 type holdInfo struct {
 	began, goOn chan struct{}
