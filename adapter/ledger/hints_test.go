@@ -713,3 +713,44 @@ func TestAPollAfterACrashedPollDoesNotForgetAHint(t *testing.T) {
 		t.Error("the newer hint is lost")
 	})
 }
+
+// A member of a document that somebody else's find has met leads to that document, whatever its own find sees afterwards: its
+// resource may be gone by then, and what replaces the document would be announced as new.
+func TestAFindThatComesTooLateLeadsWhereOthersHaveBeen(t *testing.T) {
+	for _, claimedBefore := range []bool{false, true} {
+		redistest.Each(t, func(t *testing.T, client redis.UniversalClient) {
+			t.Helper()
+			r := handOpen(t, client)
+			hint := func(kind string) Hint {
+				l := fhir.Locator{Type: kind, ID: "a"}
+				return Hint{Key: r.FindKey("north", l.Type, l.ID), Source: "north", State: Find, Locator: l}
+			}
+			report, composition := hint("DiagnosticReport"), hint("Composition")
+			document := r.DocumentKey("north", fhir.Locator{Type: "Composition", ID: "c", Value: "v"})
+			r.admit(report)
+			first := r.claimOne()
+			r.admit(composition)
+			var late Record
+			if claimedBefore {
+				late = r.claimOne()
+			}
+			first.State, first.LedTo = FindEnded, []Key{document}
+			if _, err := r.Settle(t.Context(), []Settlement{{Record: first, Event: "led", Aliases: []Alias{{Key: composition.Key, Document: document}}}}); err != nil {
+				t.Fatal(err)
+			}
+			if rec, _, err := r.Lookup(t.Context(), composition.Key); err != nil || !slices.Equal(rec.LedTo, []Key{document}) {
+				t.Errorf("while it still works: it leads to %d documents, %v", len(rec.LedTo), err)
+			}
+			if !claimedBefore {
+				if late = r.claimOne(); !slices.Equal(late.LedTo, []Key{document}) {
+					t.Errorf("claimed: it leads to %d documents", len(late.LedTo))
+				}
+			}
+			late.State, late.LedTo = FindEnded, nil
+			r.settle(late, Next{}, "led-nowhere")
+			if rec, _, err := r.Lookup(t.Context(), composition.Key); err != nil || rec.State != FindEnded || !slices.Equal(rec.LedTo, []Key{document}) {
+				t.Errorf("at its end: %s, it leads to %d documents, %v", rec.State, len(rec.LedTo), err)
+			}
+		})
+	}
+}
