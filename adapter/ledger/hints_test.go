@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -752,5 +753,44 @@ func TestAFindThatComesTooLateLeadsWhereOthersHaveBeen(t *testing.T) {
 				t.Errorf("at its end: %s, it leads to %d documents, %v", rec.State, len(rec.LedTo), err)
 			}
 		})
+	}
+}
+
+// noAliases is a Redis that is away whenever aliases are to be written.
+type noAliases struct{}
+
+func (noAliases) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (noAliases) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+func (noAliases) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		for _, cmd := range cmds {
+			if len(cmd.Args()) > 1 && cmd.Args()[1] == aliasScript.Hash() {
+				cmd.SetErr(io.ErrUnexpectedEOF)
+				return io.ErrUnexpectedEOF
+			}
+		}
+		return next(ctx, cmds)
+	}
+}
+
+// Nobody is told of a document before all that belongs to it leads there: its find may come again when it is gone.
+func TestADocumentIsNotAdmittedBeforeItsAliases(t *testing.T) {
+	client := redistest.Start(t)
+	r := handOpen(t, client)
+	l := fhir.Locator{Type: "DiagnosticReport", ID: "a"}
+	r.admit(Hint{Key: r.FindKey("north", l.Type, l.ID), Source: "north", State: Find, Locator: l})
+	rec := r.claimOne()
+	found := documentHint(r.Ledger, "north", 1)
+	rec.State, rec.LedTo = FindEnded, []Key{found.Key}
+	client.AddHook(noAliases{})
+	_, err := r.Settle(t.Context(), []Settlement{{
+		Record: rec, Event: "led", Admit: []Hint{found}, Aliases: []Alias{{Key: r.FindKey("north", "Composition", "c"), Document: found.Key}},
+	}})
+	if err == nil {
+		t.Fatal("settled without its aliases")
+	}
+	if _, known, err := r.Lookup(t.Context(), found.Key); known || err != nil {
+		t.Errorf("the document is known: %t, %v", known, err)
 	}
 }
