@@ -162,6 +162,10 @@ func (c serve) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	program, err := adapter.Open(ctx, cfg, log)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		log.InfoContext(context.WithoutCancel(ctx), "staffetta has stopped before it served")
+		return nil // as it was asked to, while it waited for its Redis
+	}
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -60,6 +62,39 @@ func TestADemoWithoutItsRedisSaysSo(t *testing.T) {
 	if code != exitFinding || !strings.HasPrefix(logs, "staffetta: --redis: no Redis answers there: ") || strings.Count(logs, "\n") != 1 {
 		t.Errorf("exit code %d: %s", code, logs)
 	}
+}
+
+// A program that is asked to stop while it waits for its Redis has done as it was asked.
+func TestServeMayBeStoppedBeforeItsRedisIsThere(t *testing.T) {
+	path := fileWith(t, "")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = bytes.Replace(text, []byte("url: embedded"), []byte("url: \"redis://"+redistest.FreeAddress(t)+"/0\""), 1)
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	logs := &stopsAt{words: "waiting for redis", stop: stop}
+	if code := run(ctx, []string{"serve", "--config", path}, io.Discard, logs); code != 0 || !strings.Contains(logs.String(), "staffetta has stopped before it served") {
+		t.Errorf("exit code %d: %s", code, logs)
+	}
+}
+
+// stopsAt is a log that stops its program once it says something.
+type stopsAt struct {
+	bytes.Buffer
+
+	words string
+	stop  func()
+}
+
+func (s *stopsAt) Write(line []byte) (int, error) {
+	if bytes.Contains(line, []byte(s.words)) {
+		s.stop()
+	}
+	return s.Buffer.Write(line)
 }
 
 func TestWrongUsageIsTwo(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"os"
 	"runtime/debug"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -65,7 +66,7 @@ func Open(ctx context.Context, cfg *config.Config, log *slog.Logger, options ...
 	if err != nil {
 		return nil, err
 	}
-	p := &Program{closeRedis: closeRedis, log: log, sources: sourceNames(cfg)}
+	p := &Program{closeRedis: sync.OnceFunc(closeRedis), log: log, sources: sourceNames(cfg)}
 	for _, option := range options {
 		option(p)
 	}
@@ -97,6 +98,7 @@ func (p *Program) Run(ctx context.Context) error {
 	go func() { watched <- p.Ledger.Run(remembering) }()
 
 	parts, ctx := errgroup.WithContext(ctx)
+	defer closeAfter(ctx, redisAtShutdown, p.closeRedis)()
 	parts.Go(func() error { return p.endpoint.Run(ctx) })
 	parts.Go(func() error { return p.public.Run(ctx) })
 	parts.Go(func() error { return p.admin.Run(ctx) })
@@ -110,6 +112,21 @@ func (p *Program) Run(ctx context.Context) error {
 	p.remote.Wait()
 	forget()
 	return errors.Join(err, <-watched)
+}
+
+// redisAtShutdown is how long Redis is heard once we are asked to stop, as long as outcomes are tried to be written. One that is
+// silent lets every round trip wait for its whole time, one after the other; what is not written by then is due again when its
+// lease ends.
+const redisAtShutdown = 5 * time.Second
+
+// closeAfter calls end so long after ctx has ended, unless what it gives back is called before.
+func closeAfter(ctx context.Context, grace time.Duration, end func()) (stop func()) {
+	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	context.AfterFunc(ctx, func() {
+		timer := time.AfterFunc(grace, end)
+		context.AfterFunc(running, func() { timer.Stop() })
+	})
+	return cancel
 }
 
 // sayStrays logs once which sources are missing in the file although records wait for them: a source that was renamed or removed.

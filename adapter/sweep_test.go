@@ -472,3 +472,24 @@ func TestABacklogMayBeForgone(t *testing.T) {
 		t.Errorf("%d messages", n)
 	}
 }
+
+// A first connection asks for a person only where none has decided before.
+func TestAFirstConnectionAsksForNobodyOnceItIsDecided(t *testing.T) {
+	const asks = `"level":"ERROR","msg":"first connection: what was published before is told to nobody until a person says so`
+	w := build(t, fhir.ShapeReport)
+	w.run(t)
+	w.connected(t)
+	if logs := w.logs.String(); strings.Count(logs, asks) != 1 {
+		t.Errorf("want one line that asks for a person\n%s", logs)
+	}
+
+	w = build(t, fhir.ShapeReport)
+	if err := adapter.CatchUp(t.Context(), w.cfg, adapter.NewLog(io.Discard, "error"), adapter.CatchUpOptions{Source: w.source, Forgo: true, Out: io.Discard}); err != nil {
+		t.Fatal(err)
+	}
+	w.run(t)
+	w.connected(t)
+	if logs := w.logs.String(); strings.Contains(logs, asks) || !strings.Contains(logs, "what becomes of what was published before is decided") {
+		t.Errorf("it is decided, and it says\n%s", logs)
+	}
+}

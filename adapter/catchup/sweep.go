@@ -211,8 +211,11 @@ func (s *sweep) connect(ctx context.Context, kind kindOfSearches) (p ledger.Prog
 	if s.state.First.IsZero() {
 		s.state.First = first
 	}
-	s.log.ErrorContext(ctx, "first connection: what was published before is told to nobody until a person says so, see staffetta catchup",
-		slog.String("resource_type", kind.name), slog.Time("from", p.Floor))
+	level, said := slog.LevelError, "first connection: what was published before is told to nobody until a person says so, see staffetta catchup"
+	if !s.state.Decided.IsZero() {
+		level, said = slog.LevelInfo, "first connection: what becomes of what was published before is decided"
+	}
+	s.log.Log(ctx, level, said, slog.String("resource_type", kind.name), slog.Time("from", p.Floor)) //nolint:sloglint // one of the two above
 	return p, nil
 }
 

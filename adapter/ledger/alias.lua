@@ -2,7 +2,8 @@
 -- KEYS[1]  staffetta:{p}:journal  names the partition's slot; all other keys share its hash tag
 -- ARGV[1]  prefix, "staffetta:{p}:"
 -- ARGV[2..  +5 each]  record key, raw key, bucket, month, seconds until the month expires, finished value
--- Returns  how many were written; a find record that still works is left alone: it will lead there itself
+-- Returns  how many were written; a find record that still works will lead there itself. Where its resource is gone by then, it
+--          leads where it is noted to
 local written = 0
 for i = 2, #ARGV, 6 do
   local done = ARGV[1] .. 'done:' .. ARGV[i + 3] .. ':' .. ARGV[i + 2]
@@ -16,6 +17,7 @@ for i = 2, #ARGV, 6 do
   else
     local rk = ARGV[1] .. 'r:' .. ARGV[i]
     local r = redis.call('HMGET', rk, 's', 'w', 'n', 'q')
+    redis.call('HSET', rk, 'a', string.sub(ARGV[i + 5], 17))
     if r[1] == 'H' and r[2] == 'o' then -- held as no-document: there is one now, it will lead there itself
       local time = redis.call('TIME')
       redis.call('ZREM', ARGV[1] .. 'held', ARGV[i])

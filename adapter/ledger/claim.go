@@ -162,18 +162,18 @@ func (l *Ledger) readClaim(from any, now int64) (Record, error) {
 }
 
 // liveFields are the fields of a live record that are read, in the order in which claim.lua gives their values.
-var liveFields = []string{"n", "s", "t", "c", "b", "f", "o", "v", "g", "h", "e", "x", "p", "k", "cb"}
+var liveFields = []string{"n", "s", "t", "c", "b", "f", "o", "v", "g", "h", "e", "x", "p", "k", "cb", "a"}
 
 // live is a live record as it stands in Redis.
 type live struct {
-	source, state, token, claims, body, finished, order, version, tag, hinted, since, locator, recipient, late, begun string
+	source, state, token, claims, body, finished, order, version, tag, hinted, since, locator, recipient, late, begun, alias string
 }
 
 // liveOf reads the values of liveFields.
 func liveOf(values []any) (f live) {
 	for i, into := range []*string{
 		&f.source, &f.state, &f.token, &f.claims, &f.body, &f.finished, &f.order, &f.version, &f.tag, &f.hinted, &f.since,
-		&f.locator, &f.recipient, &f.late, &f.begun,
+		&f.locator, &f.recipient, &f.late, &f.begun, &f.alias,
 	} {
 		if i < len(values) {
 			*into = text(values[i])
@@ -198,6 +198,9 @@ func (l *Ledger) readRecord(key Key, f live) (Record, error) {
 		}
 	}
 	rec.State = states[f.state]
+	if rec.State == Find && len(rec.LedTo) == 0 && len(f.alias) == len(Key{}) { // another one's find has met it since it was hinted at
+		rec.LedTo = []Key{Key([]byte(f.alias))}
+	}
 	rec.ReadOrder = decimal(f.order)
 	if len(f.version) == len(rec.ReadVersion) {
 		rec.ReadVersion = Tag([]byte(f.version))

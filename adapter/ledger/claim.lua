@@ -26,8 +26,8 @@ end
 -- take leases one record out of a set; false where it is no longer to be had.
 local function take(prefix, set, name, key, score)
   local rk = prefix .. 'r:' .. key
-  local r = call('HMGET', rk, 'n', 's', 't', 'c', 'b', 'f', 'o', 'v', 'g', 'h', 'e', 'x', 'p', 'k', 'cb', 'l', 'd')
-  local source, claimed, hinted = r[1], r[16], r[17]
+  local r = call('HMGET', rk, 'n', 's', 't', 'c', 'b', 'f', 'o', 'v', 'g', 'h', 'e', 'x', 'p', 'k', 'cb', 'a', 'l', 'd')
+  local source, claimed, hinted = r[1], r[17], r[18]
   if not source then
     call('ZREM', set, key)
     return false
@@ -41,7 +41,7 @@ local function take(prefix, set, name, key, score)
     call('HDEL', rk, 'w')
   end
   if hinted then call('HDEL', rk, 'd', 'i', 'f1') end -- this claim sees what was hinted during the last one
-  r[3], r[4], r[16], r[17] = token(prefix), tostring((r[4] or 0) + 1), nil, nil
+  r[3], r[4], r[17], r[18] = token(prefix), tostring((r[4] or 0) + 1), nil, nil
   call('HSET', rk, 'l', leased, 't', r[3], 'c', r[4])
   if r[14] then call('HSET', rk, 'k1', '1') end -- this claim sees what was told late
   call('ZADD', set, leased, key)

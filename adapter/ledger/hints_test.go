@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -341,6 +342,52 @@ func TestWhatCouldNotBeWrittenIsNotForgotten(t *testing.T) {
 	t.Error("not claimed at all")
 }
 
+// meanwhile does something once, when settlements are written.
+type meanwhile struct{ do func() }
+
+func (m *meanwhile) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (m *meanwhile) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+func (m *meanwhile) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		for _, cmd := range cmds {
+			if do := m.do; do != nil && len(cmd.Args()) > 1 && cmd.Args()[1] == settleScript.Hash() {
+				m.do = nil
+				do()
+			}
+		}
+		return next(ctx, cmds)
+	}
+}
+
+// A message that could not be written while others are written again is none of them: it is written next.
+func TestWhatFailsWhileLastSendsAreWrittenAgainIsNotForgotten(t *testing.T) {
+	client := redistest.Start(t)
+	r := handOpen(t, client)
+	r.admit(documentHint(r.Ledger, "north", 1), documentHint(r.Ledger, "north", 2))
+	claimed := r.claims()
+	if len(claimed) != 2 {
+		t.Fatalf("%d claimed, want 2", len(claimed))
+	}
+	unwritten := func(rec Record) {
+		sent := sentRecord(rec, 1000, 1, messageA, rec.Now)
+		r.sends.remember([]Settlement{{Record: sent, Next: Next{Track: rec.Now}, Event: "created"}}, false) // as Settle does without Redis
+	}
+	unwritten(claimed[0])
+	client.AddHook(&meanwhile{do: func() { unwritten(claimed[1]) }})
+	for range 2 {
+		r.sends.asked = time.Time{}
+		if _, err := r.sends.lost(t.Context(), r.Ledger); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, rec := range claimed {
+		if got, _, err := r.Lookup(t.Context(), rec.Key); err != nil || got.Told.MessageID != messageA {
+			t.Errorf("record %d: told %q, %v: IO took its message", i, got.Told.MessageID, err)
+		}
+	}
+}
+
 // While one goroutine finds out that Redis is another one and writes the last sends again, nobody else claims.
 type holdInfo struct {
 	began, goOn chan struct{}
@@ -666,4 +713,84 @@ func TestAPollAfterACrashedPollDoesNotForgetAHint(t *testing.T) {
 		}
 		t.Error("the newer hint is lost")
 	})
+}
+
+// A member of a document that somebody else's find has met leads to that document, whatever its own find sees afterwards: its
+// resource may be gone by then, and what replaces the document would be announced as new.
+func TestAFindThatComesTooLateLeadsWhereOthersHaveBeen(t *testing.T) {
+	for _, claimedBefore := range []bool{false, true} {
+		redistest.Each(t, func(t *testing.T, client redis.UniversalClient) {
+			t.Helper()
+			r := handOpen(t, client)
+			hint := func(kind string) Hint {
+				l := fhir.Locator{Type: kind, ID: "a"}
+				return Hint{Key: r.FindKey("north", l.Type, l.ID), Source: "north", State: Find, Locator: l}
+			}
+			report, composition := hint("DiagnosticReport"), hint("Composition")
+			document := r.DocumentKey("north", fhir.Locator{Type: "Composition", ID: "c", Value: "v"})
+			r.admit(report)
+			first := r.claimOne()
+			r.admit(composition)
+			var late Record
+			if claimedBefore {
+				late = r.claimOne()
+			}
+			first.State, first.LedTo = FindEnded, []Key{document}
+			if _, err := r.Settle(t.Context(), []Settlement{{Record: first, Event: "led", Aliases: []Alias{{Key: composition.Key, Document: document}}}}); err != nil {
+				t.Fatal(err)
+			}
+			if rec, _, err := r.Lookup(t.Context(), composition.Key); err != nil || !slices.Equal(rec.LedTo, []Key{document}) {
+				t.Errorf("while it still works: it leads to %d documents, %v", len(rec.LedTo), err)
+			}
+			if !claimedBefore {
+				if late = r.claimOne(); !slices.Equal(late.LedTo, []Key{document}) {
+					t.Errorf("claimed: it leads to %d documents", len(late.LedTo))
+				}
+			}
+			late.State, late.LedTo = FindEnded, nil
+			r.settle(late, Next{}, "led-nowhere")
+			if rec, _, err := r.Lookup(t.Context(), composition.Key); err != nil || rec.State != FindEnded || !slices.Equal(rec.LedTo, []Key{document}) {
+				t.Errorf("at its end: %s, it leads to %d documents, %v", rec.State, len(rec.LedTo), err)
+			}
+		})
+	}
+}
+
+// noAliases is a Redis that is away whenever aliases are to be written.
+type noAliases struct{}
+
+func (noAliases) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (noAliases) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+func (noAliases) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		for _, cmd := range cmds {
+			if len(cmd.Args()) > 1 && cmd.Args()[1] == aliasScript.Hash() {
+				cmd.SetErr(io.ErrUnexpectedEOF)
+				return io.ErrUnexpectedEOF
+			}
+		}
+		return next(ctx, cmds)
+	}
+}
+
+// Nobody is told of a document before all that belongs to it leads there: its find may come again when it is gone.
+func TestADocumentIsNotAdmittedBeforeItsAliases(t *testing.T) {
+	client := redistest.Start(t)
+	r := handOpen(t, client)
+	l := fhir.Locator{Type: "DiagnosticReport", ID: "a"}
+	r.admit(Hint{Key: r.FindKey("north", l.Type, l.ID), Source: "north", State: Find, Locator: l})
+	rec := r.claimOne()
+	found := documentHint(r.Ledger, "north", 1)
+	rec.State, rec.LedTo = FindEnded, []Key{found.Key}
+	client.AddHook(noAliases{})
+	_, err := r.Settle(t.Context(), []Settlement{{
+		Record: rec, Event: "led", Admit: []Hint{found}, Aliases: []Alias{{Key: r.FindKey("north", "Composition", "c"), Document: found.Key}},
+	}})
+	if err == nil {
+		t.Fatal("settled without its aliases")
+	}
+	if _, known, err := r.Lookup(t.Context(), found.Key); known || err != nil {
+		t.Errorf("the document is known: %t, %v", known, err)
+	}
 }

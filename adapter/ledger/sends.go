@@ -20,6 +20,7 @@ type lastSends struct {
 	mu    sync.Mutex
 	sends []remembered // a ring: once it is full, the oldest stands at next
 	next  int
+	count int64 // of all that were remembered
 	// unwritten counts those that could not be written yet.
 	unwritten int
 	ids       string // run id and replication id of the Redis that we wrote to
@@ -32,6 +33,7 @@ type lastSends struct {
 type remembered struct {
 	settlement Settlement
 	at         time.Time
+	number     int64 // of lastSends.count
 	written    bool
 }
 
@@ -59,7 +61,8 @@ func (s *lastSends) remember(settlements []Settlement, written bool) {
 		if kept.at != (time.Time{}) && !kept.written {
 			s.unwritten-- // it gives way
 		}
-		kept.settlement, kept.at, kept.written = *one, time.Now(), written
+		s.count++
+		kept.settlement, kept.at, kept.number, kept.written = *one, time.Now(), s.count, written
 		kept.settlement.Record.token, kept.settlement.Admit, kept.settlement.Aliases = staleOnlyFor, nil, nil
 		s.next = (s.next + 1) % rememberMost
 	}
@@ -78,15 +81,27 @@ func (s *lastSends) nowWritten(key Key, written bool) {
 	}
 }
 
-// recent are the settlements that Redis may have forgotten, in the order in which they were written.
-func (s *lastSends) recent() (all []Settlement) {
+// recent are the settlements that Redis may have forgotten, in the order in which they were written, and the number of the last.
+func (s *lastSends) recent() (all []Settlement, last int64) {
 	for i := range s.sends {
 		one := &s.sends[(s.next+i)%len(s.sends)]
 		if !one.written || time.Since(one.at) <= rememberFor {
 			all = append(all, one.settlement)
 		}
 	}
-	return all
+	return all, s.count
+}
+
+// rewritten notes that those up to a number are written again; what could not be written since is still not.
+func (s *lastSends) rewritten(last int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range s.sends {
+		if one := &s.sends[i]; !one.written && one.number <= last {
+			one.written = true
+			s.unwritten--
+		}
+	}
 }
 
 // lost says whether Redis is another one than before, after writing the last sends to it again.
@@ -112,12 +127,14 @@ func (s *lastSends) lost(ctx context.Context, l *Ledger) (bool, error) {
 		s.mu.Unlock()
 		return false, nil
 	}
-	a := &asked{settlements: s.recent()}
+	recent, last := s.recent()
 	s.mu.Unlock()
+	a, said := &asked{settlements: recent}, "what could not be written of the last sends is written again"
 	if was != "" && ids != "" && was != ids {
 		s.restarts.Add(1)
+		said = "redis is another one than before: the last sends are written again"
 	}
-	l.log.WarnContext(ctx, "redis is another one than before: the last sends are written again", slog.Int("sends", len(a.settlements)))
+	l.log.WarnContext(ctx, said, slog.Int("sends", len(a.settlements))) //nolint:sloglint // one of the two above
 	if len(a.settlements) > 0 {
 		l.carry(ctx, []*asked{a})
 	}
@@ -126,12 +143,7 @@ func (s *lastSends) lost(ctx context.Context, l *Ledger) (bool, error) {
 		return true, a.err
 	}
 	s.note(ids)
-	s.mu.Lock()
-	for i := range s.sends {
-		s.sends[i].written = true
-	}
-	s.unwritten = 0
-	s.mu.Unlock()
+	s.rewritten(last)
 	return true, nil
 }
 

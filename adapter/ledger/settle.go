@@ -28,7 +28,8 @@ func (l *Ledger) Settle(ctx context.Context, settlements []Settlement) ([]Settle
 	return a.settled, a.err
 }
 
-// admitFirst admits what the settlements lead to, and writes their aliases: repeated after a crash it changes nothing.
+// admitFirst writes the aliases of settlements, then admits what they lead to: repeated after a crash it changes nothing. Whoever
+// is told of a document before that is found again by all that belongs to it, though some of it may be gone.
 func (l *Ledger) admitFirst(ctx context.Context, settlements []Settlement) error {
 	var hints []Hint
 	aliases := false
@@ -40,10 +41,13 @@ func (l *Ledger) admitFirst(ctx context.Context, settlements []Settlement) error
 		return nil
 	}
 	ctx = context.WithoutCancel(ctx)
-	if _, err := l.Admit(ctx, hints); err != nil || !aliases {
-		return err
+	if aliases {
+		if err := l.writeAliases(ctx, settlements); err != nil {
+			return err
+		}
 	}
-	return l.writeAliases(ctx, settlements)
+	_, err := l.Admit(ctx, hints)
+	return err
 }
 
 func (l *Ledger) writeAliases(ctx context.Context, settlements []Settlement) error {

@@ -105,7 +105,7 @@ for i = 7, #ARGV, 21 do
   if keep == '1' and told == '' then -- what goes on with its claim, half of all, needs the first ones only
     r = call('HMGET', rk, 't', 'k', 's', 'k1', 'l')
   else
-    r = call('HMGET', rk, 't', 'k', 's', 'k1', 'l', 'n', 'd', 'i', 'f1', 'g', 'h', 'w')
+    r = call('HMGET', rk, 't', 'k', 's', 'k1', 'l', 'n', 'd', 'i', 'f1', 'g', 'h', 'w', 'a')
   end
   local set = prefix .. 'due:' .. source
   local answer = 'written'
@@ -168,6 +168,7 @@ for i = 7, #ARGV, 21 do
       end
     end
     if finished ~= '' then
+      if r[13] and string.sub(finished, 1, 1) == 'f' and #finished == 16 then finished = finished .. r[13] end -- see alias.lua
       local done, locators = prefix .. 'done:' .. months[1] .. ':' .. bucket, prefix .. 'kept:' .. months[1] .. ':' .. bucket
       if ARGV[i + 19] == '1' then
         call('HSET', locators, raw, call('HGET', rk, 'x') or locator)
