@@ -2,8 +2,8 @@
 -- KEYS[1]  staffetta:{p}:journal  names the partition's slot; all other keys share its hash tag
 -- ARGV[1]  prefix, "staffetta:{p}:"
 -- ARGV[2..  +5 each]  record key, raw key, bucket, month, seconds until the month expires, finished value
--- Returns  how many were written; a find record that still works will lead there itself. Where its resource is gone by then, it
---          leads where it is noted to
+-- Returns  how many were written; a find record that still works, also the one whose find this is, will lead there itself. Where
+--          its resource is gone by then, it leads where it is noted to
 local written = 0
 for i = 2, #ARGV, 6 do
   local done = ARGV[1] .. 'done:' .. ARGV[i + 3] .. ':' .. ARGV[i + 2]

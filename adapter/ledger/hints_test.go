@@ -756,16 +756,16 @@ func TestAFindThatComesTooLateLeadsWhereOthersHaveBeen(t *testing.T) {
 	}
 }
 
-// noAliases is a Redis that is away whenever aliases are to be written.
-type noAliases struct{}
+// without is a Redis that is away whenever a script is to be run.
+type without struct{ *redis.Script }
 
-func (noAliases) DialHook(next redis.DialHook) redis.DialHook          { return next }
-func (noAliases) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+func (without) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (without) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
 
-func (noAliases) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+func (w without) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
 		for _, cmd := range cmds {
-			if len(cmd.Args()) > 1 && cmd.Args()[1] == aliasScript.Hash() {
+			if len(cmd.Args()) > 1 && cmd.Args()[1] == w.Hash() {
 				cmd.SetErr(io.ErrUnexpectedEOF)
 				return io.ErrUnexpectedEOF
 			}
@@ -783,7 +783,7 @@ func TestADocumentIsNotAdmittedBeforeItsAliases(t *testing.T) {
 	rec := r.claimOne()
 	found := documentHint(r.Ledger, "north", 1)
 	rec.State, rec.LedTo = FindEnded, []Key{found.Key}
-	client.AddHook(noAliases{})
+	client.AddHook(without{aliasScript})
 	_, err := r.Settle(t.Context(), []Settlement{{
 		Record: rec, Event: "led", Admit: []Hint{found}, Aliases: []Alias{{Key: r.FindKey("north", "Composition", "c"), Document: found.Key}},
 	}})
@@ -791,6 +791,30 @@ func TestADocumentIsNotAdmittedBeforeItsAliases(t *testing.T) {
 		t.Fatal("settled without its aliases")
 	}
 	if _, known, err := r.Lookup(t.Context(), found.Key); known || err != nil {
+		t.Errorf("the document is known: %t, %v", known, err)
+	}
+}
+
+// A find that ends between the two writes knows where it led: its resource may be gone when it is claimed again, and what replaced
+// the document would be announced as new.
+func TestAFindThatWasCutLeadsWhereItHasBeen(t *testing.T) {
+	client := redistest.Start(t)
+	r := handOpen(t, client)
+	l := fhir.Locator{Type: "Composition", ID: "c"}
+	r.admit(Hint{Key: r.FindKey("north", l.Type, l.ID), Source: "north", State: Find, Locator: l})
+	rec := r.claimOne()
+	found := documentHint(r.Ledger, "north", 1)
+	ended := rec
+	ended.State, ended.LedTo = FindEnded, []Key{found.Key}
+	client.AddHook(without{settleScript})
+	settlement := Settlement{Record: ended, Event: "led", Admit: []Hint{found}, Aliases: []Alias{{Key: rec.Key, Document: found.Key}}}
+	if _, err := r.Settle(t.Context(), []Settlement{settlement}); err == nil {
+		t.Fatal("settled without its script")
+	}
+	if got, _, err := r.Lookup(t.Context(), rec.Key); err != nil || got.State != Find || !slices.Equal(got.LedTo, []Key{found.Key}) {
+		t.Errorf("%s, it leads to %d documents, %v", got.State, len(got.LedTo), err)
+	}
+	if _, known, err := r.Lookup(t.Context(), found.Key); !known || err != nil {
 		t.Errorf("the document is known: %t, %v", known, err)
 	}
 }

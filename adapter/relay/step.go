@@ -112,11 +112,12 @@ func settleLeft(c claimed, settle time.Duration) time.Duration {
 	return min(settle, max(0, settle-c.Now.Sub(c.HintAt)))
 }
 
-// aliases remember for each other member of a document where its hints lead.
+// aliases remember for each member of a document where its hints lead. Also for the one whose hint we follow: it may be gone when
+// it is followed once more, where we end before that is written.
 func (r *Relay) aliases(c claimed, members []fhir.Locator, document ledger.Key) []ledger.Alias {
 	var aliases []ledger.Alias
 	for _, member := range members {
-		if key := r.Ledger.FindKey(c.Source, member.Type, member.ID); key != c.Key {
+		if key := r.Ledger.FindKey(c.Source, member.Type, member.ID); key != document {
 			aliases = append(aliases, ledger.Alias{Key: key, Document: document})
 		}
 	}
