@@ -344,7 +344,9 @@ func newSource(cfg *config.Config, s config.Source, client *http.Client, skew fu
 	if err != nil {
 		return relay.Source{}, fmt.Errorf("source %s: %w", s.Name, err)
 	}
-	return relay.Source{Source: source, Rules: choices(s), Settle: cfg.SettleAt(s)}, nil
+	return relay.Source{
+		Source: source, Rules: choices(s), Settle: cfg.SettleAt(s), Timeout: time.Duration(s.Read.Timeout),
+	}, nil
 }
 
 // choices are those that a source makes in the file.

@@ -21,6 +21,7 @@ type Metrics struct {
 	uncertain prometheus.Counter
 	paused    *prometheus.CounterVec
 	upstreams *prometheus.GaugeVec
+	window    *prometheus.GaugeVec
 	panics    prometheus.Counter
 
 	capReached prometheus.Counter
@@ -59,6 +60,9 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		upstreams: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "staffetta_upstream_open", Help: "1 while calls to the upstream are tried, 0 while its breaker is open.",
 		}, []string{"upstream"}),
+		window: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "staffetta_source_window", Help: "Records of the source that this process works on at once, at most: few where it is slow or in trouble.",
+		}, []string{"source"}),
 		panics: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "staffetta_step_panics_total", Help: "Steps that panicked: a defect; the third one holds the record as poison.",
 		}),
@@ -70,7 +74,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		}, []string{"read_status"}),
 	}
 	reg.MustRegister(
-		m.steps, m.duration, m.decisions, m.messages, m.calls, m.delay, m.uncertain, m.paused, m.upstreams, m.panics, m.capReached, m.read,
+		m.steps, m.duration, m.decisions, m.messages, m.calls, m.delay, m.uncertain, m.paused, m.upstreams, m.window, m.panics, m.capReached, m.read,
 	)
 	return m
 }

@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// queue holds what is claimed until a slot has time for it. Sources take turns, and one that is slow never has all slots:
+// queue holds what is claimed until a slot has time for it. Sources take turns, and each has the slots of its window only:
 // whatever goes on at one source, another one's report does not stand behind it.
 type queue struct {
 	workers, most int
 	lease         time.Duration
-	share         int // slots that one source may have
+	windows       *windows
 
 	mu      sync.Mutex
 	ready   sync.Cond
@@ -24,13 +24,10 @@ type queue struct {
 	step    time.Duration // how long a step took lately
 }
 
-func newQueue(workers, most int, lease time.Duration, sources []string) *queue {
+func newQueue(workers, most int, lease time.Duration, windows *windows) *queue {
 	q := &queue{
-		workers: workers, most: most, lease: lease, share: workers, names: slices.Clone(sources),
+		workers: workers, most: most, lease: lease, windows: windows, names: slices.Clone(windows.names),
 		waiting: map[string][]*claimed{}, running: map[string]int{},
-	}
-	if len(sources) > 1 {
-		q.share = max(1, workers*3/4)
 	}
 	q.ready.L = &q.mu
 	return q
@@ -59,18 +56,33 @@ func (q *queue) slots(lane string) int {
 	case suspects:
 		return 1
 	}
-	return q.share
+	return q.windows.of(lane)
 }
 
-// room is how many more may be claimed: what the slots finish within a third of the lease.
-func (q *queue) room() int {
+// waitMost is how many may wait for each slot of a lane.
+const waitMost = 4
+
+// room is how many more may be claimed, and of which sources: what the slots finish within a third of the lease, and no more for
+// a lane than it has slots for.
+func (q *queue) room(open opened) (n int, sources []string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	most := q.most
 	if q.step > 0 {
 		most = max(1, min(most, int(int64(q.workers)*int64(q.lease/3)/int64(q.step))))
 	}
-	return most - q.size
+	left := func(lane string) int { return max(0, waitMost*q.slots(lane)-len(q.waiting[lane])) }
+	inLanes := 0
+	for _, source := range open.sources {
+		if n := left(source); n > 0 {
+			inLanes += n
+			sources = append(sources, source)
+		}
+	}
+	if open.track {
+		inLanes += left(followed)
+	}
+	return min(most-q.size, inLanes), sources
 }
 
 // half says whether more than half of what may wait is waiting.

@@ -1,11 +1,18 @@
 package relay
 
 import (
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"staffetta/adapter/ledger"
 )
+
+func newQueueOf(workers, most int, sources []string) *queue {
+	return newQueue(workers, most, 15*time.Second, newWindows(workers, sources, NewMetrics(prometheus.NewRegistry())))
+}
 
 func waitingFor(source string, n int) (all []*claimed) {
 	for range n {
@@ -15,7 +22,7 @@ func waitingFor(source string, n int) (all []*claimed) {
 }
 
 func TestNoSourceHasAllSlots(t *testing.T) {
-	q := newQueue(8, 32, 15*time.Second, []string{"slow", "other"})
+	q := newQueueOf(8, 32, []string{"slow", "other"})
 	for _, c := range waitingFor("slow", 20) {
 		q.push(c)
 	}
@@ -31,7 +38,7 @@ func TestNoSourceHasAllSlots(t *testing.T) {
 }
 
 func TestSourcesTakeTurns(t *testing.T) {
-	q := newQueue(8, 32, 15*time.Second, []string{"storm", "calm"})
+	q := newQueueOf(8, 32, []string{"storm", "calm"})
 	for _, c := range append(waitingFor("storm", 10), waitingFor("calm", 1)...) {
 		q.push(c)
 	}
@@ -43,7 +50,7 @@ func TestSourcesTakeTurns(t *testing.T) {
 }
 
 func TestStatusCallsHaveAFewSlots(t *testing.T) {
-	q := newQueue(8, 32, 15*time.Second, []string{"only"})
+	q := newQueueOf(8, 32, []string{"only"})
 	for range 5 {
 		q.push(&claimed{Record: ledger.Record{Source: "only", Tracking: true}})
 	}
@@ -56,20 +63,21 @@ func TestStatusCallsHaveAFewSlots(t *testing.T) {
 }
 
 func TestWhatMayBeClaimedFollowsHowLongStepsTake(t *testing.T) {
-	q := newQueue(16, 64, 15*time.Second, []string{"only"})
-	if got := q.room(); got != 64 {
+	q := newQueueOf(16, 64, []string{"only"})
+	only := opened{sources: []string{"only"}}
+	if got, _ := q.room(only); got != 64 {
 		t.Errorf("at first: %d, want 64", got)
 	}
 	for range 200 {
 		q.done(&claimed{}, 7*time.Second)
 	}
-	if got := q.room(); got != 11 { // 16 slots, each 7 s, in 5 s
+	if got, _ := q.room(only); got != 11 { // 16 slots, each 7 s, in 5 s
 		t.Errorf("with slow steps: %d, want 11", got)
 	}
 }
 
 func TestAClosedQueueGivesAllItHas(t *testing.T) {
-	q := newQueue(2, 8, 15*time.Second, []string{"a", "b"})
+	q := newQueueOf(2, 8, []string{"a", "b"})
 	for _, c := range waitingFor("a", 3) {
 		q.push(c)
 	}
@@ -81,5 +89,36 @@ func TestAClosedQueueGivesAllItHas(t *testing.T) {
 	}
 	if _, more := q.pop(); more {
 		t.Error("it gave more than it had")
+	}
+}
+
+// A window says how many of a source are worked on, and how many wait for that; the other sources are claimed as before.
+func TestASourceInTroubleWaitsForItself(t *testing.T) {
+	q := newQueueOf(16, 64, []string{"slow", "other"})
+	both := opened{sources: []string{"slow", "other"}, track: true}
+	if n, sources := q.room(both); n != 64 || len(sources) != 2 {
+		t.Errorf("at first: %d of %v", n, sources)
+	}
+	for range 3 { // 12, 6, 3, 1
+		q.windows.troubled("slow")
+	}
+	for _, c := range waitingFor("slow", 4) {
+		q.push(c)
+	}
+	if n, sources := q.room(both); n != 60 || !slices.Equal(sources, []string{"other"}) {
+		t.Errorf("%d of %v, want 60 of the other", n, sources)
+	}
+	if n, sources := q.room(opened{sources: []string{"slow"}}); n != 0 || len(sources) > 0 {
+		t.Errorf("%d of %v, want none", n, sources)
+	}
+	if n, sources := q.room(opened{sources: []string{"slow"}, track: true}); n != 16 || len(sources) > 0 { // four slots
+		t.Errorf("%d of %v, want messages that are followed", n, sources)
+	}
+	if c, _ := q.pop(); c.Source != "slow" {
+		t.Fatalf("got %q", c.Source)
+	}
+	q.push(waitingFor("other", 1)[0])
+	if c, _ := q.pop(); c.Source != "other" {
+		t.Error("a second record of the slow source is worked on")
 	}
 }

@@ -19,6 +19,8 @@ type Source struct {
 	Rules  policy.SourceRules
 	Gate   *fhir.Gate    // shows what its citizen sees; nil where the source has no such
 	Settle time.Duration // for documents that a find record leads to
+	// Timeout is that of one call; zero: none.
+	Timeout time.Duration
 }
 
 // Options is what a relay is made of.
@@ -43,12 +45,13 @@ type Options struct {
 // Relay takes claimed records one step further, many at a time.
 type Relay struct {
 	Options
-	names  []string // of the sources, in turn order
-	gates  *gates
-	budget *budget
-	pace   *throughput
-	wake   chan struct{}
-	wakeAt atomic.Int64 // ns since 1970: when the next claim was asked for; 0 for none
+	names   []string // of the sources, in turn order
+	gates   *gates
+	windows *windows
+	budget  *budget
+	pace    *throughput
+	wake    chan struct{}
+	wakeAt  atomic.Int64 // ns since 1970: when the next claim was asked for; 0 for none
 }
 
 // claimed is a record in a worker's hands, with the local time of its claim: Redis' clock goes on from there.
@@ -78,6 +81,7 @@ func New(o Options) *Relay {
 	r.pace = new(throughput)
 	r.gates = newGates(o.Ledger.Pace(), r.names, r.pace, o.Metrics, o.Log)
 	r.gates.ioOff = o.Off
+	r.windows = newWindows(r.slots(), r.names, o.Metrics)
 	r.budget = newBudget(o.Ledger.Pace(), o.Rate, o.DailyCap, r.capReached)
 	return r
 }
@@ -116,7 +120,7 @@ func (r *Relay) Wake(after time.Duration) {
 func (r *Relay) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	waiting := newQueue(r.slots(), r.prefetch(), r.Lease, r.names)
+	waiting := newQueue(r.slots(), r.prefetch(), r.Lease, r.windows)
 	finishing, done := beyond(ctx, settleAtShutdown)
 	defer done()
 	posting, posted := beyond(ctx, postAtShutdown)
@@ -145,7 +149,7 @@ func (r *Relay) slots() int {
 // rate that IO allows (a message takes two calls), and no more than four for each slot.
 func (r *Relay) prefetch() int {
 	within := int(r.Rate * r.Lease.Seconds() / 3 / callsPerMessage)
-	return max(1, min(within, 4*r.slots()))
+	return max(1, min(within, waitMost*r.slots()))
 }
 
 // dispatch claims what is due and hands it to the slots.
@@ -185,7 +189,7 @@ func (r *Relay) claimInto(ctx context.Context, waiting *queue) (idle time.Durati
 	if len(open.sources) == 0 && !open.track {
 		return longest
 	}
-	free := waiting.room()
+	free, sources := waiting.room(open)
 	if free <= 0 || waiting.half() {
 		return longest // the slots wake us when they need more: fewer, larger claims
 	}
@@ -195,7 +199,7 @@ func (r *Relay) claimInto(ctx context.Context, waiting *queue) (idle time.Durati
 	if open.few {
 		free = 1
 	}
-	got, err := r.Ledger.Claim(ctx, ledger.ClaimOptions{N: free, Sources: open.sources, Track: open.track})
+	got, err := r.Ledger.Claim(ctx, ledger.ClaimOptions{N: free, Sources: sources, Track: open.track})
 	at := time.Now()
 	if err != nil {
 		if ctx.Err() == nil {

@@ -59,11 +59,12 @@ func (r *Relay) step(ctx context.Context, c claimed) outcome {
 
 // find asks the source for the documents behind a hint.
 func (r *Relay) find(ctx context.Context, c claimed, source Source) outcome {
+	asked := time.Now()
 	found, err := source.Find(ctx, c.Locator)
 	if err != nil {
 		return r.sourceTrouble(ctx, c, err)
 	}
-	r.gates.well(c.Source)
+	r.sourceAnswered(c, asked)
 	if found.Order != 0 || len(found.Documents) > 0 { // what leads nowhere is known again, too: sweeps see it each time
 		c.ReadOrder, c.ReadVersion = found.Order, r.Ledger.VersionTag(found.Version)
 	}
@@ -166,11 +167,12 @@ func (r *Relay) look(ctx context.Context, c claimed, source Source) outcome {
 	if slices.Contains(c.Released, string(ledger.WithdrawnPub)) {
 		read = source.ReadWithPerson
 	}
+	asked := time.Now()
 	doc, err := read(ctx, c.Locator)
 	if err != nil {
 		return r.sourceTrouble(ctx, c, err)
 	}
-	r.gates.well(c.Source)
+	r.sourceAnswered(c, asked)
 	doc = r.ownDocument(c, doc)
 	if behind := r.behindItsHint(c, doc); behind != nil {
 		return *behind
@@ -304,9 +306,18 @@ func (r *Relay) sourceTrouble(ctx context.Context, c claimed, err error) outcome
 		return r.Timetable.givenBack(c.Record, c.now()) // our own shutdown is nobody's trouble
 	}
 	r.gates.trouble(ctx, c.Source, trouble)
+	if trouble.Kind == fhir.Unavailable || trouble.Kind == fhir.Throttled {
+		r.windows.troubled(c.Source)
+	}
 	r.Log.WarnContext(ctx, "source in trouble", slog.String("record", c.Key.String()), slog.String("source", c.Source),
 		slog.Any("error", err))
 	return r.Timetable.afterTrouble(c.Record, trouble, c.now())
+}
+
+// sourceAnswered notes that a source was asked since then, and has answered.
+func (r *Relay) sourceAnswered(c claimed, since time.Time) {
+	r.gates.well(c.Source)
+	r.windows.answered(c.Source, time.Since(since), r.Sources[c.Source].Timeout)
 }
 
 // heard counts an answer of IO, and what was asked in vain before it, and notes what it says of all of IO.
