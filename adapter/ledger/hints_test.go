@@ -818,3 +818,23 @@ func TestAFindThatWasCutLeadsWhereItHasBeen(t *testing.T) {
 		t.Errorf("the document is known: %t, %v", known, err)
 	}
 }
+
+// The same of a find that had led nowhere, and that a newer hint has opened again.
+func TestAFindThatWasOpenedAgainLeadsWhereOthersHaveBeen(t *testing.T) {
+	client := redistest.Start(t)
+	r := handOpen(t, client)
+	l := fhir.Locator{Type: "Composition", ID: "a"}
+	hint := Hint{Key: r.FindKey("north", l.Type, l.ID), Source: "north", State: Find, Locator: l}
+	r.admit(hint)
+	rec := r.claimOne()
+	rec.State = FindEnded
+	r.settle(rec, Next{}, "led-nowhere")
+	r.admit(hint)
+	document := r.DocumentKey("north", fhir.Locator{Type: "Composition", ID: "c", Value: "v"})
+	if err := r.writeAliases(t.Context(), []Settlement{{Aliases: []Alias{{Key: hint.Key, Document: document}}}}); err != nil {
+		t.Fatal(err)
+	}
+	if rec = r.claimOne(); !slices.Equal(rec.LedTo, []Key{document}) {
+		t.Errorf("claimed as %s: it leads to %d documents, want to the one that another find has met", rec.State, len(rec.LedTo))
+	}
+}
