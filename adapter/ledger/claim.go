@@ -198,7 +198,7 @@ func (l *Ledger) readRecord(key Key, f live) (Record, error) {
 		}
 	}
 	rec.State = states[f.state]
-	if rec.State == Find && len(rec.LedTo) == 0 && len(f.alias) == len(Key{}) { // another one's find has met it since it was hinted at
+	if len(rec.LedTo) == 0 && len(f.alias) == len(Key{}) { // of a find: another one has met it since it was hinted at
 		rec.LedTo = []Key{Key([]byte(f.alias))}
 	}
 	rec.ReadOrder = decimal(f.order)

@@ -62,27 +62,45 @@ func (q *queue) slots(lane string) int {
 // waitMost is how many may wait for each slot of a lane.
 const waitMost = 4
 
-// room is how many more may be claimed, and of which sources: what the slots finish within a third of the lease, and no more for
-// a lane than it has slots for.
-func (q *queue) room(open opened) (n int, sources []string) {
+// room is how many more may be claimed, of which sources, and whether of followed messages: what the slots finish within a third
+// of the lease. All that is claimed may be of one source, so it is no more than the narrowest of them has room for. A lane that is
+// full is not claimed of, and takes no room of the others.
+func (q *queue) room(open opened) (n int, sources []string, track bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	most := q.most
-	if q.step > 0 {
-		most = max(1, min(most, int(int64(q.workers)*int64(q.lease/3)/int64(q.step))))
-	}
-	left := func(lane string) int { return max(0, waitMost*q.slots(lane)-len(q.waiting[lane])) }
-	inLanes := 0
+	n = q.most - q.size
+	within, track := q.within(q.workers, q.most)-q.size, open.track
 	for _, source := range open.sources {
-		if n := left(source); n > 0 {
-			inLanes += n
+		if left := q.left(source); left > 0 {
+			n = min(n, left)
 			sources = append(sources, source)
+		} else {
+			within += len(q.waiting[source])
 		}
 	}
-	if open.track {
-		inLanes += left(followed)
+	if left := q.left(followed); left <= 0 {
+		within, track = within+len(q.waiting[followed]), false
+	} else if len(sources) == 0 && track {
+		n = min(n, left)
 	}
-	return min(most-q.size, inLanes), sources
+	if len(sources) == 0 && !track {
+		return 0, nil, false
+	}
+	return min(n, within), sources, track
+}
+
+// left is how many more may wait in a lane.
+func (q *queue) left(lane string) int {
+	slots := q.slots(lane)
+	return q.within(slots, waitMost*slots) - len(q.waiting[lane])
+}
+
+// within is what so many slots finish within a third of the lease, as long as steps took lately.
+func (q *queue) within(slots, most int) int {
+	if q.step <= 0 {
+		return most
+	}
+	return max(1, min(most, int(int64(slots)*int64(q.lease/3)/int64(q.step))))
 }
 
 // half says whether more than half of what may wait is waiting.

@@ -189,7 +189,7 @@ func (r *Relay) claimInto(ctx context.Context, waiting *queue) (idle time.Durati
 	if len(open.sources) == 0 && !open.track {
 		return longest
 	}
-	free, sources := waiting.room(open)
+	free, sources, track := waiting.room(open)
 	if free <= 0 || waiting.half() {
 		return longest // the slots wake us when they need more: fewer, larger claims
 	}
@@ -199,7 +199,7 @@ func (r *Relay) claimInto(ctx context.Context, waiting *queue) (idle time.Durati
 	if open.few {
 		free = 1
 	}
-	got, err := r.Ledger.Claim(ctx, ledger.ClaimOptions{N: free, Sources: sources, Track: open.track})
+	got, err := r.Ledger.Claim(ctx, ledger.ClaimOptions{N: free, Sources: sources, Track: track})
 	at := time.Now()
 	if err != nil {
 		if ctx.Err() == nil {
