@@ -63,8 +63,8 @@ func compareIngest(ctx context.Context, o options, out io.Writer, name string, n
 		}
 	}
 	for c, one := range competitors {
-		_, _ = fmt.Fprintf(out, "ingest, %s: %-26s %9.0f requests/s  p99 %7.2f ms  ratio %.2f\n", name, one.name,
-			median(rates[c]), median(slow[c]), median(rates[c])/median(rates[0]))
+		_, _ = fmt.Fprintf(out, "ingest, %s: %-26s %9.0f requests/s  p99 %7.2f ms  %s\n", name, one.name,
+			median(rates[c]), median(slow[c]), ratio(rates[c], rates[0]))
 	}
 	return nil
 }

@@ -117,3 +117,13 @@ func median[T int64 | float64 | time.Duration](figures []T) T {
 	sorted := slices.Sorted(slices.Values(figures))
 	return sorted[len(sorted)/2]
 }
+
+// ratio compares round by round: what is measured right after one another is compared, since a machine that others share
+// changes its pace. It is the median, with the lowest and the highest.
+func ratio(figures, bare []float64) string {
+	all := make([]float64, len(figures))
+	for i := range figures {
+		all[i] = figures[i] / bare[i]
+	}
+	return fmt.Sprintf("ratio %.2f (%.2f to %.2f)", median(all), slices.Min(all), slices.Max(all))
+}

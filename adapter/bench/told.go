@@ -34,8 +34,8 @@ func measureTold(ctx context.Context, o options, out io.Writer) error {
 		}
 	}
 	for c, one := range competitors {
-		_, _ = fmt.Fprintf(out, "end to end: %-12s %7.0f told/s  ratio %.2f   CPU %6.0f us per told document  ratio %.2f   of Redis %4.0f us\n", one.name,
-			median(rates[c]), median(rates[c])/median(rates[0]), median(cpu[c]), median(cpu[c])/median(cpu[0]), median(redisCPU[c]))
+		_, _ = fmt.Fprintf(out, "end to end: %-12s %7.0f told/s  %s   CPU %6.0f us per told document  %s   of Redis %4.0f us\n", one.name,
+			median(rates[c]), ratio(rates[c], rates[0]), median(cpu[c]), ratio(cpu[c], cpu[0]), median(redisCPU[c]))
 	}
 	return measureCalls(ctx, w, out)
 }
