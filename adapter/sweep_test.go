@@ -475,6 +475,7 @@ func TestABacklogMayBeForgone(t *testing.T) {
 
 // A first connection asks for a person only where none has decided before.
 func TestAFirstConnectionAsksForNobodyOnceItIsDecided(t *testing.T) {
+	t.Parallel()
 	const asks = `"level":"ERROR","msg":"first connection: what was published before is told to nobody until a person says so`
 	w := build(t, fhir.ShapeReport)
 	w.run(t)
