@@ -98,7 +98,9 @@ func (p *Program) Run(ctx context.Context) error {
 	go func() { watched <- p.Ledger.Run(remembering) }()
 
 	parts, ctx := errgroup.WithContext(ctx)
-	defer closeAfter(ctx, redisAtShutdown, p.closeRedis)()
+	heard, stopped := relay.Beyond(ctx, redisAtShutdown)
+	defer stopped()
+	context.AfterFunc(heard, p.closeRedis)
 	parts.Go(func() error { return p.endpoint.Run(ctx) })
 	parts.Go(func() error { return p.public.Run(ctx) })
 	parts.Go(func() error { return p.admin.Run(ctx) })
@@ -118,16 +120,6 @@ func (p *Program) Run(ctx context.Context) error {
 // silent lets every round trip wait for its whole time, one after the other; what is not written by then is due again when its
 // lease ends.
 const redisAtShutdown = 5 * time.Second
-
-// closeAfter calls end so long after ctx has ended, unless what it gives back is called before.
-func closeAfter(ctx context.Context, grace time.Duration, end func()) (stop func()) {
-	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	context.AfterFunc(ctx, func() {
-		timer := time.AfterFunc(grace, end)
-		context.AfterFunc(running, func() { timer.Stop() })
-	})
-	return cancel
-}
 
 // sayStrays logs once which sources are missing in the file although records wait for them: a source that was renamed or removed.
 // Nobody waits for it: it walks all keys of Redis.

@@ -70,11 +70,25 @@ func TestSendingIsWrittenBeforeIOHearsOfIt(t *testing.T) {
 	}
 }
 
+// stopsInTime stops the program, which is promised to take 10 s at most.
+func (w *town) stopsInTime(t *testing.T) {
+	t.Helper()
+	const graceful = 10 * time.Second
+	ended := make(chan struct{})
+	go func() { defer close(ended); w.stop() }()
+	ctx, cancel := context.WithTimeout(t.Context(), graceful)
+	defer cancel()
+	select {
+	case <-ended:
+	case <-ctx.Done():
+		t.Fatalf("it has not come to an end within %s", graceful)
+	}
+}
+
 // A process that is asked to stop comes to an end, whatever hangs: half-sent requests, a message on its way, documents that
 // are being read. What it had in hands is due at once, and a message that was cut is known to be uncertain.
 func TestAProcessThatIsAskedToStopStops(t *testing.T) {
 	t.Parallel()
-	const graceful = 30 * time.Second // it takes some five, and what hangs hangs for a minute at least
 	const n = 20
 	taken, hangs := make(chan struct{}), atomic.Bool{}
 	var stopped atomic.Bool
@@ -118,15 +132,7 @@ func TestAProcessThatIsAskedToStopStops(t *testing.T) {
 		w.halfSent(t)
 	}
 
-	ended := make(chan struct{})
-	go func() { defer close(ended); w.stop() }()
-	ctx, cancel := context.WithTimeout(t.Context(), graceful)
-	defer cancel()
-	select {
-	case <-ended:
-	case <-ctx.Done():
-		t.Fatalf("it has not come to an end within %s", graceful)
-	}
+	w.stopsInTime(t)
 	stopped.Store(true)
 	if leased := w.leased(t); leased > 0 {
 		t.Errorf("%d records are still leased by a process that is gone", leased)

@@ -85,11 +85,11 @@ func (w *wire) carry(to io.WriteCloser, from io.Reader) {
 // waits for no answer of it, one round trip after the other.
 func TestASilentRedisKeepsNobodyFromStopping(t *testing.T) {
 	t.Parallel()
-	const graceful, n, workers = 10 * time.Second, 12, 2
+	const n, workers = 12, 2
 	w := build(t, fhir.ShapeReport, func(cfg *config.Config, _ *sandbox.Options) {
 		cfg.Workers, cfg.Sources[0].Read.Timeout = workers, config.Duration(time.Minute)
 	})
-	straight := w.cfg.Redis.URL
+	defer func(straight config.Secret) { w.cfg.Redis.URL = straight }(w.cfg.Redis.URL) // by which the ledger is walked in the end
 	to := newWire(t, w.redis.Options().Addr)
 	w.cfg.Redis.URL = config.Secret("redis://" + to.Addr().String() + "/0")
 	reading := make(chan struct{}, n)
@@ -107,14 +107,5 @@ func TestASilentRedisKeepsNobodyFromStopping(t *testing.T) {
 	eventually(t, func() (int, bool) { leased := w.leased(t); return leased, leased > 3*workers }) // most of them wait for a slot
 	close(to.silent)
 
-	ended := make(chan struct{})
-	go func() { defer close(ended); w.stop() }()
-	ctx, cancel := context.WithTimeout(t.Context(), graceful)
-	defer cancel()
-	select {
-	case <-ended:
-	case <-ctx.Done():
-		t.Errorf("it has not come to an end within %s", graceful)
-	}
-	w.cfg.Redis.URL = straight // by which the ledger is walked
+	w.stopsInTime(t)
 }

@@ -342,18 +342,23 @@ func TestWhatCouldNotBeWrittenIsNotForgotten(t *testing.T) {
 	t.Error("not claimed at all")
 }
 
-// meanwhile does something once, when settlements are written.
-type meanwhile struct{ do func() }
+// before does something whenever a script is to be run, which is not run where that is an error.
+type before struct {
+	script *redis.Script
+	do     func() error
+}
 
-func (m *meanwhile) DialHook(next redis.DialHook) redis.DialHook          { return next }
-func (m *meanwhile) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+func (before) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (before) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
 
-func (m *meanwhile) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+func (b before) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
 		for _, cmd := range cmds {
-			if do := m.do; do != nil && len(cmd.Args()) > 1 && cmd.Args()[1] == settleScript.Hash() {
-				m.do = nil
-				do()
+			if len(cmd.Args()) > 1 && cmd.Args()[1] == b.script.Hash() {
+				if err := b.do(); err != nil {
+					cmd.SetErr(err)
+					return err
+				}
 			}
 		}
 		return next(ctx, cmds)
@@ -374,7 +379,8 @@ func TestWhatFailsWhileLastSendsAreWrittenAgainIsNotForgotten(t *testing.T) {
 		r.sends.remember([]Settlement{{Record: sent, Next: Next{Track: rec.Now}, Event: "created"}}, false) // as Settle does without Redis
 	}
 	unwritten(claimed[0])
-	client.AddHook(&meanwhile{do: func() { unwritten(claimed[1]) }})
+	var once sync.Once
+	client.AddHook(before{settleScript, func() error { once.Do(func() { unwritten(claimed[1]) }); return nil }})
 	for range 2 {
 		r.sends.asked = time.Time{}
 		if _, err := r.sends.lost(t.Context(), r.Ledger); err != nil {
@@ -722,11 +728,7 @@ func TestAFindThatComesTooLateLeadsWhereOthersHaveBeen(t *testing.T) {
 		redistest.Each(t, func(t *testing.T, client redis.UniversalClient) {
 			t.Helper()
 			r := handOpen(t, client)
-			hint := func(kind string) Hint {
-				l := fhir.Locator{Type: kind, ID: "a"}
-				return Hint{Key: r.FindKey("north", l.Type, l.ID), Source: "north", State: Find, Locator: l}
-			}
-			report, composition := hint("DiagnosticReport"), hint("Composition")
+			report, composition := r.findOf("DiagnosticReport"), r.findOf("Composition")
 			document := r.DocumentKey("north", fhir.Locator{Type: "Composition", ID: "c", Value: "v"})
 			r.admit(report)
 			first := r.claimOne()
@@ -756,41 +758,37 @@ func TestAFindThatComesTooLateLeadsWhereOthersHaveBeen(t *testing.T) {
 	}
 }
 
-// without is a Redis that is away whenever a script is to be run.
-type without struct{ *redis.Script }
+// away is a Redis that is so.
+func away() error { return io.ErrUnexpectedEOF }
 
-func (without) DialHook(next redis.DialHook) redis.DialHook          { return next }
-func (without) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+// findOf is a hint on a resource that must be found yet.
+func (r *byHand) findOf(kind string) Hint {
+	return Hint{Key: r.FindKey("north", kind, "a"), Source: "north", State: Find, Locator: fhir.Locator{Type: kind, ID: "a"}}
+}
 
-func (w without) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(ctx context.Context, cmds []redis.Cmder) error {
-		for _, cmd := range cmds {
-			if len(cmd.Args()) > 1 && cmd.Args()[1] == w.Hash() {
-				cmd.SetErr(io.ErrUnexpectedEOF)
-				return io.ErrUnexpectedEOF
-			}
-		}
-		return next(ctx, cmds)
+// ledUntil is a find that has met a document, and whose settling a Redis does not take that is away for one of its scripts.
+func ledUntil(t *testing.T, script *redis.Script, kind string) (r *byHand, find, document Key) {
+	t.Helper()
+	client := redistest.Start(t)
+	r = handOpen(t, client)
+	hint, found := r.findOf(kind), documentHint(r.Ledger, "north", 1)
+	r.admit(hint)
+	rec := r.claimOne()
+	rec.State, rec.LedTo = FindEnded, []Key{found.Key}
+	client.AddHook(before{script, away})
+	_, err := r.Settle(t.Context(), []Settlement{{
+		Record: rec, Event: "led", Admit: []Hint{found}, Aliases: []Alias{{Key: r.FindKey("north", "Composition", "a"), Document: found.Key}},
+	}})
+	if err == nil {
+		t.Fatal("settled without its script")
 	}
+	return r, hint.Key, found.Key
 }
 
 // Nobody is told of a document before all that belongs to it leads there: its find may come again when it is gone.
 func TestADocumentIsNotAdmittedBeforeItsAliases(t *testing.T) {
-	client := redistest.Start(t)
-	r := handOpen(t, client)
-	l := fhir.Locator{Type: "DiagnosticReport", ID: "a"}
-	r.admit(Hint{Key: r.FindKey("north", l.Type, l.ID), Source: "north", State: Find, Locator: l})
-	rec := r.claimOne()
-	found := documentHint(r.Ledger, "north", 1)
-	rec.State, rec.LedTo = FindEnded, []Key{found.Key}
-	client.AddHook(without{aliasScript})
-	_, err := r.Settle(t.Context(), []Settlement{{
-		Record: rec, Event: "led", Admit: []Hint{found}, Aliases: []Alias{{Key: r.FindKey("north", "Composition", "c"), Document: found.Key}},
-	}})
-	if err == nil {
-		t.Fatal("settled without its aliases")
-	}
-	if _, known, err := r.Lookup(t.Context(), found.Key); known || err != nil {
+	r, _, document := ledUntil(t, aliasScript, "DiagnosticReport")
+	if _, known, err := r.Lookup(t.Context(), document); known || err != nil {
 		t.Errorf("the document is known: %t, %v", known, err)
 	}
 }
@@ -798,23 +796,11 @@ func TestADocumentIsNotAdmittedBeforeItsAliases(t *testing.T) {
 // A find that ends between the two writes knows where it led: its resource may be gone when it is claimed again, and what replaced
 // the document would be announced as new.
 func TestAFindThatWasCutLeadsWhereItHasBeen(t *testing.T) {
-	client := redistest.Start(t)
-	r := handOpen(t, client)
-	l := fhir.Locator{Type: "Composition", ID: "c"}
-	r.admit(Hint{Key: r.FindKey("north", l.Type, l.ID), Source: "north", State: Find, Locator: l})
-	rec := r.claimOne()
-	found := documentHint(r.Ledger, "north", 1)
-	ended := rec
-	ended.State, ended.LedTo = FindEnded, []Key{found.Key}
-	client.AddHook(without{settleScript})
-	settlement := Settlement{Record: ended, Event: "led", Admit: []Hint{found}, Aliases: []Alias{{Key: rec.Key, Document: found.Key}}}
-	if _, err := r.Settle(t.Context(), []Settlement{settlement}); err == nil {
-		t.Fatal("settled without its script")
-	}
-	if got, _, err := r.Lookup(t.Context(), rec.Key); err != nil || got.State != Find || !slices.Equal(got.LedTo, []Key{found.Key}) {
+	r, find, document := ledUntil(t, settleScript, "Composition")
+	if got, _, err := r.Lookup(t.Context(), find); err != nil || got.State != Find || !slices.Equal(got.LedTo, []Key{document}) {
 		t.Errorf("%s, it leads to %d documents, %v", got.State, len(got.LedTo), err)
 	}
-	if _, known, err := r.Lookup(t.Context(), found.Key); !known || err != nil {
+	if _, known, err := r.Lookup(t.Context(), document); !known || err != nil {
 		t.Errorf("the document is known: %t, %v", known, err)
 	}
 }
@@ -823,8 +809,7 @@ func TestAFindThatWasCutLeadsWhereItHasBeen(t *testing.T) {
 func TestAFindThatWasOpenedAgainLeadsWhereOthersHaveBeen(t *testing.T) {
 	client := redistest.Start(t)
 	r := handOpen(t, client)
-	l := fhir.Locator{Type: "Composition", ID: "a"}
-	hint := Hint{Key: r.FindKey("north", l.Type, l.ID), Source: "north", State: Find, Locator: l}
+	hint := r.findOf("Composition")
 	r.admit(hint)
 	rec := r.claimOne()
 	rec.State = FindEnded
@@ -843,8 +828,7 @@ func TestAFindThatWasOpenedAgainLeadsWhereOthersHaveBeen(t *testing.T) {
 func TestAFindThatIsHeldLeadsWhereOthersHaveBeen(t *testing.T) {
 	client := redistest.Start(t)
 	r := handOpen(t, client)
-	l := fhir.Locator{Type: "Composition", ID: "a"}
-	hint := Hint{Key: r.FindKey("north", l.Type, l.ID), Source: "north", State: Find, Locator: l}
+	hint := r.findOf("Composition")
 	r.admit(hint)
 	rec := r.claimOne()
 	rec.State, rec.Reason = Held, "ambiguous-document"

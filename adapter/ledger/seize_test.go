@@ -1,36 +1,12 @@
 package ledger
 
 import (
-	"context"
-	"fmt"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
 
 	"staffetta/adapter/ledger/redistest"
 )
-
-// meddler lets something happen right before the n-th run of seize.
-type meddler struct {
-	nth  int
-	then func()
-}
-
-func (m *meddler) DialHook(next redis.DialHook) redis.DialHook          { return next }
-func (m *meddler) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
-
-func (m *meddler) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(ctx context.Context, cmds []redis.Cmder) error {
-		for _, cmd := range cmds {
-			if len(cmd.Args()) > 1 && fmt.Sprint(cmd.Args()[1]) == seizeScript.Hash() {
-				if m.nth--; m.nth == 0 {
-					m.then()
-				}
-			}
-		}
-		return next(ctx, cmds)
-	}
-}
 
 // TestSeizedUnderOurHands lets another worker take a record that was opened to be seized, and end it at once: it must not
 // look as if nothing were known of it, because who replaces it would then leave it as it is.
@@ -50,7 +26,13 @@ func TestSeizedUnderOurHands(t *testing.T) {
 
 		other := connectAgain(t, client)
 		second := handOpen(t, other)
-		other.AddHook(&meddler{nth: 2, then: func() { end(first) }})
+		runs := 0
+		other.AddHook(before{seizeScript, func() error {
+			if runs++; runs == 2 {
+				end(first)
+			}
+			return nil
+		}})
 		if _, seized, err := second.Seize(t.Context(), "north", hint.Key); err != nil || seized != Busy {
 			t.Errorf("seized: %q (%v), want %q", seized, err, Busy)
 		}

@@ -34,6 +34,7 @@ type gates struct {
 	pace     *ledger.Pace
 	ioOff    bool // io.mode: off
 	rate     *throughput
+	windows  *windows
 	metrics  *Metrics
 	log      *slog.Logger
 	breakers map[string]*gobreaker.CircuitBreaker[struct{}] // by source name; IO under ""
@@ -203,8 +204,10 @@ func (g *gates) trouble(ctx context.Context, name string, trouble *fhir.Trouble)
 	case fhir.Unauthorized:
 		g.pauseSource(ctx, name, pauseForPerson, string(trouble.Kind))
 	case fhir.Throttled:
+		g.windows.troubled(name)
 		g.pauseSource(ctx, name, orElse(trouble.RetryAfter, pauseUnnamed), string(trouble.Kind))
 	case fhir.Unavailable:
+		g.windows.troubled(name)
 		g.ill(name, sourceCause(trouble))
 	case fhir.Unusable: // says nothing of other documents
 	}

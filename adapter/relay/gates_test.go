@@ -23,7 +23,9 @@ func logged(t *testing.T) (*gates, *bytes.Buffer) {
 	t.Helper()
 	var logs bytes.Buffer
 	w := newStageOn(t, redistest.Embedded(t), nil, iobox.Options{})
-	return newGates(w.Ledger.Pace(), []string{"north"}, new(throughput), NewMetrics(prometheus.NewRegistry()), slog.New(slog.NewJSONHandler(&logs, nil))), &logs
+	g := newGates(w.Ledger.Pace(), []string{"north"}, new(throughput), NewMetrics(prometheus.NewRegistry()), slog.New(slog.NewJSONHandler(&logs, nil)))
+	g.windows = w.gates.windows
+	return g, &logs
 }
 
 func TestABreakerThatOpensSaysWhyInAWordOfOurs(t *testing.T) {

@@ -68,25 +68,25 @@ const waitMost = 4
 func (q *queue) room(open opened) (n int, sources []string, track bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	n = q.most - q.size
-	within, track := q.within(q.workers, q.most)-q.size, open.track
+	n, track = q.most-q.size, open.track
+	counts := q.size // of what waits in lanes that are not full
 	for _, source := range open.sources {
 		if left := q.left(source); left > 0 {
 			n = min(n, left)
 			sources = append(sources, source)
 		} else {
-			within += len(q.waiting[source])
+			counts -= len(q.waiting[source])
 		}
 	}
 	if left := q.left(followed); left <= 0 {
-		within, track = within+len(q.waiting[followed]), false
+		counts, track = counts-len(q.waiting[followed]), false
 	} else if len(sources) == 0 && track {
 		n = min(n, left)
 	}
 	if len(sources) == 0 && !track {
 		return 0, nil, false
 	}
-	return min(n, within), sources, track
+	return min(n, q.within(q.workers, q.most)-counts), sources, track
 }
 
 // left is how many more may wait in a lane.

@@ -45,13 +45,12 @@ type Options struct {
 // Relay takes claimed records one step further, many at a time.
 type Relay struct {
 	Options
-	names   []string // of the sources, in turn order
-	gates   *gates
-	windows *windows
-	budget  *budget
-	pace    *throughput
-	wake    chan struct{}
-	wakeAt  atomic.Int64 // ns since 1970: when the next claim was asked for; 0 for none
+	names  []string // of the sources, in turn order
+	gates  *gates
+	budget *budget
+	pace   *throughput
+	wake   chan struct{}
+	wakeAt atomic.Int64 // ns since 1970: when the next claim was asked for; 0 for none
 }
 
 // claimed is a record in a worker's hands, with the local time of its claim: Redis' clock goes on from there.
@@ -81,7 +80,7 @@ func New(o Options) *Relay {
 	r.pace = new(throughput)
 	r.gates = newGates(o.Ledger.Pace(), r.names, r.pace, o.Metrics, o.Log)
 	r.gates.ioOff = o.Off
-	r.windows = newWindows(r.slots(), r.names, o.Metrics)
+	r.gates.windows = newWindows(r.slots(), r.names, o.Metrics)
 	r.budget = newBudget(o.Ledger.Pace(), o.Rate, o.DailyCap, r.capReached)
 	return r
 }
@@ -120,10 +119,10 @@ func (r *Relay) Wake(after time.Duration) {
 func (r *Relay) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	waiting := newQueue(r.slots(), r.prefetch(), r.Lease, r.windows)
-	finishing, done := beyond(ctx, settleAtShutdown)
+	waiting := newQueue(r.slots(), r.prefetch(), r.Lease, r.gates.windows)
+	finishing, done := Beyond(ctx, settleAtShutdown)
 	defer done()
-	posting, posted := beyond(ctx, postAtShutdown)
+	posting, posted := Beyond(ctx, postAtShutdown)
 	defer posted()
 	var slots, helpers sync.WaitGroup
 	r.gates.refresh(ctx) // a pause outlives a restart

@@ -75,8 +75,8 @@ const (
 	settleAtShutdown = 5 * time.Second
 )
 
-// beyond is ctx, ending later than ctx by the grace.
-func beyond(ctx context.Context, grace time.Duration) (context.Context, context.CancelFunc) {
+// Beyond is ctx, ending later than ctx by the grace.
+func Beyond(ctx context.Context, grace time.Duration) (context.Context, context.CancelFunc) {
 	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
 		timer := time.AfterFunc(grace, cancel)

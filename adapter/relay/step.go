@@ -306,9 +306,6 @@ func (r *Relay) sourceTrouble(ctx context.Context, c claimed, err error) outcome
 		return r.Timetable.givenBack(c.Record, c.now()) // our own shutdown is nobody's trouble
 	}
 	r.gates.trouble(ctx, c.Source, trouble)
-	if trouble.Kind == fhir.Unavailable || trouble.Kind == fhir.Throttled {
-		r.windows.troubled(c.Source)
-	}
 	r.Log.WarnContext(ctx, "source in trouble", slog.String("record", c.Key.String()), slog.String("source", c.Source),
 		slog.Any("error", err))
 	return r.Timetable.afterTrouble(c.Record, trouble, c.now())
@@ -317,7 +314,7 @@ func (r *Relay) sourceTrouble(ctx context.Context, c claimed, err error) outcome
 // sourceAnswered notes that a source was asked since then, and has answered.
 func (r *Relay) sourceAnswered(c claimed, since time.Time) {
 	r.gates.well(c.Source)
-	r.windows.answered(c.Source, time.Since(since), r.Sources[c.Source].Timeout)
+	r.gates.windows.answered(c.Source, time.Since(since), r.Sources[c.Source].Timeout)
 }
 
 // heard counts an answer of IO, and what was asked in vain before it, and notes what it says of all of IO.

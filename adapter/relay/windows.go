@@ -1,7 +1,6 @@
 package relay
 
 import (
-	"slices"
 	"sync"
 	"time"
 )
@@ -20,7 +19,7 @@ type windows struct {
 }
 
 func newWindows(workers int, sources []string, metrics *Metrics) *windows {
-	w := &windows{names: slices.Clone(sources), most: workers, metrics: metrics, size: map[string]float64{}}
+	w := &windows{names: sources, most: workers, metrics: metrics, size: map[string]float64{}}
 	if len(sources) > 1 {
 		w.most = max(1, workers*3/4)
 	}

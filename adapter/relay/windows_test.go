@@ -68,10 +68,10 @@ func TestWhatASourceAnswersMovesItsWindow(t *testing.T) {
 				}
 				return tt.status != 0
 			}
-			w.windows.set("north", 2.75) // one more answer makes it three
+			w.gates.windows.set("north", 2.75) // one more answer makes it three
 			o := w.step(t.Context(), claimed{Record: w.admitted(t, "r1"), at: time.Now(), slot: &slot{posting: t.Context()}})
 			w.settled(t, o)
-			if got := w.windows.of("north"); got != tt.want {
+			if got := w.gates.windows.of("north"); got != tt.want {
 				t.Errorf("%s: %d at once, want %d", o.happened, got, tt.want)
 			}
 		})
