@@ -2,6 +2,7 @@ package fhir_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -436,6 +437,7 @@ func BenchmarkDecodeNotification(b *testing.B) {
 		"2KB report":   fmt.Sprintf(report, strings.Repeat("x", 1900)),
 		"1MB with PDF": fmt.Sprintf(report, strings.Repeat("JVBERi0xLjQK", 1<<20/12)),
 		"id-only":      read(b, "../testdata/notifications/r4-id-only.json"),
+		"printed":      printed(b, read(b, "../testdata/notifications/r4-id-only.json")),
 	} {
 		b.Run(name, func(b *testing.B) { benchmarkDecode(b, body) })
 		translated, err := inXML(body)
@@ -444,6 +446,16 @@ func BenchmarkDecodeNotification(b *testing.B) {
 		}
 		b.Run(name+" in XML", func(b *testing.B) { benchmarkDecode(b, translated) })
 	}
+}
+
+// printed is JSON in lines, as HL7's own examples are.
+func printed(b *testing.B, body string) string {
+	b.Helper()
+	var lines bytes.Buffer
+	if err := json.Indent(&lines, []byte(body), "", "  "); err != nil {
+		b.Fatal(err)
+	}
+	return lines.String()
 }
 
 func benchmarkDecode(b *testing.B, body string) {

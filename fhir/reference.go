@@ -31,6 +31,7 @@ func isType(text string) bool {
 type reference struct {
 	base     string // what stands before type and id, without the slash; "" for a relative one
 	kind, id string
+	named    string // type and id: Type/id
 	version  string
 }
 
@@ -43,12 +44,14 @@ func parseReference(text string) (r reference, ok bool) {
 	if before, version, found := strings.Cut(text, "/_history/"); found {
 		text, r.version = before, version
 	}
-	parts := strings.Split(strings.TrimSuffix(text, "/"), "/")
-	if len(parts) < 2 {
+	text = strings.TrimSuffix(text, "/")
+	last := strings.LastIndexByte(text, '/')
+	if last < 0 {
 		return r, false
 	}
-	r.kind, r.id = parts[len(parts)-2], parts[len(parts)-1]
-	r.base = strings.Join(parts[:len(parts)-2], "/")
+	before := strings.LastIndexByte(text[:last], '/')
+	r.kind, r.id, r.named = text[before+1:last], text[last+1:], text[before+1:]
+	r.base = text[:max(0, before)]
 	return r, isType(r.kind) && IsID(r.id)
 }
 

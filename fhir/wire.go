@@ -1,6 +1,7 @@
 package fhir
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"strconv"
@@ -54,7 +55,10 @@ type wire struct {
 	text    int // bytes that were kept so far, of all strings
 }
 
-var wires = sync.Pool{New: func() any { return &wire{dec: jsontext.NewDecoder(strings.NewReader(""), anyText)} }}
+var wires = sync.Pool{New: func() any { return &wire{dec: jsontext.NewDecoder(nothing, anyText)} }}
+
+// nothing is what a decoder reads that is not used.
+var nothing = strings.NewReader("")
 
 var (
 	errNotObject = errors.New("not an object")
@@ -66,7 +70,7 @@ func readWire(body *body, limits Limits) (*wireResource, error) {
 	w, _ := wires.Get().(*wire)
 	defer wires.Put(w)
 	w.limits, w.entries, w.text = limits, 0, 0
-	defer w.dec.Reset(strings.NewReader(""), anyText)
+	defer w.dec.Reset(nothing, anyText)
 	if body.xml {
 		w.dec.Reset(newXMLReader(body, limits), anyText)
 		resource, err := w.whole()
@@ -104,7 +108,7 @@ func (w *wire) whole() (*wireResource, error) {
 
 // object reads an object, or the first one of an array in its place (as list does, and XML does not tell the two apart),
 // calling element for each name; element must consume the value. What is no object is skipped.
-func (w *wire) object(element func(name string) error) error {
+func (w *wire) object(element func(name []byte) error) error {
 	switch w.dec.PeekKind() { //nolint:exhaustive // anything else is skipped
 	case '{':
 	case '[':
@@ -116,11 +120,11 @@ func (w *wire) object(element func(name string) error) error {
 		return err
 	}
 	for w.dec.PeekKind() != '}' {
-		name, err := w.dec.ReadToken()
+		name, err := w.name()
 		if err != nil {
 			return err
 		}
-		if err := element(name.String()); err != nil {
+		if err := element(name); err != nil {
 			return err
 		}
 	}
@@ -128,7 +132,24 @@ func (w *wire) object(element func(name string) error) error {
 	return err
 }
 
-func (w *wire) firstObject(element func(name string) error) error {
+// name reads the name of an element. It is valid until the next one is read: as a string of its own it would cost as much as
+// what we read of the elements that we know.
+func (w *wire) name() ([]byte, error) {
+	if w.dec.PeekKind() != '"' {
+		_, err := w.dec.ReadToken() // says what is wrong, and holds no more than that
+		return nil, err
+	}
+	quoted, err := w.dec.ReadValue()
+	if err != nil {
+		return nil, err
+	}
+	if plain := quoted[1 : len(quoted)-1]; bytes.IndexByte(plain, '\\') < 0 {
+		return plain, nil
+	}
+	return jsontext.AppendUnquote(nil, quoted)
+}
+
+func (w *wire) firstObject(element func(name []byte) error) error {
 	seen := false
 	return w.array(func() error {
 		if seen || w.dec.PeekKind() != '{' {
@@ -200,8 +221,8 @@ func (w *wire) reference(into *string) error {
 	if !w.isObject() {
 		return w.scalar(into)
 	}
-	return w.object(func(name string) error {
-		if name == "reference" {
+	return w.object(func(name []byte) error {
+		if string(name) == "reference" {
 			return w.scalar(into)
 		}
 		return w.dec.SkipValue()
@@ -213,8 +234,8 @@ const nestedBundles = 1
 
 func (w *wire) resource(depth int) (*wireResource, error) {
 	r := &wireResource{}
-	return r, w.object(func(name string) error {
-		switch name {
+	return r, w.object(func(name []byte) error {
+		switch string(name) {
 		case "resourceType":
 			return w.scalar(&r.kind)
 		case "id":
@@ -254,8 +275,8 @@ func (w *wire) resource(depth int) (*wireResource, error) {
 }
 
 func (w *wire) meta(r *wireResource) error {
-	return w.object(func(name string) error {
-		switch name {
+	return w.object(func(name []byte) error {
+		switch string(name) {
 		case "versionId":
 			return w.scalar(&r.version)
 		case "lastUpdated":
@@ -270,8 +291,8 @@ func (w *wire) event(r *wireResource) error {
 		return err
 	}
 	var e wireEvent
-	err := w.object(func(name string) error {
-		switch name {
+	err := w.object(func(name []byte) error {
+		switch string(name) {
 		case "eventNumber":
 			return w.scalar(&e.number)
 		case "focus":
@@ -289,13 +310,13 @@ func (w *wire) parameter(into *[]wireParameter, depth int) error {
 		return err
 	}
 	var p wireParameter
-	err := w.object(func(name string) error {
+	err := w.object(func(name []byte) error {
 		switch {
-		case name == "name":
+		case string(name) == "name":
 			return w.scalar(&p.name)
-		case name == "part" && depth == 0:
+		case string(name) == "part" && depth == 0:
 			return w.array(func() error { return w.parameter(&p.parts, depth+1) })
-		case strings.HasPrefix(name, "value"):
+		case bytes.HasPrefix(name, []byte("value")):
 			return w.reference(&p.value)
 		}
 		return w.dec.SkipValue()
@@ -313,8 +334,8 @@ func (w *wire) entry(r *wireResource, depth int) error {
 	}
 	r.noEntries = r.noEntries || w.isMisplaced()
 	var e wireEntry
-	err := w.object(func(name string) error {
-		switch name {
+	err := w.object(func(name []byte) error {
+		switch string(name) {
 		case "fullUrl":
 			return w.scalar(&e.fullURL)
 		case "resource":
@@ -325,8 +346,8 @@ func (w *wire) entry(r *wireResource, depth int) error {
 			e.resource, err = w.resource(depth + 1)
 			return err
 		case "request":
-			return w.object(func(name string) error {
-				switch name {
+			return w.object(func(name []byte) error {
+				switch string(name) {
 				case "method":
 					return w.scalar(&e.method)
 				case "url":
