@@ -58,7 +58,8 @@ func (t *trips) do(ctx context.Context, a *asked) {
 	}
 }
 
-// next takes those who share the next round trip; nil where it is better that they wait.
+// next takes those who share the next round trip; nil where it is better that they wait. Who has just come is always among them:
+// fewer than secondTrip wait while only one is under way.
 func (t *trips) next() []*asked {
 	if len(t.waiting) == 0 || t.away > 1 || t.away == 1 && len(t.waiting) < secondTrip {
 		return nil
