@@ -62,6 +62,18 @@ func TestTextsThatAreNoUnicode(t *testing.T) {
 	}
 }
 
+// Nor does the name of an element, and one that is written with escapes is the same name.
+func TestNamesThatAreNoUnicode(t *testing.T) {
+	for _, text := range cutTexts {
+		for _, name := range []string{`a\u0062`, "x" + text, `\u0078` + text} {
+			body := `{"\u0072esourceType":"DiagnosticReport","` + name + `":{"` + name + `":1},"i\u0064":"r1"}`
+			if n, err := decode(strings.NewReader(body), false); err != nil || events(n) != "DiagnosticReport/r1" {
+				t.Errorf("%q: %s, %v", name, events(n), err)
+			}
+		}
+	}
+}
+
 // What we do read must be whole.
 func TestAnIDThatIsNoUnicode(t *testing.T) {
 	for name, text := range cutTexts {

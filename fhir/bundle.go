@@ -212,7 +212,7 @@ func tail(text string) string {
 	if !ok {
 		return ""
 	}
-	return r.named
+	return r.tail
 }
 
 func (r *wireResource) name() string {
@@ -226,7 +226,7 @@ func (r *wireResource) name() string {
 func (find index) event(e wireEvent) (event Event, named bool) {
 	focus, literal := parseReference(e.focus)
 	entry := find[e.focus]
-	for _, name := range []string{withoutVersion(e.focus), focus.named} {
+	for _, name := range []string{withoutVersion(e.focus), focus.tail} {
 		if entry == nil && e.focus != "" {
 			entry = find[name]
 		}

@@ -447,7 +447,7 @@ func (s *Source) addReport(ctx context.Context, p *pool, composition *node) erro
 		query url.Values
 	}{
 		{id.Value != "", s.search, url.Values{"identifier": {token(string(id.System), string(id.Value))}}},
-		{named && s.own(subject), s.newest, url.Values{"subject": {subject.kind + "/" + subject.id}}},
+		{named && s.own(subject), s.newest, url.Values{"subject": {subject.tail}}},
 	} {
 		if s.o.Shape != ShapeHL7IT || len(s.reports(p, composition)) > 0 {
 			return nil

@@ -31,7 +31,7 @@ func isType(text string) bool {
 type reference struct {
 	base     string // what stands before type and id, without the slash; "" for a relative one
 	kind, id string
-	named    string // type and id: Type/id
+	tail     string // Type/id
 	version  string
 }
 
@@ -50,7 +50,7 @@ func parseReference(text string) (r reference, ok bool) {
 		return r, false
 	}
 	before := strings.LastIndexByte(text[:last], '/')
-	r.kind, r.id, r.named = text[before+1:last], text[last+1:], text[before+1:]
+	r.kind, r.id, r.tail = text[before+1:last], text[last+1:], text[before+1:]
 	r.base = text[:max(0, before)]
 	return r, isType(r.kind) && IsID(r.id)
 }

@@ -4,8 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"net/http"
 	"strconv"
-	"strings"
 	"sync"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -55,10 +55,7 @@ type wire struct {
 	text    int // bytes that were kept so far, of all strings
 }
 
-var wires = sync.Pool{New: func() any { return &wire{dec: jsontext.NewDecoder(nothing, anyText)} }}
-
-// nothing is what a decoder reads that is not used.
-var nothing = strings.NewReader("")
+var wires = sync.Pool{New: func() any { return &wire{dec: jsontext.NewDecoder(http.NoBody, anyText)} }}
 
 var (
 	errNotObject = errors.New("not an object")
@@ -70,7 +67,7 @@ func readWire(body *body, limits Limits) (*wireResource, error) {
 	w, _ := wires.Get().(*wire)
 	defer wires.Put(w)
 	w.limits, w.entries, w.text = limits, 0, 0
-	defer w.dec.Reset(nothing, anyText)
+	defer w.dec.Reset(http.NoBody, anyText)
 	if body.xml {
 		w.dec.Reset(newXMLReader(body, limits), anyText)
 		resource, err := w.whole()
@@ -146,7 +143,8 @@ func (w *wire) name() ([]byte, error) {
 	if plain := quoted[1 : len(quoted)-1]; bytes.IndexByte(plain, '\\') < 0 {
 		return plain, nil
 	}
-	return jsontext.AppendUnquote(nil, quoted)
+	unquoted, _ := jsontext.AppendUnquote(nil, quoted) // what is no Unicode is replaced, see anyText
+	return unquoted, nil
 }
 
 func (w *wire) firstObject(element func(name []byte) error) error {
